@@ -1,0 +1,68 @@
+"""What can go wrong, as a tree that reads as documentation.
+
+Every error of the user's making is one line: the field, the value found, and the remedy.
+`exit_code` is what the command line returns.
+
+    ShotwiseError
+    ├── SpecError            2  the spec says something that cannot be meant
+    ├── CannotRunError       3  a good spec that cannot be run here: too large, no device, no budget
+    │   └── RunBusyError     3  another process drives this run
+    └── RunFailedError       4  the run started and failed
+        └── LeaseLostError   4  another process took this run over; this one must stop writing
+"""
+
+from __future__ import annotations
+
+_SHOWN_MAX = 80
+
+
+def shown(value: object) -> str:
+    """A value as it appears in an error line: one line, printable, short."""
+    text = repr(value) if isinstance(value, str) else str(value)
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 3] + "..."
+
+
+class ShotwiseError(Exception):
+    """Base of every error that Shotwise raises on purpose."""
+
+    exit_code = 4
+
+
+class SpecError(ShotwiseError):
+    """A spec field holds something that cannot be meant.
+
+    Args:
+        field: dotted path of the field, as the user wrote it: ``problem.geometry``.
+        value: what was found there.
+        remedy: what to write instead, as an imperative clause.
+        problem: what is wrong with it, as a short clause.
+    """
+
+    exit_code = 2
+
+    def __init__(self, field: str, value: object, problem: str, remedy: str) -> None:
+        self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
+        super().__init__(f"{field}: {problem} (got {shown(value)}); {remedy}")
+
+
+class CannotRunError(ShotwiseError):
+    """A good spec that cannot be run here: too large, no device for it, or no budget."""
+
+    exit_code = 3
+
+    def __init__(self, field: str, value: object, problem: str, remedy: str) -> None:
+        self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
+        super().__init__(f"{field}: {problem} (got {shown(value)}); {remedy}")
+
+
+class RunBusyError(CannotRunError):
+    """Another live process holds the lease of this run."""
+
+
+class RunFailedError(ShotwiseError):
+    """The run started and failed; what was committed before stays."""
+
+
+class LeaseLostError(RunFailedError):
+    """The run was taken over by another driver, so this one's writes are refused."""

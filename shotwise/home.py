@@ -1,0 +1,52 @@
+"""Where everything of one installation lives: one folder, `SHOTWISE_HOME`, default `./.shotwise`.
+
+Prefect's and MLflow's files are kept there too, so nothing is written to the user's home.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Home:
+    """The state folder and the addresses that the environment may override."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> Home:
+        return cls(Path(os.environ.get("SHOTWISE_HOME") or ".shotwise").expanduser().resolve())
+
+    def make(self) -> Home:
+        """Create the folder, readable by its owner only. Idempotent."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """Journal and ledger: `DATABASE_URL`, or SQLite in the state folder."""
+        return os.environ.get("DATABASE_URL") or f"sqlite:///{self.root / 'shotwise.db'}"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """`MLFLOW_TRACKING_URI`, or SQLite in the state folder."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.root / "mlflow" / "artifacts"
+
+    @property
+    def prefect(self) -> Path:
+        return self.root / "prefect"
+
+    @property
+    def compile_cache(self) -> Path:
+        return self.root / "cache" / "jax"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"

@@ -1,0 +1,141 @@
+"""`RunSpec`: everything one run needs, as the user writes it. Frozen; its canonical JSON is its identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from shotwise.spec.model import Section
+from shotwise.spec.problem import MaxCutSpec, MoleculeSpec, PauliSpec, ProblemSpec
+
+Layers = Annotated[int, Field(ge=1, le=1000)]
+
+
+class UccsdAnsatz(Section):
+    """Unitary coupled cluster with singles and doubles, first-order Trotter (arXiv:1805.04340)."""
+
+    kind: Literal["uccsd"]
+
+
+class AdaptAnsatz(Section):
+    """ADAPT-VQE: grown one excitation at a time by gradient (arXiv:1812.11173)."""
+
+    kind: Literal["adapt"]
+    gradient_tolerance: float = Field(default=1e-3, gt=0)
+    operators_max: int = Field(default=40, ge=1, le=1000)
+
+
+class HardwareEfficientAnsatz(Section):
+    """Layers of RY and RZ on every qubit and ZZ(pi/2) entanglers along a line (arXiv:1704.05018)."""
+
+    kind: Literal["hardware_efficient"]
+    layers: Layers = 2
+
+
+class QaoaAnsatz(Section):
+    """Alternating cost and transverse-field layers on |+...+> (arXiv:1411.4028)."""
+
+    kind: Literal["qaoa"]
+    layers: Layers = 1
+
+
+AnsatzSpec = Annotated[
+    UccsdAnsatz | AdaptAnsatz | HardwareEfficientAnsatz | QaoaAnsatz, Field(discriminator="kind")
+]
+
+
+class ScheduleSpec(Section):
+    """How the learning rate moves: `constant`, or an Optax schedule over the run's iterations."""
+
+    kind: Literal["constant", "exponential_decay", "cosine_decay", "linear", "warmup_cosine"] = "constant"
+    decay_rate: float = Field(default=0.5, gt=0, le=1)
+    end_value: float = Field(default=0.0, ge=0)
+    warmup_iterations: int = Field(default=10, ge=1)
+
+
+class OptimizerSpec(Section):
+    """How parameters move and when to stop.
+
+    `name` is any Optax optimizer (adam, sgd, adamw, ...) or one of lbfgs, spsa, qng, rotosolve.
+    `options` go to that optimizer by name. `tolerance` is in the problem's energy unit.
+    """
+
+    name: str = Field(default="adam", max_length=40)
+    learning_rate: float | None = Field(default=None, gt=0)
+    schedule: ScheduleSpec = ScheduleSpec()
+    max_iterations: int = Field(default=200, ge=1, le=1_000_000)
+    tolerance: float = Field(default=1e-7, ge=0)
+    options: dict[str, float | bool] = Field(default_factory=dict)
+
+
+class ExactExecution(Section):
+    """Energies and gradients without sampling noise."""
+
+    mode: Literal["exact"]
+    device: str = Field(default="jax", max_length=64)
+
+
+class ShotsExecution(Section):
+    """Energies estimated from samples; `shots` are spent on every energy evaluation, over all its groups."""
+
+    mode: Literal["shots"]
+    shots: int = Field(ge=1, le=10**9)
+    device: str = Field(default="jax", max_length=64)
+
+
+ExecutionSpec = Annotated[ExactExecution | ShotsExecution, Field(discriminator="mode")]
+
+
+class BudgetSpec(Section):
+    """Hard limits of one run; None is no limit."""
+
+    shots: int | None = Field(default=None, ge=1, le=2**62)
+    usd: float | None = Field(default=None, ge=0, le=1e9)
+    wall_s: float | None = Field(default=None, gt=0)
+
+
+class RunSpec(Section):
+    """One run, whole."""
+
+    version: Literal[1] = 1
+    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    problem: ProblemSpec
+    ansatz: AnsatzSpec
+    optimizer: OptimizerSpec = OptimizerSpec()
+    execution: ExecutionSpec = ExactExecution(mode="exact")
+    budget: BudgetSpec = BudgetSpec()
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+
+    @model_validator(mode="after")
+    def _ansatz_fits(self) -> RunSpec:
+        molecule = isinstance(self.problem, MoleculeSpec)
+        if isinstance(self.ansatz, UccsdAnsatz | AdaptAnsatz) and not molecule:
+            raise ValueError(
+                f"ansatz.kind {self.ansatz.kind} needs a molecule, the problem is {self.problem.kind}"
+            )
+        if isinstance(self.ansatz, QaoaAnsatz) and (molecule or isinstance(self.problem, PauliSpec)):
+            raise ValueError(
+                f"ansatz.kind qaoa needs maxcut, qubo or ising, the problem is {self.problem.kind}"
+            )
+        return self
+
+    def inline(self, folder: Path) -> RunSpec:
+        """The same spec with every file it names read into it."""
+        return self.model_copy(update={"problem": self.problem.inline(folder)})
+
+    def canonical_json(self) -> str:
+        """The spec as JSON with sorted keys: equal specs give equal text."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def is_cut(self) -> bool:
+        return isinstance(self.problem, MaxCutSpec)
+
+    def problem_sha256(self) -> str:
+        """Identity of the problem alone: runs that share it can be compared."""
+        text = json.dumps(self.problem.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
