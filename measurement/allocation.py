@@ -1,0 +1,31 @@
+"""How the shots of one energy evaluation are shared among its groups."""
+
+from __future__ import annotations
+
+import numpy as np
+
+SHOTS_PER_GROUP_MIN = 2
+"""A variance needs two samples."""
+
+
+def allocate(shots: int, weights: np.ndarray) -> np.ndarray:
+    """Integer shots proportional to `weights`, summing to `shots`, no group below SHOTS_PER_GROUP_MIN.
+
+    With single-shot standard deviations as weights this is Neyman's allocation, which minimises
+    sum_g V_g / s_g at fixed sum_g s_g. Remainders go to the largest fractions first.
+
+    Raises:
+        ValueError: fewer shots than SHOTS_PER_GROUP_MIN a group.
+    """
+    groups = len(weights)
+    free = shots - SHOTS_PER_GROUP_MIN * groups
+    if free < 0:
+        raise ValueError(f"{shots} shots for {groups} groups; at least {SHOTS_PER_GROUP_MIN * groups} are needed")
+    total = float(weights.sum())
+    ideal = shots * weights / total if total > 0 else np.full(groups, shots / groups)
+    above = np.maximum(ideal - SHOTS_PER_GROUP_MIN, 0.0)
+    share = free * above / above.sum() if above.sum() > 0 else np.full(groups, free / groups)
+    whole = np.floor(share).astype(np.int64)
+    left = free - int(whole.sum())
+    whole[np.argsort(-(share - whole), kind="stable")[:left]] += 1
+    return whole + SHOTS_PER_GROUP_MIN

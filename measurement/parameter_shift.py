@@ -1,0 +1,78 @@
+"""Gradients from energies alone: which shifted circuits to run, and how their energies combine.
+
+A Pauli rotation obeys f' = (f(+pi/2) - f(-pi/2)) / 2 (arXiv:1811.11184, eq. 9); an excitation, whose
+generator has the eigenvalues -1, 0 and 1, the four-term rule of arXiv:2104.05695, eq. 8. Every rotation
+that carries a parameter is shifted on its own, so that shared parameters are exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from problems.circuit import FIXED, Circuit
+
+_PAULI = ((np.pi / 2, 0.5), (-np.pi / 2, -0.5))
+_NEAR = (np.sqrt(2) + 1) / (4 * np.sqrt(2))
+_FAR = (np.sqrt(2) - 1) / (4 * np.sqrt(2))
+_EXCITATION = (
+    (np.pi / 2, _NEAR),
+    (-np.pi / 2, -_NEAR),
+    (3 * np.pi / 2, -_FAR),
+    (-3 * np.pi / 2, _FAR),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftRule:
+    """All shifts of a circuit's gradient.
+
+    Attributes:
+        rotation: int64, shape (shifts,): which angle is shifted.
+        shift: radians, shape (shifts,).
+        parameter: int64, shape (shifts,): which derivative the energy contributes to.
+        factor: shape (shifts,): with what weight.
+        n_parameters: length of the gradient.
+    """
+
+    rotation: np.ndarray
+    shift: np.ndarray
+    parameter: np.ndarray
+    factor: np.ndarray
+    n_parameters: int
+
+    @classmethod
+    def of(cls, circuit: Circuit) -> ShiftRule:
+        rows = [
+            (index, shift, int(circuit.parameter[index]), factor * float(circuit.scale[index]))
+            for index in range(len(circuit))
+            if circuit.parameter[index] != FIXED
+            for shift, factor in (_EXCITATION if circuit.excitation[index] else _PAULI)
+        ]
+        rotation, shift, parameter, factor = zip(*rows, strict=True) if rows else ((), (), (), ())
+        return cls(
+            np.array(rotation, dtype=np.int64),
+            np.array(shift, dtype=np.float64),
+            np.array(parameter, dtype=np.int64),
+            np.array(factor, dtype=np.float64),
+            circuit.n_parameters,
+        )
+
+    def __len__(self) -> int:
+        return len(self.rotation)
+
+    def expand(self, angles: np.ndarray) -> np.ndarray:
+        """Each row of angles followed by its shifted copies: (points, r) -> (points * (1 + shifts), r)."""
+        shifted = np.repeat(angles[:, None, :], 1 + len(self), axis=1)
+        shifted[:, 1 + np.arange(len(self)), self.rotation] += self.shift
+        return shifted.reshape(-1, angles.shape[1])
+
+    def combine(
+        self, means: np.ndarray, variances: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Energies of `expand`'s rows -> (values, variances, gradients, gradient variances) of the points."""
+        means, variances = means.reshape(-1, 1 + len(self)), variances.reshape(-1, 1 + len(self))
+        weights = np.zeros((len(self), self.n_parameters))
+        weights[np.arange(len(self)), self.parameter] = self.factor
+        return means[:, 0], variances[:, 0], means[:, 1:] @ weights, variances[:, 1:] @ weights**2

@@ -1,0 +1,112 @@
+"""The unit of quantum work: which circuits to run, in which bases, how often. Plain arrays, any device."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+
+from problems.circuit import Circuit, Rotation
+
+
+@dataclass(frozen=True, eq=False)
+class Bases:
+    """Measurement bases, one Pauli letter a qubit, as masks.
+
+    Attributes:
+        x, z: int64, shape (bases,). Per qubit: x only measures X, both measure Y, otherwise Z.
+    """
+
+    x: np.ndarray
+    z: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def rotations(self, basis: int, n_qubits: int) -> list[Rotation]:
+        """Fixed rotations that turn the basis into the computational one: RY(-pi/2) for X, RX(pi/2) for Y."""
+        rows = []
+        for bit in (1 << q for q in range(n_qubits)):
+            if int(self.x[basis]) & bit:
+                is_y = bool(int(self.z[basis]) & bit)
+                rows.append(Rotation(bit, 0 if is_y else bit, offset=np.pi / 2 if is_y else -np.pi / 2))
+        return rows
+
+
+@dataclass(frozen=True, eq=False)
+class ExecutionPlan:
+    """A batch of circuits that differ in angles, basis and shots.
+
+    Attributes:
+        circuit: the ansatz that all of them share.
+        angles: radians, shape (points, rotations).
+        bases: the measurement bases that rows refer to.
+        point, basis, shots: int64, shape (rows,): row r runs angles[point[r]] in basis[r], shots[r] times.
+        seed: entropy and path of the sampling randomness; simulated rows draw from (seed, row).
+    """
+
+    circuit: Circuit
+    angles: np.ndarray
+    bases: Bases
+    point: np.ndarray
+    basis: np.ndarray
+    shots: np.ndarray
+    seed: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.point)
+
+    @property
+    def shots_total(self) -> int:
+        return int(self.shots.sum())
+
+    def generator(self, row: int) -> np.random.Generator:
+        """The random generator of a simulated row."""
+        entropy, *path = self.seed
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy, spawn_key=(*path, row))))
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a device saw: for each row of a plan, the distinct basis states and how often each came.
+
+    Attributes:
+        states: int64 basis states of all rows, concatenated; qubit q is bit q, after the basis change.
+        counts: int64, same shape.
+        offsets: int64, shape (rows + 1,): row r owns states[offsets[r]:offsets[r + 1]].
+    """
+
+    states: np.ndarray
+    counts: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def from_rows(cls, rows: list[tuple[np.ndarray, np.ndarray]]) -> Outcome:
+        """Join [(states, counts)] of every row."""
+        empty = np.zeros(0, dtype=np.int64)
+        return cls(
+            np.concatenate([states for states, _ in rows] or [empty]).astype(np.int64),
+            np.concatenate([counts for _, counts in rows] or [empty]).astype(np.int64),
+            np.cumsum([0, *(len(states) for states, _ in rows)], dtype=np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def row(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """(states, counts) of one row."""
+        part = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
+        return self.states[part], self.counts[part]
+
+    def to_bytes(self) -> bytes:
+        """As a compressed npz archive."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, states=self.states, counts=self.counts, offsets=self.offsets)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Outcome:
+        """Read `to_bytes` back; never unpickles."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return cls(arrays["states"], arrays["counts"], arrays["offsets"])
