@@ -58,9 +58,10 @@ class JaxDevice:
         psi0, rotations = _circuit_arrays(circuit)
         padded = sv.padded_angles(angles, len(rotations.x))
         chunk = _chunk(circuit.n_qubits, len(angles))
+        masks = _observable(observable)
         if not gradient:
-            return Expectations(np.asarray(sv.energies(psi0, rotations, _observable(observable), padded, chunk=chunk)))
-        values, gradients = sv.energies_and_gradients(psi0, rotations, _observable(observable), padded, chunk=chunk)
+            return Expectations(np.asarray(sv.energies(psi0, rotations, masks, padded, chunk=chunk)))
+        values, gradients = sv.energies_and_gradients(psi0, rotations, masks, padded, chunk=chunk)
         return Expectations(np.asarray(values), np.asarray(gradients)[:, : len(circuit)])
 
     def fidelity(self, circuit: Circuit, ground: GroundSpace, angles: np.ndarray) -> np.ndarray:

@@ -10,6 +10,9 @@ from functools import lru_cache
 
 import numpy as np
 import pennylane as qml
+from pennylane.devices import Device as PennyLaneDevice
+from pennylane.devices import ExecutionConfig
+from pennylane.pauli import PauliSentence, PauliWord
 from pennylane.tape import QuantumScript
 
 from backends.device import Capabilities, Expectations
@@ -40,7 +43,7 @@ class LightningDevice:
         for tape in tapes:
             tape.trainable_params = _trainable(tape)
         config = device.setup_execution_config(
-            qml.devices.ExecutionConfig(gradient_method="adjoint", use_device_gradient=True)
+            ExecutionConfig(gradient_method="adjoint", use_device_gradient=True)
         )
         values, jacobians = device.execute_and_compute_derivatives(tapes, config)
         by_pauli = np.array(jacobians, dtype=np.float64).reshape(len(tapes), -1)
@@ -64,7 +67,7 @@ class LightningDevice:
         return Outcome.from_rows(results)
 
 
-def _run(device: qml.devices.Device, tapes: list[QuantumScript]) -> list:
+def _run(device: PennyLaneDevice, tapes: list[QuantumScript]) -> list:
     transform, config = device.preprocess()
     prepared, finish = transform(tapes)
     return list(finish(device.execute(prepared, config)))
@@ -118,13 +121,9 @@ def _trainable(tape: QuantumScript) -> list[int]:
 
 @lru_cache(maxsize=4)
 def _hamiltonian(observable: PauliSum) -> qml.operation.Operator:
-    letters = {"X": qml.X, "Y": qml.Y, "Z": qml.Z}
-    terms = [
-        qml.prod(*(letters[letter](q) for q, letter in enumerate(string) if letter != "I"))
-        if set(string) != {"I"}
-        else qml.I(0)
+    words = [
+        PauliWord({q: letter for q, letter in enumerate(string) if letter != "I"})
         for string in observable.strings()
     ]
-    return qml.dot([float(c) for c in observable.coefficients], terms)
-
-
+    sentence = PauliSentence(dict(zip(words, map(float, observable.coefficients), strict=True)))
+    return sentence.operation(wire_order=range(observable.n_qubits))

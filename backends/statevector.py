@@ -83,7 +83,9 @@ def observable_of(hamiltonian: PauliSum) -> Observable:
     shifts, group = np.unique(hamiltonian.x, return_inverse=True)
     real = not np.any(np.bitwise_count(hamiltonian.x & hamiltonian.z) & 1)
     diagonals = np.zeros((len(shifts), len(states)), dtype=np.float64 if real else np.complex128)
-    for x, z, coefficient, row in zip(hamiltonian.x, hamiltonian.z, hamiltonian.coefficients, group, strict=True):
+    for x, z, coefficient, row in zip(
+        hamiltonian.x, hamiltonian.z, hamiltonian.coefficients, group, strict=True
+    ):
         phase = 1j ** int(x & z).bit_count()
         factor = coefficient * (phase.real if real else phase)
         diagonals[row] += factor * (1 - 2 * parity((states ^ x) & z))
@@ -170,7 +172,10 @@ def _energy_and_gradient(
         psi, adjoint = carry
         rotation, angle = row
         derivative = jnp.vdot(adjoint, _generate(psi, states, rotation)[0]).real
-        return (_rotate(psi, states, rotation, -angle), _rotate(adjoint, states, rotation, -angle)), derivative
+        return (
+            _rotate(psi, states, rotation, -angle),
+            _rotate(adjoint, states, rotation, -angle),
+        ), derivative
 
     energy = jnp.vdot(psi, adjoint).real
     _, derivatives = jax.lax.scan(step_back, (psi, adjoint), (rotations, angles), reverse=True)

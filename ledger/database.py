@@ -1,0 +1,104 @@
+"""One database for everything that must not be lost: SQLite by default, PostgreSQL for a team.
+
+Every transaction that writes begins as a write (BEGIN IMMEDIATE on SQLite), so none fails half-way for a
+lock that another took in between; every commit is on disk before it returns (synchronous=FULL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool, QueuePool
+
+from shotwise.errors import CannotRunError
+
+SCHEMA_VERSION = "0001"
+_BUSY_TIMEOUT_S = 30
+
+
+class Database:
+    """Transactions on the journal's database, its schema brought up to date at the first opening."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = _make_engine(url)
+        try:
+            self._migrate()
+        except OperationalError as error:
+            reason = str(error.orig).splitlines()[0]
+            raise CannotRunError(
+                "DATABASE_URL",
+                _without_password(self.engine),
+                reason,
+                "check that it is reachable and writable",
+            ) from None
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that may write: committed at the end, rolled back on an exception."""
+        with self.engine.execution_options(writes=True).begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one consistent state and writes nothing."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _migrate(self) -> None:
+        if self._version() == SCHEMA_VERSION:
+            return
+        from alembic.command import upgrade
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self.write() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(7240531)"))
+            config.attributes["connection"] = connection
+            upgrade(config, SCHEMA_VERSION)
+
+    def _version(self) -> str | None:
+        with self.read() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _make_engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, poolclass=QueuePool, pool_pre_ping=True)
+    path = url.removeprefix("sqlite:///")
+    if path and path != url:
+        Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = create_engine(url, poolclass=NullPool if ":memory:" in url else QueuePool)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"busy_timeout={_BUSY_TIMEOUT_S * 1000}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _without_password(engine: Engine) -> str:
+    return engine.url.render_as_string(hide_password=True)
