@@ -144,11 +144,22 @@ class Journal:
         with self.database.read() as connection:
             return [IterationRecord(**row) for row in connection.execute(query).mappings()]
 
+    def run_of_flow(self, flow_run_id: str) -> str | None:
+        """The run that a Prefect flow run drove, None if it never got so far."""
+        query = select(drives.c.run_id).where(drives.c.prefect_flow_run_id == flow_run_id)
+        with self.database.read() as connection:
+            return connection.execute(query).scalar()
+
     def flow_run_ids(self, run_id: str) -> list[str]:
         """Prefect flow runs that drove this run, oldest first."""
         query = select(drives.c.prefect_flow_run_id).where(drives.c.run_id == run_id).order_by(drives.c.fence)
         with self.database.read() as connection:
             return [flow_run_id for (flow_run_id,) in connection.execute(query) if flow_run_id]
+
+    def check_free(self, run_id: str) -> None:
+        """Raise RunBusyError if a live process drives the run; `acquire` decides again, and for good."""
+        record = self.run(run_id)
+        _check_free(run_id, record.holder, record.lease_until_us)
 
     def set_mlflow_run(self, run_id: str, mlflow_run_id: str) -> None:
         """Remember under which id MLflow tracks the run."""
@@ -174,15 +185,7 @@ class Journal:
             )
             if row is None:
                 raise SpecError("RUN_ID", run_id, "no such run", "list the runs with `shotwise runs`")
-            held = row["holder"] is not None and row["lease_until_us"] > at
-            if held and not _is_dead(row["holder"]):
-                left_s = (row["lease_until_us"] - at) / 1e6
-                raise RunBusyError(
-                    "RUN_ID",
-                    run_id,
-                    "another process drives this run",
-                    f"wait for it, or {left_s:.0f} s if it hangs",
-                )
+            _check_free(run_id, row["holder"], row["lease_until_us"])
             fence = row["fence"] + 1
             connection.execute(
                 update(runs)
@@ -351,6 +354,13 @@ class Lease:
         )
         if done.rowcount != 1:
             raise LeaseLostError(f"{self.run_id}: another process took this run over; this one stops")
+
+
+def _check_free(run_id: str, holder: str | None, lease_until_us: int) -> None:
+    left_s = (lease_until_us - now_us()) / 1e6
+    if holder is not None and left_s > 0 and not _is_dead(holder):
+        remedy = f"wait for it; if it hangs, its lease ends in {left_s:.0f} s"
+        raise RunBusyError("RUN_ID", run_id, "another process drives this run", remedy)
 
 
 def _upsert(connection: Connection, table: Table, values: dict[str, object], keys: list[str]) -> None:

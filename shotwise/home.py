@@ -9,6 +9,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+MLFLOW_UI_PORT = 5050
+
 
 @dataclass(frozen=True)
 class Home:
@@ -36,6 +38,11 @@ class Home:
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
 
     @property
+    def mlflow_ui_url(self) -> str:
+        """Where `shotwise ui` serves MLflow."""
+        return f"http://127.0.0.1:{MLFLOW_UI_PORT}"
+
+    @property
     def mlflow_artifacts(self) -> Path:
         return self.root / "mlflow" / "artifacts"
 
@@ -46,6 +53,14 @@ class Home:
     @property
     def compile_cache(self) -> Path:
         return self.root / "cache" / "jax"
+
+    @property
+    def plots(self) -> Path:
+        return self.root / "plots"
+
+    def plot(self, run_id: str) -> Path:
+        """The convergence plot of a run."""
+        return self.plots / f"{run_id}.png"
 
     @property
     def logs(self) -> Path:

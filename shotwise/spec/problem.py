@@ -9,13 +9,16 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, Strict, model_validator
 
 from shotwise.errors import SpecError, shown
 from shotwise.spec.files import read_inside
 from shotwise.spec.model import Section
 
-Term = tuple[int, int, float]
+Listed = Strict(False)
+"""Takes a list where a tuple is kept: YAML and JSON know only lists."""
+
+Term = Annotated[tuple[int, int, float], Listed]
 
 
 def _weigh(edge: object) -> object:
@@ -101,7 +104,7 @@ class MaxCutSpec(Section):
 
     kind: Literal["maxcut"]
     nodes: Nodes | None = None
-    edges: tuple[Edge, ...] | None = Field(default=None, max_length=1_000_000)
+    edges: Annotated[tuple[Edge, ...], Listed] | None = Field(default=None, max_length=1_000_000)
     file: str | None = None
     generator: Annotated[RandomRegular | ErdosRenyi, Field(discriminator="name")] | None = None
 
@@ -120,7 +123,7 @@ class MaxCutSpec(Section):
 
 class _Quadratic(Section):
     nodes: Nodes | None = None
-    terms: tuple[Term, ...] | None = Field(default=None, max_length=1_000_000)
+    terms: Annotated[tuple[Term, ...], Listed] | None = Field(default=None, max_length=1_000_000)
     file: str | None = None
     constant: float = 0.0
 

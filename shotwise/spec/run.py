@@ -22,7 +22,11 @@ class UccsdAnsatz(Section):
 
 
 class AdaptAnsatz(Section):
-    """ADAPT-VQE: grown one excitation at a time by gradient (arXiv:1812.11173)."""
+    """ADAPT-VQE: grown one excitation at a time by gradient (arXiv:1812.11173).
+
+    After every growth the parameters move for up to `optimizer.max_iterations`. It ends when no excitation of
+    the pool has a gradient above `gradient_tolerance` (or above its noise), or at `operators_max`.
+    """
 
     kind: Literal["adapt"]
     gradient_tolerance: float = Field(default=1e-3, gt=0)

@@ -1,0 +1,29 @@
+"""How a flow run is called and how it ends in Prefect's eyes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from prefect import runtime
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled
+
+from flows.closed_loop import closed_loop
+from shotwise.spec import RunSpec
+
+
+def flow_run_label() -> str:
+    """The run that is resumed, or the name of the new one's spec."""
+    parameters = runtime.flow_run.parameters
+    spec = parameters.get("spec")
+    name = spec.get("name") if isinstance(spec, dict) else getattr(spec, "name", None)
+    return str(parameters.get("run_id") or name or "run")
+
+
+def drive_to_state(spec: RunSpec | None, run_id: str | None) -> dict[str, Any] | State:
+    """The closed loop's result as plain data, or the state Cancelled where it was asked to stop."""
+    result = closed_loop(spec, run_id)
+    if result is None:
+        return Cancelled(message="Asked to stop; the journal is intact and the run can be resumed.")
+    return json.loads(result.to_json())

@@ -1,0 +1,64 @@
+"""What a person sees in the terminal: a live line while a run goes on, tables when it is done."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import TextIO
+
+from tasks.progress import Progress
+
+_LIVE_EVERY_S = 0.1
+_LINE_EVERY_S = 5.0
+
+
+class ProgressLine:
+    """One line on standard error, redrawn in place on a terminal, printed now and then elsewhere."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+        self.live = self.stream.isatty()
+        self.shown_at = float("-inf")
+        self.latest: Progress | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        self.latest = progress
+        if time.monotonic() - self.shown_at >= (_LIVE_EVERY_S if self.live else _LINE_EVERY_S):
+            self._show(progress)
+
+    def say(self, text: str) -> None:
+        """Show what is being waited for, until the first iteration."""
+        self._write(text)
+
+    def end(self) -> None:
+        """Leave the last iteration on the screen."""
+        if self.latest is not None:
+            self._show(self.latest)
+        if self.live:
+            self.stream.write("\n")
+            self.stream.flush()
+
+    def _show(self, progress: Progress) -> None:
+        self.shown_at = time.monotonic()
+        self._write(progress.line())
+
+    def _write(self, text: str) -> None:
+        self.stream.write(f"\r\033[2K{text}" if self.live else f"{text}\n")
+        self.stream.flush()
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> None:
+    """A table on standard output."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_header=any(columns))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False)
+    console.width = max(console.width, 100) if not sys.stdout.isatty() else console.width
+    console.print(table)

@@ -1,0 +1,19 @@
+"""The flow `vqe`: the ground-state energy of a molecule or a Pauli sum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.outcome import drive_to_state, flow_run_label
+from shotwise.spec import RunSpec
+
+
+@flow(name="vqe", flow_run_name=flow_run_label, persist_result=False)
+def vqe(spec: RunSpec | None = None, run_id: str | None = None) -> Any:
+    """Minimise the energy of `spec`, or go on with `run_id` from its journal.
+
+    Returns the result as plain data; the flow run ends as Cancelled where it was asked to stop.
+    """
+    return drive_to_state(spec, run_id)

@@ -1,0 +1,128 @@
+"""The classical half of an iteration: tell the optimizer, grow the ansatz, decide whether to go on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ledger import IterationRecord, now_us
+from optimizers import REASONS, Reason
+from shotwise.spec import AdaptAnsatz
+from tasks.evaluate import Answer
+from tasks.prepare import Prepared
+from tasks.state import LoopState
+
+
+def advance(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopState, IterationRecord]:
+    """The state after an iteration, and what the journal keeps of it."""
+    spent = replace(
+        state.with_sample(answer.sample),
+        iteration=state.iteration + 1,
+        shots=state.shots + answer.shots,
+        evaluations=state.evaluations + answer.evaluations,
+    )
+    return (_grow if state.growing else _tell)(prepared, spent, answer)
+
+
+def _tell(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopState, IterationRecord]:
+    stage = prepared.stage(state.operators)
+    points = stage.ask(state.optimizer)
+    told, watched, progress, code = stage.tell(state.optimizer, state.termination, answer.evaluation)
+    reason = REASONS[int(code)] if int(code) else None
+    parameters = np.asarray(progress.parameters)
+    record = _record(
+        state,
+        answer,
+        energy=float(progress.energy),
+        variance=float(progress.variance),
+        gradient_norm=float(progress.gradient_norm),
+        parameters=parameters,
+    )
+    if not prepared.sampled:
+        state = _keep_best(state, np.asarray(points), np.asarray(answer.evaluation.values))
+    growing = (
+        reason in (Reason.CONVERGED, Reason.PLATEAU, Reason.ITERATION_LIMIT)
+        and prepared.ansatz.pool is not None
+    )
+    return (
+        replace(
+            state,
+            optimizer=told,
+            termination=watched,
+            parameters=parameters,
+            growing=growing,
+            reason=None if growing else reason,
+        ),
+        record,
+    )
+
+
+def _grow(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopState, IterationRecord]:
+    """Append the operator of the pool whose gradient is largest, or end where all are small."""
+    spec = prepared.spec.ansatz
+    assert isinstance(spec, AdaptAnsatz)
+    assert answer.evaluation.gradients is not None
+    gradient = np.asarray(answer.evaluation.gradients)[0]
+    variances = answer.evaluation.gradient_variances
+    noise = 0.0 if variances is None else 2 * float(np.sqrt(np.max(np.asarray(variances))))
+    record = _record(
+        state,
+        answer,
+        energy=float(answer.evaluation.values[0]),
+        variance=float(answer.evaluation.variances[0]),
+        gradient_norm=float(np.linalg.norm(gradient)),
+        parameters=state.parameters,
+    )
+    largest = int(np.argmax(np.abs(gradient)))
+    if not np.all(np.isfinite(gradient)):
+        return replace(state, reason=Reason.DIVERGED), record
+    if abs(gradient[largest]) <= max(spec.gradient_tolerance, noise):
+        return replace(state, reason=Reason.CONVERGED), record
+    if len(state.operators) >= spec.operators_max:
+        return replace(state, reason=Reason.ITERATION_LIMIT), record
+    operators = (*state.operators, largest)
+    parameters = np.append(state.parameters, 0.0)
+    optimizer, termination = prepared.stage(operators).start(parameters, prepared.spec.seed)
+    grown = replace(
+        state,
+        operators=operators,
+        growing=False,
+        optimizer=optimizer,
+        termination=termination,
+        parameters=parameters,
+    )
+    if not prepared.sampled:
+        grown = replace(grown, best=(float(answer.evaluation.values[0]), parameters))
+    return grown, record
+
+
+def _keep_best(state: LoopState, points: np.ndarray, values: np.ndarray) -> LoopState:
+    finite = np.where(np.isfinite(values), values, np.inf)
+    at = int(np.argmin(finite))
+    if np.isfinite(finite[at]) and (state.best is None or finite[at] < state.best[0]):
+        return replace(state, best=(float(finite[at]), points[at]))
+    return state
+
+
+def _record(
+    state: LoopState,
+    answer: Answer,
+    *,
+    energy: float,
+    variance: float,
+    gradient_norm: float,
+    parameters: np.ndarray,
+) -> IterationRecord:
+    return IterationRecord(
+        iteration=state.iteration - 1,
+        at_us=now_us(),
+        energy=energy,
+        energy_std_error=float(np.sqrt(variance)),
+        gradient_norm=gradient_norm if np.isfinite(gradient_norm) else None,
+        fidelity=answer.fidelity,
+        evaluations=answer.evaluations,
+        shots=answer.shots,
+        cost_micro_usd=0,
+        parameters=parameters.astype("<f8").tobytes(),
+    )

@@ -1,0 +1,60 @@
+"""The picture and the tables of one run, from its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ledger import IterationRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def iteration_table(records: Sequence[IterationRecord]) -> pd.DataFrame:
+    """One row an iteration; shots, evaluations and cost are running totals; vectors are left out."""
+    import pandas as pd
+
+    table = pd.DataFrame([{k: v for k, v in vars(r).items() if k != "parameters"} for r in records])
+    if table.empty:
+        return table
+    table["time"] = pd.to_datetime(table.pop("at_us"), unit="us", utc=True)
+    table["cost_usd"] = table.pop("cost_micro_usd").cumsum() / 1e6
+    for column in ("shots", "evaluations"):
+        table[column] = table[column].cumsum()
+    return table
+
+
+def parameter_table(records: Sequence[IterationRecord]) -> list[np.ndarray]:
+    """Parameters of every iteration, float64 vectors; their length grows with an adaptive ansatz."""
+    return [np.frombuffer(record.parameters, dtype="<f8") for record in records]
+
+
+def plot_convergence(
+    records: Sequence[IterationRecord], path: Path, *, title: str, unit: str, reference: float | None
+) -> None:
+    """Energy with 95 % error bars against iteration, the reference as a line; written as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    at = [r.iteration for r in records]
+    energy = np.array([r.energy for r in records])
+    bars = 1.96 * np.array([r.energy_std_error for r in records])
+    if bars.any():
+        axes.errorbar(at, energy, yerr=bars, fmt=".", color="#1f5fa8", ecolor="#9dc1e8", label="energy, 95 %")
+    else:
+        axes.plot(at, energy, color="#1f5fa8", label="energy")
+    if reference is not None:
+        axes.axhline(reference, color="#b3402a", linestyle="--", linewidth=1, label="reference")
+    axes.set_xlabel("iteration")
+    axes.set_ylabel(f"energy ({unit})" if unit else "energy")
+    axes.set_title(title)
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)

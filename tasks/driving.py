@@ -1,0 +1,96 @@
+"""Holding a run while it is driven: the lease kept alive, a stop asked for and obeyed between iterations."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from ledger import Journal, Lease
+from shotwise.errors import LeaseLostError, RunBusyError
+from shotwise.spec import BudgetSpec
+
+_RENEWALS_A_LEASE = 3
+_BUSY_WAIT_S = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """One process driving one run.
+
+    Attributes:
+        lease: the right to write.
+        started: monotonic time at which driving began.
+        active_before_us: how long earlier drives lasted.
+        stop: set when the run shall end after its current step.
+    """
+
+    lease: Lease
+    started: float
+    active_before_us: int
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def active_us(self) -> int:
+        """How long the run has been driven in all."""
+        return self.active_before_us + int(1e6 * (time.monotonic() - self.started))
+
+    def deadline(self, budget: BudgetSpec) -> float:
+        """Monotonic time at which the wall-clock budget ends."""
+        if budget.wall_s is None:
+            return float("inf")
+        return self.started + budget.wall_s - self.active_before_us / 1e6
+
+
+def acquire_patiently(journal: Journal, run_id: str) -> Lease:
+    """Acquire a run, giving a driver that was just killed a moment to be gone."""
+    give_up = time.monotonic() + _BUSY_WAIT_S
+    while True:
+        try:
+            return journal.acquire(run_id)
+        except RunBusyError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.1)
+
+
+@contextmanager
+def driving(lease: Lease, active_before_us: int) -> Iterator[Drive]:
+    """Keep a lease alive, and turn SIGINT and SIGTERM into a request to stop.
+
+    A second signal interrupts at once; whatever was committed stays. Handlers are only set where Python
+    allows it, in the main thread.
+    """
+    drive = Drive(lease, time.monotonic(), active_before_us)
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(lease.lease_s / _RENEWALS_A_LEASE):
+            try:
+                lease.renew()
+            except LeaseLostError:
+                drive.stop.set()  # the next commit will say why
+                return
+            except Exception:
+                continue
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:
+        if drive.stop.is_set():
+            raise KeyboardInterrupt
+        drive.stop.set()
+
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)} if in_main else {}
+    keeper = threading.Thread(target=renew, name="lease", daemon=True)
+    keeper.start()
+    try:
+        yield drive
+    finally:
+        ended.set()
+        keeper.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)

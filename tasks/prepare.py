@@ -1,0 +1,178 @@
+"""From a spec to everything a loop needs, built once a process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import jax
+import numpy as np
+
+from backends import Device, open_device
+from backends.jax_device import JaxDevice
+from measurement import SHOTS_PER_GROUP_MIN, Grouping, ShiftRule, allocate, qubit_wise_commuting
+from optimizers import Need, Optimizer, Termination, build_optimizer, build_termination
+from problems import Ansatz, Circuit, Problem, build_ansatz, build_problem, grow, spectrum
+from shotwise.errors import CannotRunError, SpecError
+from shotwise.rng import Purpose, stream
+from shotwise.spec import AdaptAnsatz, RunSpec, ShotsExecution
+
+FIDELITY_QUBITS_MAX = 14
+"""Above this a fidelity beside every sampled iteration would cost more than the iteration."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A spec made ready to run: what to minimise, with what circuit, moved by what, on what device."""
+
+    spec: RunSpec
+    problem: Problem
+    ansatz: Ansatz
+    device: Device
+
+    @property
+    def sampled(self) -> bool:
+        return isinstance(self.spec.execution, ShotsExecution)
+
+    @property
+    def shots_per_evaluation(self) -> int:
+        """Shots of one energy evaluation; 0 where energies are exact."""
+        return self.spec.execution.shots if isinstance(self.spec.execution, ShotsExecution) else 0
+
+    @property
+    def iterations_max(self) -> int:
+        """The most iterations that the run can have; an adaptive ansatz moves anew after every growth."""
+        iterations, ansatz = self.spec.optimizer.max_iterations, self.spec.ansatz
+        return (
+            iterations if not isinstance(ansatz, AdaptAnsatz) else (iterations + 1) * ansatz.operators_max + 1
+        )
+
+    @cached_property
+    def grouping(self) -> Grouping:
+        return qubit_wise_commuting(self.problem.hamiltonian)
+
+    @cached_property
+    def group_shots(self) -> np.ndarray:
+        """Shots of every group in one energy evaluation, shape (groups,)."""
+        return allocate(self.shots_per_evaluation, np.array([group.weight for group in self.grouping.groups]))
+
+    @property
+    def initial_parameters(self) -> np.ndarray:
+        seed = stream(self.spec.seed, Purpose.INITIAL_PARAMETERS).integers(2**63)
+        return self.ansatz.initial_parameters(int(seed))
+
+    def stage(self, operators: tuple[int, ...] = ()) -> Stage:
+        """The circuit after an adaptive ansatz has grown `operators` of its pool; () for a fixed one."""
+        return _stage(self, operators)
+
+    @property
+    def fidelity_known(self) -> bool:
+        reference = self.problem.reference
+        affordable = self.problem.n_qubits <= FIDELITY_QUBITS_MAX or not self.sampled
+        return affordable and reference is not None and reference.ground is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A circuit with the optimizer that moves its parameters. A fixed ansatz has one stage."""
+
+    circuit: Circuit
+    optimizer: Optimizer
+    termination: Termination
+
+    @cached_property
+    def shift_rule(self) -> ShiftRule:
+        return ShiftRule.of(self.circuit)
+
+    @property
+    def energies_per_iteration(self) -> int:
+        """Energy evaluations of one sampled iteration, parameter shifts included."""
+        points = self.optimizer.points_per_ask
+        return points if self.optimizer.need is Need.VALUE else points * (1 + len(self.shift_rule))
+
+    @cached_property
+    def ask(self):
+        return jax.jit(self.optimizer.ask)
+
+    @cached_property
+    def tell(self):
+        return jax.jit(self._tell)
+
+    def _tell(self, optimizer_state, termination_state, evaluation):
+        told = self.optimizer.tell(optimizer_state, evaluation)
+        progress = self.optimizer.progress(told)
+        watched = self.termination.update(termination_state, progress)
+        return told, watched, progress, self.termination.code(watched)
+
+    def start(self, parameters: np.ndarray, seed: int):
+        """The optimizer's and the termination rule's states at `parameters`."""
+        key = jax.random.PRNGKey(int(stream(seed, Purpose.OPTIMIZER).integers(2**31)))
+        return self.optimizer.init(jax.numpy.asarray(parameters), key), self.termination.init()
+
+
+@lru_cache(maxsize=4)
+def prepare(spec: RunSpec) -> Prepared:
+    """Build the problem, its ansatz and reference, and open the device.
+
+    Raises:
+        SpecError: the spec says something that cannot be meant.
+        CannotRunError: it cannot be run here: too large, no such device, or no budget for one step.
+    """
+    device = open_device(spec.execution.device)
+    problem = build_problem(spec.problem)
+    prepared = Prepared(spec, problem, build_ansatz(spec.ansatz, problem), device)
+    _check_device(prepared)
+    if prepared.sampled:
+        _check_shots(prepared)
+    prepared.stage()
+    return prepared
+
+
+@lru_cache(maxsize=8)
+def _stage(prepared: Prepared, operators: tuple[int, ...]) -> Stage:
+    spec = prepared.spec
+    circuit = prepared.ansatz.circuit
+    for operator in operators:
+        circuit = grow(circuit, (prepared.ansatz.pool or ())[operator])
+    frequencies = spectrum(circuit) if spec.optimizer.name == "rotosolve" else None
+    optimizer = build_optimizer(spec.optimizer, frequencies)
+    if optimizer.need is Need.METRIC and (prepared.sampled or not prepared.device.capabilities.metric):
+        raise SpecError(
+            "optimizer.name",
+            spec.optimizer.name,
+            "natural gradients need exact metrics",
+            "use execution {mode: exact, device: jax}",
+        )
+    return Stage(circuit, optimizer, build_termination(spec.optimizer, optimizer))
+
+
+def _check_device(prepared: Prepared) -> None:
+    capabilities, n_qubits = prepared.device.capabilities, prepared.problem.n_qubits
+    if n_qubits > capabilities.n_qubits_max:
+        raise CannotRunError(
+            "problem",
+            f"{n_qubits} qubits",
+            f"device {prepared.device.name} takes at most {capabilities.n_qubits_max}",
+            "use an active space or fewer nodes",
+        )
+    JaxDevice().check_fits(n_qubits, None if prepared.sampled else prepared.problem.hamiltonian)
+
+
+def _check_shots(prepared: Prepared) -> None:
+    shots, groups = prepared.shots_per_evaluation, len(prepared.grouping)
+    least = SHOTS_PER_GROUP_MIN * groups
+    if shots < least:
+        raise SpecError(
+            "execution.shots", shots, f"too few for {groups} measurement groups", f"use at least {least}"
+        )
+    limit = prepared.spec.budget.shots
+    adaptive = isinstance(prepared.spec.ansatz, AdaptAnsatz)
+    energies = 1 if adaptive else prepared.stage().energies_per_iteration
+    need = shots * (energies + 1)
+    if limit is not None and need > limit:
+        raise CannotRunError(
+            "budget.shots",
+            limit,
+            f"one iteration and the final evaluation take {need} shots",
+            "raise it or lower execution.shots",
+        )

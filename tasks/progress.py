@@ -1,0 +1,58 @@
+"""Who watches a run in this process. The loop tells; a terminal, a test or the Prefect UI listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after an iteration.
+
+    Attributes:
+        iteration, iterations_max: done, and at most.
+        energy, energy_std_error: of the last iteration.
+        shots, cost_micro_usd: spent by the run so far.
+    """
+
+    run_id: str
+    iteration: int
+    iterations_max: int
+    energy: float
+    energy_std_error: float
+    reference_energy: float | None
+    unit: str
+    shots: int
+    cost_micro_usd: int
+
+    def line(self) -> str:
+        """One line for a person."""
+        bar = f" +- {self.energy_std_error:.1e}" if self.energy_std_error else ""
+        unit = f" {self.unit}" if self.unit else ""
+        at = f"iteration {self.iteration}/{self.iterations_max}"
+        spent = f"shots {self.shots:,}  cost ${self.cost_micro_usd / 1e6:.2f}"
+        return f"{self.run_id}  {at}  energy {self.energy:.8f}{bar}{unit}  {spent}"
+
+
+Watcher = Callable[[Progress], None]
+
+_watchers: ContextVar[tuple[Watcher, ...]] = ContextVar("watchers", default=())
+
+
+@contextmanager
+def watching(watcher: Watcher) -> Iterator[None]:
+    """Let `watcher` hear of every iteration that is committed inside the block."""
+    token = _watchers.set((*_watchers.get(), watcher))
+    try:
+        yield
+    finally:
+        _watchers.reset(token)
+
+
+def tell_watchers(progress: Progress) -> None:
+    """Tell everyone who watches."""
+    for watcher in _watchers.get():
+        watcher(progress)

@@ -1,0 +1,50 @@
+"""Which code made a run: versions of what computes, and the git commit it was run from."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_PACKAGES = (
+    "shotwise",
+    "jax",
+    "jaxlib",
+    "numpy",
+    "optax",
+    "pennylane",
+    "pennylane-lightning",
+    "pyscf",
+    "prefect",
+)
+
+
+@lru_cache(maxsize=1)
+def versions_json() -> str:
+    """JSON of package versions and the git commit ("unknown" outside a checkout)."""
+    found = {"python": platform.python_version(), "machine": platform.machine(), "git_commit": _git_commit()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return json.dumps(found, sort_keys=True)
+
+
+def _git_commit() -> str:
+    """The commit of the checkout that this code is in, "+dirty" where tracked files were changed."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+dirty", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return described.stdout.strip()

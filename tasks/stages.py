@@ -1,0 +1,113 @@
+"""The loop's stages as Prefect tasks: a thin skin over the domain, and the only place that knows both.
+
+Quantum stages run circuits, classical stages move parameters and commit. No result is cached or persisted
+by Prefect, and nothing is retried by it: the journal does both.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ledger import IterationRecord, JobKey, Lease
+from measurement import ExecutionPlan, Outcome
+from tasks.advance import advance
+from tasks.evaluate import answer_exactly, answer_from, plan_iteration
+from tasks.prepare import Prepared
+from tasks.result import Final, RunResult, completed, final_exact, final_from, final_plan
+from tasks.state import LoopState, to_bytes
+
+SEGMENT_S = 0.5
+"""Free exact iterations are gathered into task runs of about this length."""
+
+_stage = {"cache_policy": NO_CACHE, "persist_result": False}
+
+Segment = tuple[LoopState, list[IterationRecord]]
+
+
+@task(name="quantum-segment", task_run_name="quantum-segment from {state.iteration}", **_stage)
+def run_segment(prepared: Prepared, state: LoopState, until: float) -> Segment:
+    """Many free exact iterations, until half a second has passed or the optimization ends.
+
+    Args:
+        until: monotonic time at which to stop whatever happens.
+    """
+    records: list[IterationRecord] = []
+    ends = min(until, time.monotonic() + SEGMENT_S)
+    while state.reason is None:
+        state, record = advance(prepared, state, answer_exactly(prepared, state))
+        records.append(record)
+        if time.monotonic() >= ends:
+            break
+    return state, records
+
+
+@task(name="classical-commit", task_run_name="classical-commit to {state.iteration}", **_stage)
+def commit_segment(lease: Lease, state: LoopState, records: list[IterationRecord], active_us: int) -> None:
+    """Enter the iterations of a segment and the state after them, in one transaction."""
+    _commit(lease, state, records, active_us)
+
+
+@task(name="quantum-measure", task_run_name="quantum-measure {state.iteration}", **_stage)
+def measure(prepared: Prepared, lease: Lease, state: LoopState, plan: ExecutionPlan) -> Outcome:
+    """Run one iteration's batch, or take its outcome from the journal if it was run before."""
+    return _execute(prepared, lease, JobKey(lease.run_id, state.iteration, batch=0), plan)
+
+
+@task(name="classical-update", task_run_name="classical-update {state.iteration}", **_stage)
+def update(
+    prepared: Prepared, lease: Lease, state: LoopState, plan: ExecutionPlan, outcome: Outcome, active_us: int
+) -> Segment:
+    """Estimate, tell the optimizer, and commit the iteration."""
+    state, record = advance(prepared, state, answer_from(prepared, state, plan, outcome))
+    _commit(lease, state, [record], active_us)
+    return state, [record]
+
+
+@task(name="quantum-final", **_stage)
+def evaluate_finally(prepared: Prepared, lease: Lease, state: LoopState) -> Final:
+    """The evaluation that the run ends with, independent of those that chose the parameters."""
+    if not prepared.sampled:
+        return final_exact(prepared, state)
+    plan = final_plan(prepared, state)
+    outcome = _execute(prepared, lease, JobKey(lease.run_id, state.iteration, batch=1), plan)
+    return final_from(prepared, state, plan, outcome)
+
+
+@task(name="classical-finish", **_stage)
+def finish(prepared: Prepared, lease: Lease, state: LoopState, final: Final) -> RunResult:
+    """The result, entered together with the run's last state."""
+    spent = replace(
+        state.with_sample(final.sample),
+        shots=state.shots + final.shots,
+        evaluations=state.evaluations + final.evaluations,
+    )
+    result = completed(prepared, lease.run_id, spent, final)
+    lease.finish(state=result.state, reason=result.reason, result_json=result.to_json())
+    return result
+
+
+def next_plan(prepared: Prepared, state: LoopState) -> ExecutionPlan:
+    """The batch that the next sampled iteration would run; what the budget is asked about."""
+    return plan_iteration(prepared, state)
+
+
+def _execute(prepared: Prepared, lease: Lease, key: JobKey, plan: ExecutionPlan) -> Outcome:
+    kept = lease.outcome(key)
+    if kept is not None:
+        return Outcome.from_bytes(kept)
+    outcome = prepared.device.sample(plan)
+    lease.record_outcome(
+        key, device=prepared.device.name, shots=plan.shots_total, cost_micro_usd=0, outcome=outcome.to_bytes()
+    )
+    return outcome
+
+
+def _commit(lease: Lease, state: LoopState, records: list[IterationRecord], active_us: int) -> None:
+    """Iterations whose energy is not finite end the run and have nothing to enter."""
+    entered = [record for record in records if math.isfinite(record.energy)]
+    lease.commit(entered, iteration=state.iteration, state=to_bytes(state), active_us=active_us)

@@ -1,0 +1,130 @@
+"""The state of a loop between two iterations, and its stored form."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from optimizers import Reason
+from shotwise.errors import RunFailedError
+from tasks.prepare import Prepared
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A basis state that was seen, and its energy."""
+
+    energy: float
+    state: int
+
+
+@dataclass(frozen=True, eq=False)
+class LoopState:
+    """Everything the next iteration depends on.
+
+    Attributes:
+        iteration: number of the next iteration.
+        operators: pool indices that an adaptive ansatz has grown.
+        growing: the next iteration looks for an operator to grow, rather than moving parameters.
+        optimizer, termination: their states, pytrees of arrays.
+        parameters: shape (d,), of the last evaluation; where an adaptive ansatz goes on from.
+        best: lowest exact energy so far and its parameters; None where energies are sampled.
+        sample: best basis state seen in the whole run (diagonal problems).
+        shots, evaluations, cost_micro_usd: spent so far.
+        reason: why the optimization ended, None while it goes on.
+    """
+
+    iteration: int
+    operators: tuple[int, ...]
+    growing: bool
+    optimizer: Any
+    termination: Any
+    parameters: np.ndarray
+    best: tuple[float, np.ndarray] | None = None
+    sample: Sample | None = None
+    shots: int = 0
+    evaluations: int = 0
+    cost_micro_usd: int = 0
+    reason: Reason | None = None
+
+    def with_sample(self, sample: Sample | None) -> LoopState:
+        """Keep the better of two samples; the earlier one where they tie."""
+        better = sample is not None and (self.sample is None or sample.energy < self.sample.energy)
+        return replace(self, sample=sample) if better else self
+
+
+def initial(prepared: Prepared) -> LoopState:
+    """The state before the first iteration."""
+    parameters = prepared.initial_parameters
+    optimizer, termination = prepared.stage().start(parameters, prepared.spec.seed)
+    return LoopState(0, (), prepared.ansatz.pool is not None, optimizer, termination, parameters)
+
+
+def to_bytes(state: LoopState) -> bytes:
+    """As an npz archive: a JSON header and the arrays."""
+    header = {
+        "format": FORMAT,
+        "iteration": state.iteration,
+        "operators": state.operators,
+        "growing": state.growing,
+        "best_energy": state.best[0] if state.best else None,
+        "sample": [state.sample.energy, state.sample.state] if state.sample else None,
+        "shots": state.shots,
+        "evaluations": state.evaluations,
+        "cost_micro_usd": state.cost_micro_usd,
+        "reason": state.reason,
+    }
+    leaves = jax.tree.leaves((state.optimizer, state.termination))
+    arrays = {f"leaf_{at:03d}": np.asarray(leaf) for at, leaf in enumerate(leaves)}
+    if state.best:
+        arrays["best_parameters"] = state.best[1]
+    buffer = io.BytesIO()
+    np.savez(buffer, header=np.array(json.dumps(header)), parameters=state.parameters, **arrays)
+    return buffer.getvalue()
+
+
+def from_bytes(prepared: Prepared, data: bytes) -> LoopState:
+    """Read `to_bytes` back; never unpickles.
+
+    Raises:
+        RunFailedError: written by a version whose states differ.
+    """
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        arrays = dict(archive)
+    header = json.loads(str(arrays["header"]))
+    operators = tuple(header["operators"])
+    parameters = arrays["parameters"]
+    template = prepared.stage(operators).start(
+        np.zeros(prepared.stage(operators).circuit.n_parameters), prepared.spec.seed
+    )
+    expected, structure = jax.tree.flatten(template)
+    leaves = [arrays[name] for name in sorted(arrays) if name.startswith("leaf_")]
+    same = len(leaves) == len(expected) and all(
+        a.shape == b.shape and a.dtype == b.dtype for a, b in zip(leaves, expected, strict=True)
+    )
+    if header["format"] != FORMAT or not same:
+        raise RunFailedError(
+            "the checkpoint was written by another version of Shotwise; resume it with that version"
+        )
+    optimizer, termination = jax.tree.unflatten(structure, [jax.numpy.asarray(leaf) for leaf in leaves])
+    return LoopState(
+        iteration=header["iteration"],
+        operators=operators,
+        growing=header["growing"],
+        optimizer=optimizer,
+        termination=termination,
+        parameters=parameters,
+        best=(header["best_energy"], arrays["best_parameters"]) if "best_parameters" in arrays else None,
+        sample=Sample(header["sample"][0], header["sample"][1]) if header["sample"] else None,
+        shots=header["shots"],
+        evaluations=header["evaluations"],
+        cost_micro_usd=header["cost_micro_usd"],
+        reason=Reason(header["reason"]) if header["reason"] else None,
+    )

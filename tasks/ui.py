@@ -1,0 +1,55 @@
+"""What the Prefect UI shows of a run beside its tasks: a live progress bar, a summary, a link to MLflow."""
+
+from __future__ import annotations
+
+import time
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
+
+from tasks.progress import Progress
+from tasks.result import RunResult
+
+_UPDATE_EVERY_S = 2.0
+
+
+class ProgressArtifact:
+    """One progress artifact, updated in place at most every two seconds."""
+
+    def __init__(self, run_id: str) -> None:
+        self.id = create_progress_artifact(0.0, description=f"{run_id}: starting")
+        self.updated = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        if time.monotonic() - self.updated >= _UPDATE_EVERY_S:
+            self._write(100 * progress.iteration / progress.iterations_max, progress.line())
+
+    def end(self, result: RunResult) -> None:
+        """Show the run as done."""
+        self._write(100.0, f"{result.run_id}: {result.state}, {result.reason}")
+
+    def _write(self, percent: float, description: str) -> None:
+        self.updated = time.monotonic()
+        assert isinstance(self.id, UUID)
+        update_progress_artifact(self.id, min(percent, 100.0), description=description)
+
+
+def publish_summary(result: RunResult, rows: list[tuple[str, str]], mlflow_url: str | None) -> None:
+    """The result as a keyed markdown table, and where MLflow has the run."""
+    lines = [
+        f"# {result.run_id}",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in rows),
+    ]
+    create_markdown_artifact("\n".join(lines), key="shotwise-summary", description=f"{result.run_id}: result")
+    if mlflow_url:
+        create_link_artifact(
+            mlflow_url, key="shotwise-mlflow-run", link_text="MLflow run", description=result.run_id
+        )

@@ -1,0 +1,181 @@
+"""Reading specs: what is accepted, and that every kind of bad input is one line with field and remedy."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from shotwise.errors import SpecError
+from shotwise.spec import RunSpec, load_spec, validate
+
+H2 = """
+version: 1
+name: h2
+problem: {kind: molecule, geometry: "H 0 0 0; H 0 0 0.7414", active_space: null}
+optimizer: {name: adam, learning_rate: 0.1, max_iterations: 200, tolerance: 1.0e-7}
+execution: {mode: exact}
+budget: {shots: null, usd: null, wall_s: null}
+seed: 7
+"""
+
+
+def write(folder: Path, text: str, name: str = "spec.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def refusal(folder: Path, text: str, *overrides: str) -> SpecError:
+    with pytest.raises(SpecError) as caught:
+        load_spec(write(folder, text), overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 400
+    return caught.value
+
+
+def test_a_spec_round_trips_through_its_canonical_json(tmp_path: Path) -> None:
+    spec = load_spec(write(tmp_path, H2))
+    assert RunSpec.model_validate_json(spec.canonical_json()) == spec
+    assert validate(json.loads(spec.canonical_json())) == spec
+
+
+def test_plain_python_data_is_accepted_like_json() -> None:
+    edges = [[0, 1], [1, 2, 0.5]]
+    raw = {"problem": {"kind": "maxcut", "edges": edges}, "ansatz": {"kind": "qaoa"}}
+    assert RunSpec.model_validate(raw) == validate(raw)
+
+
+def test_json_is_accepted(tmp_path: Path) -> None:
+    text = json.dumps({"problem": {"kind": "pauli", "terms": {"ZZ": 1.0}}})
+    assert load_spec(write(tmp_path, text, "spec.json")).ansatz.kind == "hardware_efficient"
+
+
+def test_numbers_without_a_decimal_point_are_numbers(tmp_path: Path) -> None:
+    assert load_spec(write(tmp_path, H2), ["optimizer.tolerance=1e-9"]).optimizer.tolerance == 1e-9
+
+
+@pytest.mark.parametrize(
+    ("problem", "ansatz"),
+    [
+        ("{kind: molecule, geometry: H 0 0 0}", "uccsd"),
+        ("{kind: maxcut, edges: [[0, 1]]}", "qaoa"),
+        ("{kind: pauli, terms: {Z: 1.0}}", "hardware_efficient"),
+    ],
+)
+def test_each_kind_of_problem_has_a_usual_ansatz(tmp_path: Path, problem: str, ansatz: str) -> None:
+    assert load_spec(write(tmp_path, f"problem: {problem}")).ansatz.kind == ansatz
+
+
+def test_overrides_apply_in_order(tmp_path: Path) -> None:
+    spec = load_spec(write(tmp_path, H2), ["seed=1", "seed=2", "execution={mode: shots, shots: 100}"])
+    assert spec.seed == 2
+    assert spec.execution.mode == "shots"
+
+
+@pytest.mark.parametrize(
+    ("override", "field", "value"),
+    [
+        ("optimizer.max_iterations=0", "optimizer.max_iterations", 0),
+        ("optimizer.learning_rate=.nan", "optimizer.learning_rate", None),
+        ("optimizer.learning_rate=-.inf", "optimizer.learning_rate", float("-inf")),
+        ("execution={mode: shots, shots: -1}", "execution.shots", -1),
+        ("execution={mode: shots, shots: 0}", "execution.shots", 0),
+        ("execution={mode: shots, shots: 2.5}", "execution.shots", 2.5),
+        ("execution={mode: shots, shots: true}", "execution.shots", True),
+        ("execution={mode: shots, shots: 9223372036854775808}", "execution.shots", 9223372036854775808),
+        ("execution={mode: dream}", "execution.mode", "dream"),
+        ("problem.kind=sudoku", "problem.kind", "sudoku"),
+        ("problem.gemoetry=H 0 0 0", "problem.gemoetry", "H 0 0 0"),
+        ("colour=red", "colour", "red"),
+        ("seed=seven", "seed", "seven"),
+        ("name=../etc", "name", "../etc"),
+        ("ansatz={kind: qaoa}", "spec", None),
+        ("problem={kind: maxcut}", "problem", None),
+        ("problem={kind: maxcut, edges: [[0, 1, x]]}", "problem.edges.0.2", "x"),
+        ("problem={kind: maxcut, edges: [[0, 1, .nan]]}", "problem.edges.0.2", None),
+        ("problem={kind: maxcut, edges: [[0]]}", "problem.edges.0.1", None),
+        ("problem={kind: maxcut, generator: {name: tree}}", "problem.generator.name", "tree"),
+    ],
+)
+def test_a_bad_field_is_named_with_its_value(tmp_path: Path, override: str, field: str, value: object) -> None:
+    error = refusal(tmp_path, H2, "ansatz=null", override)
+    assert error.field == field
+    if value is not None:
+        assert error.value == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "problem: !!python/object/apply:os.system [true]",
+        "problem: !Ref x",
+        "a: &x [1]\nb: *x",
+        "seed: 1\nseed: 2",
+        "seed: [1",
+        "- 1",
+        "",
+        "\x00",
+        "1: 2",
+        "[" * 100 + "]" * 100,
+        "a: " + "[" * 5000 + "]" * 5000,
+        "problem: " + "{a: " * 40 + "1" + "}" * 40,
+        "x: 9" + "9" * 10000,
+    ],
+)
+def test_hostile_text_is_refused(tmp_path: Path, text: str) -> None:
+    refusal(tmp_path, text)
+
+
+def test_a_huge_file_is_refused_without_being_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.yaml"
+    with path.open("wb") as stream:
+        stream.truncate(50 * 1024 * 1024)
+    with pytest.raises(SpecError, match="larger than 1 MiB"):
+        load_spec(path)
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/etc/passwd", "link.txt", "a\0b", "folder", "missing.txt"])
+def test_a_path_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    inside = tmp_path / "inside"
+    (inside / "folder").mkdir(parents=True)
+    (tmp_path / "outside.txt").write_text("2\n0 1\n")
+    (inside / "link.txt").symlink_to(tmp_path / "outside.txt")
+    spec = json.dumps({"problem": {"kind": "maxcut", "file": name}})
+    error = refusal(inside, spec)
+    assert error.field == "problem.file"
+
+
+def test_files_are_read_into_the_spec(tmp_path: Path) -> None:
+    (tmp_path / "graph.txt").write_text("3\n0 1 0.5  # an edge\n\n1 2\n")
+    (tmp_path / "h2.xyz").write_text("2\nhydrogen\nH 0 0 0\nH 0 0 0.74\n")
+    (tmp_path / "ising.json").write_text('{"ZZ": 1, "XI": 0.5}')
+    graph = load_spec(write(tmp_path, "problem: {kind: maxcut, file: graph.txt}")).problem
+    assert graph.model_dump(exclude_none=True) == {"kind": "maxcut", "nodes": 3, "edges": ((0, 1, 0.5), (1, 2, 1.0))}
+    molecule = load_spec(write(tmp_path, "problem: {kind: molecule, file: h2.xyz}")).problem
+    assert molecule.model_dump()["geometry"] == "H 0 0 0; H 0 0 0.74"
+    pauli = load_spec(write(tmp_path, "problem: {kind: pauli, file: ising.json}")).problem
+    assert pauli.model_dump()["terms"] == {"ZZ": 1.0, "XI": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("maxcut", ""),
+        ("maxcut", "0 1\n"),
+        ("maxcut", "-3\n0 1\n"),
+        ("maxcut", "3\n0 1 2 3\n"),
+        ("maxcut", "3\n0 one\n"),
+        ("qubo", "2\n0\n"),
+        ("ising", "x\n"),
+        ("molecule", "two\n\nH 0 0 0\n"),
+        ("molecule", "3\n\nH 0 0 0\n"),
+        ("pauli", "[1, 2]"),
+        ("pauli", '{"Z": "x"}'),
+        ("pauli", "[" * 100_000),
+    ],
+)
+def test_a_malformed_file_is_refused(tmp_path: Path, kind: str, content: str) -> None:
+    (tmp_path / "data").write_text(content)
+    error = refusal(tmp_path, f"problem: {{kind: {kind}, file: data}}")
+    assert error.field.startswith("problem.file")
