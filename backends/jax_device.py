@@ -75,7 +75,7 @@ class JaxDevice:
         """Fubini-Study metric by parameters at one point of angles, shape (1, rotations) -> (d, d)."""
         psi0, rotations = _circuit_arrays(circuit)
         rows = len(rotations.x)
-        jacobian = sv.angle_jacobian(circuit, rows)
+        jacobian = np.pad(circuit.jacobian(), ((0, rows - len(circuit)), (0, 0)))
         return np.asarray(sv.metric(psi0, rotations, sv.padded_angles(angles, rows)[0], jacobian))
 
     def sample(self, plan: ExecutionPlan) -> Outcome:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from problems.circuit import FIXED, Circuit
+from problems.circuit import Circuit
 from problems.pauli import PauliSum, parity
 from problems.problem import GroundSpace
 
@@ -247,11 +247,3 @@ def probabilities(
         return jax.lax.map(lambda basis: _based_probabilities(psi, *basis), (bases, basis_angles))
 
     return jax.lax.map(at_point, angles, batch_size=chunk)
-
-
-def angle_jacobian(circuit: Circuit, rows: int) -> np.ndarray:
-    """d angles / d parameters, shape (rows, parameters)."""
-    jacobian = np.zeros((rows, circuit.n_parameters))
-    moved = np.flatnonzero(circuit.parameter != FIXED)
-    jacobian[moved, circuit.parameter[moved]] = circuit.scale[moved]
-    return jacobian

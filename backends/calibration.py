@@ -1,0 +1,60 @@
+"""A device's calibration at one moment, and whether it may be trusted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+STALE_AFTER_S = 24 * 3600
+_CLOCK_SKEW_S = 300
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Error rates of a device as of `taken_us`.
+
+    Attributes:
+        taken_us: microseconds since the epoch, UTC.
+        readout_error: probability of a wrong bit, per physical qubit.
+        one_qubit_error: average error of a one-qubit gate, per physical qubit.
+        two_qubit_error: ((a, b), error) of the native two-qubit gate on every coupled pair, a < b.
+        t1_s, t2_s: per physical qubit, None where unknown.
+        one_qubit_s, two_qubit_s, readout_s: typical durations.
+    """
+
+    taken_us: int
+    readout_error: tuple[float, ...]
+    one_qubit_error: tuple[float, ...]
+    two_qubit_error: tuple[tuple[tuple[int, int], float], ...]
+    t1_s: tuple[float | None, ...] = ()
+    t2_s: tuple[float | None, ...] = ()
+    one_qubit_s: float = 5e-8
+    two_qubit_s: float = 3e-7
+    readout_s: float = 1e-6
+
+    @property
+    def n_qubits(self) -> int:
+        return len(self.readout_error)
+
+
+def distrust(
+    calibration: Calibration | None, now_us: int, *, stale_after_s: float = STALE_AFTER_S
+) -> str | None:
+    """Why a calibration must not be used, as a short clause; None where it may be."""
+    if calibration is None:
+        return "no calibration"
+    age_s = (now_us - calibration.taken_us) / 1e6
+    if age_s < -_CLOCK_SKEW_S:
+        return f"calibration from {-age_s / 3600:.1f} h in the future"
+    if age_s > stale_after_s:
+        return f"calibration {age_s / 3600:.1f} h old, limit {stale_after_s / 3600:.0f} h"
+    errors = (
+        *calibration.readout_error,
+        *calibration.one_qubit_error,
+        *(error for _, error in calibration.two_qubit_error),
+    )
+    if any(not math.isfinite(error) or error < 0 for error in errors):
+        return "calibration holds a value that is no probability"
+    if any(error >= 1 for error in errors):
+        return "calibration holds an error of 1"
+    return None

@@ -1,0 +1,136 @@
+"""What a paid, queued, flaky device is to the rest of Shotwise: jobs that are submitted, found, polled, fetched.
+
+A provider never decides whether to try again and never hides what it does not know. A submission whose
+answer was lost may or may not have bought something: that is `SubmitUnknown`, and only the provider's own
+answer to `find` ends it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from measurement.plan import ExecutionPlan, Outcome
+from shotwise.errors import ShotwiseError
+
+
+class JobState(StrEnum):
+    """A job as its provider sees it."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+
+@dataclass(frozen=True)
+class JobReport:
+    """What a provider says of a job.
+
+    Attributes:
+        job_id: the provider's.
+        state: as of this answer; answers may arrive out of order, and an ended state is never left.
+        cost_micro_usd: billed so far; None where the provider does not say before the bill.
+        message: the provider's reason for a failure.
+    """
+
+    job_id: str
+    state: JobState
+    cost_micro_usd: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class BillLine:
+    """One line of a provider's bill."""
+
+    job_id: str
+    token: str | None
+    cost_micro_usd: int
+    description: str = ""
+
+
+class ProviderError(ShotwiseError):
+    """A provider did not do what was asked."""
+
+
+class SubmitRejected(ProviderError):  # noqa: N818 - a verdict, not an accident
+    """The provider certainly took nothing: trying again buys nothing twice.
+
+    Attributes:
+        retry_after_s: how long the provider asked to wait, None where it did not say.
+        permanent: the same submission will be refused again (bad circuit, device gone, no credit).
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after_s, self.permanent = retry_after_s, permanent
+
+
+class SubmitUnknown(ProviderError):  # noqa: N818
+    """The provider may or may not have taken the job: a timeout, a lost reply, a server error after sending."""
+
+
+class ProviderUnavailable(ProviderError):  # noqa: N818
+    """A question that changes nothing (poll, fetch, find, cancel) got no usable answer; ask again later."""
+
+
+class ResultMissing(ProviderError):  # noqa: N818
+    """The provider calls the job done and has no result for it."""
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """One device of one provider account. Implementations are synchronous and thread-safe."""
+
+    @property
+    def name(self) -> str:
+        """Device name in the catalog."""
+        ...
+
+    @property
+    def honours_tokens(self) -> bool:
+        """Whether a second submission with the same token returns the first job instead of buying another."""
+        ...
+
+    def submit(self, plan: ExecutionPlan, token: str) -> str:
+        """Buy the plan's shots under `token` (at most 64 characters, also set as a tag); the job's id.
+
+        Raises:
+            SubmitRejected: nothing was bought.
+            SubmitUnknown: it may have been.
+        """
+        ...
+
+    def find(self, token: str) -> list[str]:
+        """Ids of all jobs that carry the token. Raises ProviderUnavailable."""
+        ...
+
+    def poll(self, job_id: str) -> JobReport:
+        """The job's state. Raises ProviderUnavailable."""
+        ...
+
+    def fetch(self, job_id: str, plan: ExecutionPlan) -> Outcome:
+        """What an ended job measured, one entry a row of the plan in the plan's qubit order.
+
+        Rows may hold fewer shots than asked, or none: partial results are results.
+
+        Raises:
+            ProviderUnavailable: no usable answer.
+            ResultMissing: the job is done and its result does not exist.
+        """
+        ...
+
+    def cancel(self, job_id: str) -> JobReport:
+        """Ask to cancel; the state afterwards, which may be `done` if completion was first."""
+        ...
+
+    def bill(self) -> list[BillLine]:
+        """The provider's own bill of this account and device. Raises ProviderUnavailable."""
+        ...
