@@ -1,0 +1,40 @@
+"""How parameters move: optimizers as immutable state under pure `init`, `ask` and `tell`.
+
+Importing this package switches JAX to 64 bits: energies are compared at 1e-7 and less,
+which float32 cannot hold.
+"""
+
+import jax
+
+jax.config.update("jax_enable_x64", True)
+
+from optimizers.build import build_optimizer, build_termination, optimizer_names  # noqa: E402
+from optimizers.gradient_descent import GradientDescent  # noqa: E402
+from optimizers.lbfgs import Lbfgs  # noqa: E402
+from optimizers.line_fit import Frequencies, LineFit  # noqa: E402
+from optimizers.natural_gradient import NaturalGradient  # noqa: E402
+from optimizers.protocol import Evaluation, Need, Optimizer, Progress, Proposal, State  # noqa: E402
+from optimizers.spsa import Spsa  # noqa: E402
+from optimizers.termination import REASONS, Reason, Termination, TerminationState  # noqa: E402
+
+__all__ = [
+    "REASONS",
+    "Evaluation",
+    "Frequencies",
+    "GradientDescent",
+    "Lbfgs",
+    "LineFit",
+    "NaturalGradient",
+    "Need",
+    "Optimizer",
+    "Progress",
+    "Proposal",
+    "Reason",
+    "Spsa",
+    "State",
+    "Termination",
+    "TerminationState",
+    "build_optimizer",
+    "build_termination",
+    "optimizer_names",
+]

@@ -1,0 +1,137 @@
+"""From the user's `OptimizerSpec` to an optimizer and the rule that ends its run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from optimizers import gradient_descent, lbfgs, natural_gradient, spsa
+from optimizers.gradient_descent import GradientDescent, build_gradient_descent, optax_names
+from optimizers.lbfgs import Lbfgs
+from optimizers.learning_rate import build_learning_rate
+from optimizers.line_fit import DEGREE_MAX, Frequencies, LineFit
+from optimizers.natural_gradient import NaturalGradient
+from optimizers.options import read_options
+from optimizers.protocol import Optimizer
+from optimizers.spsa import Spsa
+from optimizers.termination import Termination
+from shotwise.errors import SpecError
+from shotwise.spec.run import OptimizerSpec, ScheduleSpec
+
+QUIET_SWEEPS_OF_LINE_FITS = 2
+"""Whole sweeps of exact line minima that must change nothing; a sweep already looks along every axis."""
+
+
+def optimizer_names() -> tuple[str, ...]:
+    """Every value that `optimizer.name` may have."""
+    return tuple(sorted((*optax_names(), "lbfgs", "qng", "rotosolve", "spsa")))
+
+
+def build_optimizer(spec: OptimizerSpec, spectrum: Sequence[Frequencies] | None) -> Optimizer[Any]:
+    """The optimizer that a spec names.
+
+    Args:
+        spec: the section `optimizer` of a run's spec.
+        spectrum: frequencies of the energy along each parameter, which rotosolve needs; None where they
+            are not known or not commensurate.
+
+    Raises:
+        SpecError: an unknown name or option, a value that cannot be meant, a setting without effect, or
+            rotosolve on a landscape that it cannot fit.
+    """
+    if spec.name == "lbfgs":
+        return _build_lbfgs(spec)
+    if spec.name == "rotosolve":
+        return _build_line_fit(spec, spectrum)
+    if spec.name == "spsa":
+        return _build_spsa(spec)
+    if spec.name == "qng":
+        return _build_natural_gradient(spec)
+    if spec.name not in optax_names():
+        names = ", ".join(optimizer_names())
+        raise SpecError("optimizer.name", spec.name, "unknown optimizer", f"use one of {names}")
+    return _build_gradient_descent(spec)
+
+
+def build_termination(spec: OptimizerSpec, optimizer: Optimizer[Any]) -> Termination:
+    """The rule that ends a run of this optimizer."""
+    rule = Termination(spec.max_iterations, spec.tolerance, optimizer.sweep)
+    if isinstance(optimizer, LineFit):
+        return Termination(
+            rule.max_iterations, rule.tolerance, rule.sweep, quiet_sweeps=QUIET_SWEEPS_OF_LINE_FITS
+        )
+    return rule
+
+
+def _build_gradient_descent(spec: OptimizerSpec) -> GradientDescent:
+    rate = spec.learning_rate or gradient_descent.default_learning_rate(spec.name)
+    schedule = build_learning_rate(spec.schedule, rate, spec.max_iterations)
+    return build_gradient_descent(spec.name, schedule, spec.options)
+
+
+def _build_natural_gradient(spec: OptimizerSpec) -> NaturalGradient:
+    options: dict[str, Any] = read_options("qng", spec.options, natural_gradient.OPTIONS)
+    rate = spec.learning_rate or natural_gradient.DEFAULT_LEARNING_RATE
+    return NaturalGradient(build_learning_rate(spec.schedule, rate, spec.max_iterations), **options)
+
+
+def _build_lbfgs(spec: OptimizerSpec) -> Lbfgs:
+    _refuse_learning_rate(spec, "its line search finds the step")
+    _refuse_schedule(spec)
+    options: dict[str, Any] = read_options("lbfgs", spec.options, lbfgs.OPTIONS)
+    return Lbfgs(**options)
+
+
+def _build_spsa(spec: OptimizerSpec) -> Spsa:
+    _refuse_schedule(spec)
+    options: dict[str, Any] = read_options("spsa", spec.options, spsa.OPTIONS)
+    if "a" in options and spec.learning_rate is not None:
+        raise SpecError(
+            "optimizer.options.a", options["a"], "the same as optimizer.learning_rate", "give one of the two"
+        )
+    stability = 0.1 * spec.max_iterations
+    default = spsa.default_gain(stability, options.get("alpha", spsa.OPTIONS["alpha"].default))
+    gain = options.pop("a", spec.learning_rate or default)
+    return Spsa(a=gain, stability=stability, **options)
+
+
+def _build_line_fit(spec: OptimizerSpec, spectrum: Sequence[Frequencies] | None) -> LineFit:
+    _refuse_learning_rate(spec, "it jumps to the minimum of each line")
+    _refuse_schedule(spec)
+    read_options("rotosolve", spec.options, {})
+    if not spectrum:
+        raise SpecError(
+            "optimizer.name",
+            spec.name,
+            "the energy has no known set of commensurate frequencies along each parameter",
+            "use an ansatz of Pauli rotations or excitations, or another optimizer such as adam",
+        )
+    degree = max(f.degree for f in spectrum)
+    if degree > DEGREE_MAX:
+        raise SpecError(
+            "optimizer.name",
+            spec.name,
+            f"one parameter drives {degree} frequencies, the limit is {DEGREE_MAX}",
+            "use lbfgs or adam for ansaetze whose parameters are shared by many gates",
+        )
+    return LineFit(tuple(spectrum))
+
+
+def _refuse_learning_rate(spec: OptimizerSpec, why: str) -> None:
+    if spec.learning_rate is not None:
+        raise SpecError(
+            "optimizer.learning_rate",
+            spec.learning_rate,
+            f"{spec.name} has no learning rate, {why}",
+            "remove it",
+        )
+
+
+def _refuse_schedule(spec: OptimizerSpec) -> None:
+    if spec.schedule != ScheduleSpec():
+        raise SpecError(
+            "optimizer.schedule.kind",
+            spec.schedule.kind,
+            f"{spec.name} takes no learning-rate schedule",
+            "remove optimizer.schedule",
+        )
