@@ -1,8 +1,9 @@
-"""Running a flow from the command line: the Prefect server beside the imports, the run, everything settled."""
+"""Driving a run from the command line: a Prefect server beside the imports, the flow, every record settled."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING
 
 from shotwise.home import Home
@@ -11,8 +12,6 @@ from tasks.prefect_server import PrefectServer
 
 if TYPE_CHECKING:
     from flows.terminal import ProgressLine
-
-_SETTLE_S = 30.0
 
 
 def drive(home: Home, spec: RunSpec, run_id: str | None, line: ProgressLine | None) -> str:
@@ -26,17 +25,18 @@ def drive(home: Home, spec: RunSpec, run_id: str | None, line: ProgressLine | No
     server = PrefectServer.start(home)
     try:
         server.apply_environment()
-        _compile_once(home)
-        return _drive(server, spec, run_id, line)
+        _keep_compiled_programs(home)
+        return _drive(home, server, spec, run_id, line)
     finally:
         if line:
             line.end()
         server.stop()
 
 
-def _drive(server: PrefectServer, spec: RunSpec, run_id: str | None, line: ProgressLine | None) -> str:
+def _drive(
+    home: Home, server: PrefectServer, spec: RunSpec, run_id: str | None, line: ProgressLine | None
+) -> str:
     from tasks.prepare import prepare
-    from tasks.progress import watching
 
     if line:
         line.say("building the problem ...")
@@ -45,20 +45,23 @@ def _drive(server: PrefectServer, spec: RunSpec, run_id: str | None, line: Progr
         line.say("starting ...")
     from flows.qaoa import qaoa
     from flows.vqe import vqe
-    from tasks.prefect_records import settle_records
+    from ledger import Database, Journal
+    from tasks.prefect_records import settle
+    from tasks.progress import watching
 
     flow = qaoa if isinstance(spec.ansatz, QaoaAnsatz) else vqe
     server.wait()
     with watching(line) if line else contextlib.nullcontext():
         state = flow(spec=spec, run_id=run_id, return_state=True)
-    settle_records(state)
-    state.result()
-    return run_id
+    settle(state)
+    if not state.is_cancelled():
+        state.result()  # raises what the flow raised
+    driven = Journal(Database(home.database_url)).run_of_flow(str(state.state_details.flow_run_id))
+    assert driven is not None, "a flow that ended well has driven a run"
+    return driven
 
 
-def _compile_once(home: Home) -> None:
-    """Keep JAX's compiled programs in the state folder, so that the second run of a shape starts at once."""
-    import os
-
+def _keep_compiled_programs(home: Home) -> None:
+    """Let JAX keep what it compiles in the state folder, so that the second run of a shape starts at once."""
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home.compile_cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
