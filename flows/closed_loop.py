@@ -12,13 +12,13 @@ from dataclasses import replace
 from uuid import UUID
 
 from prefect import runtime
-from tasks.prefect_records import close_stale
 
 from ledger import Database, IterationRecord, Journal, Lease
 from optimizers import Reason
 from shotwise.home import Home
 from shotwise.spec import RunSpec, validate
 from tasks.driving import Drive, acquire_patiently, driving
+from tasks.prefect_records import close_stale
 from tasks.prepare import Prepared, prepare
 from tasks.progress import Progress, tell_watchers, watching
 from tasks.provenance import versions_json
@@ -105,7 +105,7 @@ def _iterate_segment(
 def _iterate_sampled(
     prepared: Prepared, drive: Drive, state: LoopState
 ) -> tuple[LoopState, Sequence[IterationRecord]]:
-    """One batch measured and one iteration committed, if the budget has room for it and for the final batch."""
+    """One batch and one iteration, if the budget has room for it and for the final batch."""
     plan = next_plan(prepared, state)
     if not _affordable(prepared, drive, state, plan.shots_total):
         return replace(state, reason=Reason.BUDGET_REACHED), []

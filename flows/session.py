@@ -1,10 +1,12 @@
-"""Driving a run from the command line: a Prefect server beside the imports, the flow, every record settled."""
+"""Driving a run from the command line: Prefect's server beside the imports, the flow, all records settled."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from shotwise.home import Home
 from shotwise.spec import QaoaAnsatz, RunSpec
@@ -46,19 +48,38 @@ def _drive(
     from flows.qaoa import qaoa
     from flows.vqe import vqe
     from ledger import Database, Journal
-    from tasks.prefect_records import settle
+    from tasks.prefect_records import use_own_server
     from tasks.progress import watching
 
     flow = qaoa if isinstance(spec.ansatz, QaoaAnsatz) else vqe
     server.wait()
+    if server.is_own:
+        use_own_server()
     with watching(line) if line else contextlib.nullcontext():
         state = flow(spec=spec, run_id=run_id, return_state=True)
-    settle(state)
+    flow_run_id = state.state_details.flow_run_id
+    assert flow_run_id is not None, "a flow run has an id"
+    _settle(flow_run_id)
     if not state.is_cancelled():
         state.result()  # raises what the flow raised
-    driven = Journal(Database(home.database_url)).run_of_flow(str(state.state_details.flow_run_id))
+    driven = Journal(Database(home.database_url)).run_of_flow(str(flow_run_id))
     assert driven is not None, "a flow that ended well has driven a run"
     return driven
+
+
+def _settle(flow_run_id: UUID) -> None:
+    """See every record in Prefect's database before its server ends, and say so if one is missing."""
+    import httpx
+
+    from tasks.prefect_records import settle_records
+    from tasks.stages import task_runs_of
+
+    try:
+        missing = bool(settle_records(flow_run_id, task_run_ids=task_runs_of(flow_run_id)))
+    except httpx.HTTPError:
+        missing = True
+    if missing:
+        print("warning: Prefect's record of this run is incomplete; the journal is not", file=sys.stderr)
 
 
 def _keep_compiled_programs(home: Home) -> None:

@@ -19,7 +19,7 @@ The angle convention is PennyLane's (`PauliRot`, `SingleExcitation`, `DoubleExci
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -113,6 +113,19 @@ class Circuit:
         points = np.asarray(points, dtype=np.float64)
         padded = np.concatenate([points, np.zeros((len(points), 1))], axis=1)
         return padded[:, self.parameter] * np.where(self.parameter == FIXED, 0.0, self.scale) + self.offset
+
+    def jacobian(self) -> np.ndarray:
+        """d angles / d parameters, shape (rotations, parameters)."""
+        jacobian = np.zeros((len(self), self.n_parameters))
+        moved = np.flatnonzero(self.parameter != FIXED)
+        jacobian[moved, self.parameter[moved]] = self.scale[moved]
+        return jacobian
+
+    def frozen(self, parameters: np.ndarray) -> Circuit:
+        """The same circuit with its angles fixed at `parameters`, shape (parameters,), and none left."""
+        (angles,) = self.angles(parameters[None, :])
+        fixed = np.full(len(self), FIXED, dtype=np.int32)
+        return replace(self, n_parameters=0, parameter=fixed, offset=angles)
 
     def pauli_rotations(self, index: int) -> list[tuple[int, int, float]]:
         """Rotation `index` as a product of commuting exp(-i factor*angle/2 P), given as [(x, z, factor)].

@@ -55,9 +55,34 @@ class PauliSum:
         )
 
     @classmethod
+    def from_arrays(
+        cls,
+        n_qubits: int,
+        x: np.ndarray,
+        z: np.ndarray,
+        coefficients: np.ndarray,
+        *,
+        drop_below_relative: float = 0.0,
+    ) -> PauliSum:
+        """Collect term arrays in which (x, z) may repeat, largest first.
+
+        Terms up to `drop_below_relative` times the largest vanish, the identity not.
+        """
+        order = np.lexsort((z, x))
+        x, z, coefficients = x[order], z[order], coefficients[order]
+        starts = np.flatnonzero(np.r_[True, (np.diff(x) != 0) | (np.diff(z) != 0)])
+        x, z, total = x[starts], z[starts], np.add.reduceat(coefficients, starts)
+        drop_below = drop_below_relative * np.abs(total).max()
+        kept = (np.abs(total) > drop_below) | ((x == 0) & (z == 0))
+        x, z, total = x[kept].astype(np.int64), z[kept].astype(np.int64), total[kept]
+        order = np.lexsort((z, x, -np.abs(total)))
+        return cls(n_qubits, x[order], z[order], total[order].astype(np.float64))
+
+    @classmethod
     def from_strings(cls, strings: Mapping[str, float] | Iterable[tuple[str, float]]) -> PauliSum:
         """From strings such as "XIZ" whose character q acts on qubit q. Repeated strings add up."""
-        pairs = list(strings.items() if isinstance(strings, Mapping) else strings)
+        pairs: list[tuple[str, float]]
+        pairs = [*strings.items()] if isinstance(strings, Mapping) else [*strings]  # pyright: ignore
         terms: dict[tuple[int, int], float] = {}
         for string, coefficient in pairs:
             bits = [_BITS[letter] for letter in string]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,8 @@ class Reference:
 
     Attributes:
         energy: in the problem's unit.
-        method: how it was found, in field terms: "FCI", "exact diagonalization", "brute force", "local search".
+        method: how it was found, in field terms: "FCI", "exact diagonalization", "brute force" or
+            "local search".
         exact: whether it is the true minimum, or only the best value a heuristic found.
         ground: the exact ground space where it was affordable.
     """
@@ -49,6 +51,11 @@ class Sector:
     orbitals: int
     electrons_alpha: int
     electrons_beta: int
+
+    @property
+    def dimension(self) -> int:
+        """How many determinants hold these electrons."""
+        return math.comb(self.orbitals, self.electrons_alpha) * math.comb(self.orbitals, self.electrons_beta)
 
     @property
     def hartree_fock_state(self) -> int:

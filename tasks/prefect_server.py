@@ -3,13 +3,13 @@
 Runs on one folder share one server process. What they agree by is kernel locks, which vanish with their
 process, so neither `kill -9` nor a reboot leaves anything that misleads:
 
-    <home>/prefect/users.lock    shared by every run; the server waits for it exclusively, and ends when it gets it
-    <home>/prefect/server.lock   exclusive for as long as the server process lives; it holds the process id
-    <home>/prefect/start.lock    exclusive for the moment in which somebody looks and decides
+    <home>/prefect/users.lock    shared by every run; the server waits for it alone, and ends when it gets it
+    <home>/prefect/server.lock   held for as long as the server process lives; contains the process id
+    <home>/prefect/start.lock    held for the moment in which somebody looks and decides
     <home>/prefect/server.json   the address; believed only while server.lock is held
 
 The port is bound here and handed to the server, so the address is known, and taken, before the server is up:
-a caller applies `environment()`, imports Prefect beside the server's start, and calls `wait()` when it needs it.
+a caller applies `environment()`, imports Prefect beside the server's start, then calls `wait()`.
 
 Imports nothing but the standard library: the command line loads this module before everything else.
 """
@@ -101,7 +101,7 @@ class PrefectServer:
         deadline = time.monotonic() + timeout_s
         while not _is_healthy(self._url):
             if time.monotonic() > deadline:
-                raise RunFailedError(f"the local Prefect server is not up after {timeout_s:g} s; {self._log_hint()}")
+                raise self._failure(f"is not up after {timeout_s:g} s")
             if not _is_running(self._home):
                 self._replace_dead_server()
             time.sleep(_POLL_S)
@@ -132,13 +132,13 @@ class PrefectServer:
             time.sleep(_POLL_S)
 
     def _replace_dead_server(self) -> None:
-        """Start the server again at the same address, if it was another run's: this run has not used it yet."""
+        """Start the server again at the same address, if it was another run's that ended it."""
         if self._child_pid is not None:
-            raise RunFailedError(f"the local Prefect server ended while starting; {self._log_hint()}")
+            raise self._failure("ended")
         with _start_lock(self._home):
             url, self._child_pid = _find_or_spawn(self._home, port=_port(self._url))
         if url != self._url:
-            raise RunFailedError(f"the local Prefect server ended and came back elsewhere; {self._log_hint()}")
+            raise self._failure("ended and came back elsewhere")
 
     def _wait_external(self, timeout_s: float) -> str:
         deadline = time.monotonic() + timeout_s
@@ -160,8 +160,8 @@ class PrefectServer:
                     ) from None
             time.sleep(0.2)
 
-    def _log_hint(self) -> str:
-        return f"see {self.log_file}"
+    def _failure(self, what: str) -> RunFailedError:
+        return RunFailedError(f"the local Prefect server {what}; see {self.log_file}")
 
 
 def _external_url() -> str | None:
@@ -178,7 +178,7 @@ def _join(home: Home) -> int:
         if time.monotonic() > deadline:
             pid = (home.prefect / "server.lock").read_text().strip()
             os.close(fd)
-            raise RunFailedError(f"the local Prefect server (process {pid}) does not end; end it, then try again")
+            raise RunFailedError(f"the local Prefect server (process {pid}) does not end; end it yourself")
         time.sleep(_POLL_S)
     return fd
 

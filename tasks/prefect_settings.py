@@ -10,7 +10,7 @@ from typing import Final
 from shotwise.home import Home
 
 OWN_SERVER_VARIABLE: Final = "SHOTWISE_PREFECT_URL"
-"""Holds the address that this project put into `PREFECT_API_URL`, to tell it from one that the user put there."""
+"""Holds the address that this project put into `PREFECT_API_URL`, to tell it from one of the user's."""
 
 _PRIVATE: Final = {
     "DO_NOT_TRACK": "1",
@@ -27,7 +27,7 @@ _OWN_CLIENT: Final = {
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
     "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
     "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
-    "PREFECT_CLIENT_MAX_RETRIES": "3",
+    "PREFECT_CLIENT_MAX_RETRIES": "2",
 }
 
 # Schedules, work pools, automations: a server that lives as long as its runs serves no deployment.
@@ -51,12 +51,13 @@ def client_settings(home: Home, url: str, *, own: bool) -> dict[str, str]:
     settings["PREFECT_LOGGING_SETTINGS_PATH"] = str(_quiet_logging(home))
     settings["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"
     if own:
-        return settings | _OWN_CLIENT | _no_proxy() | {"PREFECT_HOME": str(home.prefect), OWN_SERVER_VARIABLE: url}
+        own_folder = {"PREFECT_HOME": str(home.prefect), OWN_SERVER_VARIABLE: url}
+        return settings | _OWN_CLIENT | _no_proxy() | own_folder
     return settings | {"PREFECT_HOME": os.environ.get("PREFECT_HOME", str(home.prefect))}
 
 
 def server_settings(home: Home) -> dict[str, str]:
-    """The whole environment of the server: shared by runs, so none of one user's Prefect settings reach it."""
+    """The server's whole environment. Runs share it, so no Prefect setting of one run's shell reaches it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     services = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _SERVICES_OFF}
     return (
@@ -68,8 +69,10 @@ def server_settings(home: Home) -> dict[str, str]:
             "PREFECT_PROFILE": "local",
             "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home.prefect / 'prefect.db'}",
-            # The events feed in the UI; task runs are recorded one by one, at once.
             "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "1",
+            # A task run is three events, Pending to Completed: one transaction for them, not three.
+            "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "3",
+            "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
         }
     )
 
@@ -86,6 +89,9 @@ def _no_proxy() -> dict[str, str]:
 _PROXY_VARIABLES: Final = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
 
+_LOG_LINE: Final = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
+
+
 def _quiet_logging(home: Home) -> Path:
     """A logging configuration for the client: to the API and to a file, never to the terminal.
 
@@ -100,7 +106,7 @@ def _quiet_logging(home: Home) -> Path:
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {"plain": {"format": "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"}},
+            "formatters": {"plain": {"format": _LOG_LINE}},
             "handlers": {
                 "api": {"class": "prefect.logging.handlers.APILogHandler", "level": 0},
                 "worker_api": {"class": "prefect.logging.handlers.WorkerAPILogHandler", "level": 0},
@@ -114,7 +120,7 @@ def _quiet_logging(home: Home) -> Path:
             },
             "loggers": {
                 "prefect": {"level": "${PREFECT_LOGGING_LEVEL}", **to_file},
-                "prefect.extra": {"level": "${PREFECT_LOGGING_LEVEL}", "handlers": ["api"], "propagate": False},
+                "prefect.extra": {**to_api, "propagate": False},
                 "prefect.flow_runs": to_api,
                 "prefect.task_runs": to_api,
                 "prefect.workers": {"level": "NOTSET", "handlers": ["worker_api"]},

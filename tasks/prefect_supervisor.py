@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -36,7 +37,7 @@ _POLL_S = 0.05
 
 
 def main() -> None:
-    """`--make-template` once per installation; otherwise home, listener and lock, as `PrefectServer` passes."""
+    """`--make-template`, once per installation; or, from `PrefectServer`: home, listener, server.lock."""
     if sys.argv[1:] == ["--make-template"]:
         print(make_template())
         return
@@ -101,7 +102,7 @@ def _serve(home: Home, listener: socket.socket, lock_fd: int) -> NoReturn:
         status = 0 if server.started else 1
     except BaseException:
         status = 1
-        sys.excepthook(*sys.exc_info())
+        traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
     # server.lock goes first, so that no newcomer finds it held by a process that is past serving.

@@ -11,7 +11,7 @@ import numpy as np
 from backends import Device, open_device
 from backends.jax_device import JaxDevice
 from measurement import SHOTS_PER_GROUP_MIN, Grouping, ShiftRule, allocate, qubit_wise_commuting
-from optimizers import Need, Optimizer, Termination, build_optimizer, build_termination
+from optimizers import Frequencies, Need, Optimizer, Termination, build_optimizer, build_termination
 from problems import Ansatz, Circuit, Problem, build_ansatz, build_problem, grow, spectrum
 from shotwise.errors import CannotRunError, SpecError
 from shotwise.rng import Purpose, stream
@@ -110,14 +110,19 @@ class Stage:
         return self.optimizer.init(jax.numpy.asarray(parameters), key), self.termination.init()
 
 
-@lru_cache(maxsize=4)
 def prepare(spec: RunSpec) -> Prepared:
-    """Build the problem, its ansatz and reference, and open the device.
+    """Build the problem, its ansatz and reference, and open the device; once a process for equal specs.
 
     Raises:
         SpecError: the spec says something that cannot be meant.
         CannotRunError: it cannot be run here: too large, no such device, or no budget for one step.
     """
+    return _prepare(spec.canonical_json())
+
+
+@lru_cache(maxsize=4)
+def _prepare(canonical_json: str) -> Prepared:
+    spec = RunSpec.model_validate_json(canonical_json)
     device = open_device(spec.execution.device)
     problem = build_problem(spec.problem)
     prepared = Prepared(spec, problem, build_ansatz(spec.ansatz, problem), device)
@@ -134,7 +139,8 @@ def _stage(prepared: Prepared, operators: tuple[int, ...]) -> Stage:
     circuit = prepared.ansatz.circuit
     for operator in operators:
         circuit = grow(circuit, (prepared.ansatz.pool or ())[operator])
-    frequencies = spectrum(circuit) if spec.optimizer.name == "rotosolve" else None
+    rotosolve = spec.optimizer.name == "rotosolve"
+    frequencies = [Frequencies(*pair) for pair in spectrum(circuit)] if rotosolve else None
     optimizer = build_optimizer(spec.optimizer, frequencies)
     if optimizer.need is Need.METRIC and (prepared.sampled or not prepared.device.capabilities.metric):
         raise SpecError(

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
+from typing import ParamSpec, TypeVar
+from uuid import UUID
 
-from prefect import task
+from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
 
 from ledger import IterationRecord, JobKey, Lease
 from measurement import ExecutionPlan, Outcome
@@ -24,12 +29,36 @@ from tasks.state import LoopState, to_bytes
 SEGMENT_S = 0.5
 """Free exact iterations are gathered into task runs of about this length."""
 
-_stage = {"cache_policy": NO_CACHE, "persist_result": False}
-
 Segment = tuple[LoopState, list[IterationRecord]]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-@task(name="quantum-segment", task_run_name="quantum-segment from {state.iteration}", **_stage)
+_task_runs: dict[UUID, set[UUID]] = {}
+
+
+def task_runs_of(flow_run_id: UUID) -> frozenset[UUID]:
+    """The task runs that a flow run of this process has made: what Prefect's database must come to hold."""
+    return frozenset(_task_runs.get(flow_run_id, ()))
+
+
+def stage(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function a Prefect task that is neither cached, persisted nor retried, and is counted."""
+
+    def make(function: Callable[P, R]) -> Task[P, R]:
+        @wraps(function)
+        def counted(*args: P.args, **kwargs: P.kwargs) -> R:
+            context = TaskRunContext.get()
+            if context is not None and context.task_run.flow_run_id is not None:
+                _task_runs.setdefault(context.task_run.flow_run_id, set()).add(context.task_run.id)
+            return function(*args, **kwargs)
+
+        return task(counted, name=name, task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False)
+
+    return make
+
+
+@stage("quantum-segment", "quantum-segment from {state.iteration}")
 def run_segment(prepared: Prepared, state: LoopState, until: float) -> Segment:
     """Many free exact iterations, until half a second has passed or the optimization ends.
 
@@ -46,19 +75,19 @@ def run_segment(prepared: Prepared, state: LoopState, until: float) -> Segment:
     return state, records
 
 
-@task(name="classical-commit", task_run_name="classical-commit to {state.iteration}", **_stage)
+@stage("classical-commit", "classical-commit to {state.iteration}")
 def commit_segment(lease: Lease, state: LoopState, records: list[IterationRecord], active_us: int) -> None:
     """Enter the iterations of a segment and the state after them, in one transaction."""
     _commit(lease, state, records, active_us)
 
 
-@task(name="quantum-measure", task_run_name="quantum-measure {state.iteration}", **_stage)
+@stage("quantum-measure", "quantum-measure {state.iteration}")
 def measure(prepared: Prepared, lease: Lease, state: LoopState, plan: ExecutionPlan) -> Outcome:
     """Run one iteration's batch, or take its outcome from the journal if it was run before."""
     return _execute(prepared, lease, JobKey(lease.run_id, state.iteration, batch=0), plan)
 
 
-@task(name="classical-update", task_run_name="classical-update {state.iteration}", **_stage)
+@stage("classical-update", "classical-update {state.iteration}")
 def update(
     prepared: Prepared, lease: Lease, state: LoopState, plan: ExecutionPlan, outcome: Outcome, active_us: int
 ) -> Segment:
@@ -68,7 +97,7 @@ def update(
     return state, [record]
 
 
-@task(name="quantum-final", **_stage)
+@stage("quantum-final")
 def evaluate_finally(prepared: Prepared, lease: Lease, state: LoopState) -> Final:
     """The evaluation that the run ends with, independent of those that chose the parameters."""
     if not prepared.sampled:
@@ -78,7 +107,7 @@ def evaluate_finally(prepared: Prepared, lease: Lease, state: LoopState) -> Fina
     return final_from(prepared, state, plan, outcome)
 
 
-@task(name="classical-finish", **_stage)
+@stage("classical-finish")
 def finish(prepared: Prepared, lease: Lease, state: LoopState, final: Final) -> RunResult:
     """The result, entered together with the run's last state."""
     spent = replace(

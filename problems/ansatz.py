@@ -1,0 +1,125 @@
+"""From an ansatz's spec and a problem to a circuit and the parameters it starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from problems.circuit import FIXED, Circuit, Rotation
+from problems.excitations import singles_and_doubles
+from problems.problem import Problem, Sector
+from problems.qaoa import qaoa_angles, qaoa_circuit
+from shotwise.errors import SpecError
+from shotwise.rng import Purpose, stream
+from shotwise.spec import AdaptAnsatz, AnsatzSpec, HardwareEfficientAnsatz, QaoaAnsatz, UccsdAnsatz
+
+_SPREAD = 0.1
+"""Radians: enough to leave the stationary start, small enough to stay off barren plateaus."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ansatz:
+    """A circuit and where its parameters start.
+
+    Attributes:
+        circuit: what is run; of an adaptive ansatz, the bare Hartree-Fock state.
+        start: radians, shape (d,).
+        spread: standard deviation of the random offsets from `start`, in radians.
+        pool: rotations that an adaptive ansatz may grow by, naming no parameter; None for all others.
+    """
+
+    circuit: Circuit
+    start: np.ndarray
+    spread: float = 0.0
+    pool: tuple[Rotation, ...] | None = None
+
+    def initial_parameters(self, seed: int) -> np.ndarray:
+        """Parameters to start from, float64, shape (d,); the same seed gives the same ones."""
+        if self.spread == 0.0:
+            return self.start.copy()
+        return self.start + self.spread * stream(seed, Purpose.INITIAL_PARAMETERS).standard_normal(
+            len(self.start)
+        )
+
+
+def build_ansatz(spec: AnsatzSpec, problem: Problem) -> Ansatz:
+    """The ansatz of a spec, for a problem.
+
+    Raises:
+        SpecError: at ``ansatz.kind``: it does not fit the problem, or has nothing to rotate.
+    """
+    match spec:
+        case UccsdAnsatz():
+            return _uccsd(_sector(spec.kind, problem))
+        case AdaptAnsatz():
+            return _adapt(_sector(spec.kind, problem))
+        case HardwareEfficientAnsatz():
+            return _hardware_efficient(problem, spec.layers)
+        case QaoaAnsatz():
+            circuit = qaoa_circuit(problem.hamiltonian, spec.layers)
+            return Ansatz(circuit, qaoa_angles(problem, spec.layers))
+
+
+def grow(circuit: Circuit, rotation: Rotation) -> Circuit:
+    """The circuit with one rotation more at its end, carrying a new last parameter of its own."""
+    grown = rotation._replace(parameter=circuit.n_parameters)
+    return Circuit.build(
+        circuit.n_qubits,
+        [*circuit.rotations(), grown],
+        initial_state=circuit.initial_state,
+        initial_plus=circuit.initial_plus,
+    )
+
+
+def _sector(kind: str, problem: Problem) -> Sector:
+    if problem.sector is None:
+        raise SpecError(
+            "ansatz.kind", kind, f"needs a molecule, the problem is {problem.kind}", "use hardware_efficient"
+        )
+    return problem.sector
+
+
+def _excitations(kind: str, sector: Sector) -> tuple[Rotation, ...]:
+    pool = singles_and_doubles(sector)
+    if not pool:
+        raise SpecError(
+            "ansatz.kind",
+            kind,
+            "no electron can be excited: Hartree-Fock is exact here",
+            "use a larger basis or active space",
+        )
+    return pool
+
+
+def _uccsd(sector: Sector) -> Ansatz:
+    """First-order Trotter product of `singles_and_doubles`, in their order (arXiv:1805.04340)."""
+    pool = _excitations("uccsd", sector)
+    rotations = [rotation._replace(parameter=index) for index, rotation in enumerate(pool)]
+    circuit = Circuit.build(2 * sector.orbitals, rotations, initial_state=sector.hartree_fock_state)
+    return Ansatz(circuit, np.zeros(circuit.n_parameters))
+
+
+def _adapt(sector: Sector) -> Ansatz:
+    """The Hartree-Fock state and the operators that it may grow by (arXiv:1812.11173)."""
+    circuit = Circuit.build(2 * sector.orbitals, [], initial_state=sector.hartree_fock_state)
+    return Ansatz(circuit, np.zeros(0), pool=_excitations("adapt", sector))
+
+
+def _hardware_efficient(problem: Problem, layers: int) -> Ansatz:
+    """RY and RZ on every qubit, then ZZ(pi/2) along the line, `layers` times; RY and RZ at the end.
+
+    The shape of arXiv:1704.05018. Starts near the Hartree-Fock state, or |0...0>, for molecules and
+    others: 2 n (layers + 1) parameters, by layer, then qubit, then RY before RZ.
+    """
+    n = problem.n_qubits
+    rotations: list[Rotation] = []
+    for layer in range(layers + 1):
+        for q in range(n):
+            first = 2 * (layer * n + q)
+            rotations += [Rotation(1 << q, 1 << q, parameter=first), Rotation(0, 1 << q, parameter=first + 1)]
+        if layer < layers:
+            rotations += [Rotation(0, 0b11 << q, parameter=FIXED, offset=np.pi / 2) for q in range(n - 1)]
+    initial_state = problem.sector.hartree_fock_state if problem.sector else 0
+    circuit = Circuit.build(n, rotations, initial_state=initial_state)
+    return Ansatz(circuit, np.zeros(circuit.n_parameters), spread=_SPREAD)

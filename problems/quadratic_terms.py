@@ -1,0 +1,50 @@
+"""Checks that graphs, QUBO and Ising problems share: a list of weighted pairs of nodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from problems.pauli import QUBITS_MAX
+from shotwise.errors import CannotRunError, SpecError
+
+
+def count_nodes(pairs: Sequence[tuple[int, int, float]], nodes: int | None, field: str) -> int:
+    """How many nodes there are: as given, or one more than the largest that a pair names.
+
+    Raises:
+        SpecError: at `field`: no pairs, a node outside 0..nodes-1, the same pair twice in either order,
+            weights that are not finite, too large to add up, or all zero.
+        CannotRunError: more than 62 nodes, which is more qubits than a basis state holds.
+    """
+    if not pairs:
+        raise SpecError(field, "nothing", "empty", "list at least one pair")
+    count = nodes if nodes is not None else 1 + max(max(i, j) for i, j, _ in pairs)
+    seen: set[tuple[int, int]] = set()
+    for i, j, weight in pairs:
+        if not (0 <= i < count and 0 <= j < count):
+            raise SpecError(
+                field, [i, j], f"a node outside 0 to {count - 1}", "count nodes from 0, or raise `nodes`"
+            )
+        if not math.isfinite(weight):
+            raise SpecError(field, [i, j, weight], "not a finite number", "give a finite number")
+        pair = (min(i, j), max(i, j))
+        if pair in seen:
+            raise SpecError(
+                field, [i, j], "the pair stands twice", "add the two values up and keep one of them"
+            )
+        seen.add(pair)
+    if not math.isfinite(sum(abs(weight) for _, _, weight in pairs)):
+        raise SpecError(field, "the values", "too large to add up", "scale them down")
+    if not any(weight for _, _, weight in pairs):
+        raise SpecError(field, "the values", "all zero", "give at least one that is not")
+    check_qubits(count)
+    return count
+
+
+def check_qubits(count: int, field: str = "problem.nodes") -> None:
+    """Raise CannotRunError where `count` qubits are more than masks hold."""
+    if count > QUBITS_MAX:
+        raise CannotRunError(
+            field, count, f"more than {QUBITS_MAX} qubits", f"use at most {QUBITS_MAX} nodes"
+        )
