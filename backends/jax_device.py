@@ -47,7 +47,7 @@ class JaxDevice:
             raise CannotRunError(
                 "problem",
                 f"{n_qubits} qubits",
-                f"simulating it takes {need / 2**30:.1f} GiB, this machine offers {available / 2**30:.1f} GiB",
+                f"simulating it takes {need / 2**30:.1f} GiB of {available / 2**30:.1f} GiB here",
                 "use an active space or fewer nodes",
             )
 

@@ -1,4 +1,4 @@
-"""What a paid, queued, flaky device is to the rest of Shotwise: jobs that are submitted, found, polled, fetched.
+"""What a paid, queued, flaky device is to the rest of Shotwise: jobs submitted, found, polled, fetched.
 
 A provider never decides whether to try again and never hides what it does not know. A submission whose
 answer was lost may or may not have bought something: that is `SubmitUnknown`, and only the provider's own
@@ -74,7 +74,7 @@ class SubmitRejected(ProviderError):  # noqa: N818 - a verdict, not an accident
 
 
 class SubmitUnknown(ProviderError):  # noqa: N818
-    """The provider may or may not have taken the job: a timeout, a lost reply, a server error after sending."""
+    """The provider may or may not have taken the job: a timeout, a lost reply, a late server error."""
 
 
 class ProviderUnavailable(ProviderError):  # noqa: N818

@@ -214,7 +214,7 @@ def fidelities(
 
 @jax.jit
 def metric(psi0: jax.Array, rotations: Rotations, angles: jax.Array, jacobian: jax.Array) -> jax.Array:
-    """Fubini-Study metric by parameters at one point, shape (d, d) (arXiv:1909.02108, eq. 5-6).
+    """Fubini-Study metric by parameters at one point, shape (d, d) (arXiv:1909.02108).
 
     Args:
         jacobian: d angles / d parameters, shape (rotations, d).

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from uuid import UUID
 
-from prefect import runtime
+from prefect.runtime import flow_run
 
 from ledger import Database, IterationRecord, Journal, Lease
 from optimizers import Reason
@@ -54,7 +54,7 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | None:
     assert spec is not None, "a new run needs a spec"
     prepared = prepare(spec)
     lease = acquire_patiently(journal, run_id or _create(journal, spec))
-    flow_run_id = str(runtime.flow_run.id)
+    flow_run_id = str(flow_run.id)
     artifact = ProgressArtifact(lease.run_id)
     with ExitStack() as stack:
         try:

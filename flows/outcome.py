@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from prefect import runtime
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from flows.closed_loop import closed_loop
@@ -15,7 +15,7 @@ from shotwise.spec import RunSpec
 
 def flow_run_label() -> str:
     """The run that is resumed, or the name of the new one's spec."""
-    parameters = runtime.flow_run.parameters
+    parameters = flow_run.parameters
     spec = parameters.get("spec")
     name = spec.get("name") if isinstance(spec, dict) else getattr(spec, "name", None)
     return str(parameters.get("run_id") or name or "run")

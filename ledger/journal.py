@@ -346,7 +346,7 @@ class Lease:
             )
 
     def _fenced(self, connection: Connection, **values: object) -> None:
-        """Touch the run's row under our fence, which locks it and renews the lease; refuse if it is not ours."""
+        """Touch the run's row under our fence, which locks it and renews the lease; refuse if not ours."""
         at = now_us()
         renewed = {"lease_until_us": at + int(self.lease_s * 1e6), "updated_us": at, **values}
         done = connection.execute(
@@ -376,7 +376,7 @@ def _identity() -> str:
 
 
 def _is_dead(holder: str) -> bool:
-    """Whether a holder is certainly gone. A holder elsewhere, or unreadable, may live: its lease must expire."""
+    """Whether a holder is certainly gone. One elsewhere, or unreadable, may live: its lease must expire."""
     try:
         host, boot, pid, start = holder.rsplit(":", 3)
         if host != socket.gethostname():

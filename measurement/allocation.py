@@ -20,7 +20,9 @@ def allocate(shots: int, weights: np.ndarray) -> np.ndarray:
     groups = len(weights)
     free = shots - SHOTS_PER_GROUP_MIN * groups
     if free < 0:
-        raise ValueError(f"{shots} shots for {groups} groups; at least {SHOTS_PER_GROUP_MIN * groups} are needed")
+        raise ValueError(
+            f"{shots} shots for {groups} groups; at least {SHOTS_PER_GROUP_MIN * groups} are needed"
+        )
     total = float(weights.sum())
     ideal = shots * weights / total if total > 0 else np.full(groups, shots / groups)
     above = np.maximum(ideal - SHOTS_PER_GROUP_MIN, 0.0)

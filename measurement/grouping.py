@@ -46,7 +46,7 @@ class Grouping:
 
 
 def qubit_wise_commuting(hamiltonian: PauliSum) -> Grouping:
-    """Group terms that agree letter by letter, by sorted insertion (arXiv:1908.06942, algorithm 1).
+    """Group terms that agree letter by letter, by sorted insertion (arXiv:1908.06942).
 
     Terms are taken by falling |coefficient| and put into the first group that they fit. A term fits where
     on every qubit its letter is I, the group's is I, or both are the same.

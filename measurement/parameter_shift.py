@@ -1,7 +1,7 @@
 """Gradients from energies alone: which shifted circuits to run, and how their energies combine.
 
-A Pauli rotation obeys f' = (f(+pi/2) - f(-pi/2)) / 2 (arXiv:1811.11184, eq. 9); an excitation, whose
-generator has the eigenvalues -1, 0 and 1, the four-term rule of arXiv:2104.05695, eq. 8. Every rotation
+A Pauli rotation obeys f' = (f(+pi/2) - f(-pi/2)) / 2 (arXiv:1811.11184); an excitation, whose
+generator has the eigenvalues -1, 0 and 1, the four-term rule of arXiv:2104.05695. Every rotation
 that carries a parameter is shifted on its own, so that shared parameters are exact.
 """
 

@@ -43,7 +43,7 @@ def circuit_of(prepared: Prepared, state: LoopState) -> Circuit:
     """The circuit that the next iteration runs.
 
     Where an adaptive ansatz grows, its parameters are frozen and every operator of the pool is appended
-    with a parameter of its own: at zero, their gradients are those of arXiv:1812.11173, eq. 5.
+    with a parameter of its own: at zero, their gradients are those of arXiv:1812.11173.
     """
     circuit = prepared.stage(state.operators).circuit
     if not state.growing:

@@ -102,8 +102,9 @@ class PrefectServer:
         while not _is_healthy(self._url):
             if time.monotonic() > deadline:
                 raise self._failure(f"is not up after {timeout_s:g} s")
-            if not _is_running(self._home):
-                self._replace_dead_server()
+            with _start_lock(self._home):
+                if not _is_running(self._home):
+                    self._replace_dead_server()
             time.sleep(_POLL_S)
         return self._url
 
@@ -115,30 +116,29 @@ class PrefectServer:
             last = _try_lock(self._users_fd, fcntl.LOCK_EX)
         os.close(self._users_fd)
         self._users_fd = None
-        if last:
-            self._wait_end()
+        ended = last and self._wait_end()
         if self._child_pid is not None:
-            # Left for init to reap where other runs go on using it.
+            # A server that others go on using is init's to reap.
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(self._child_pid, 0 if not _is_running(self._home) else os.WNOHANG)
-            self._child_pid = None
+                os.waitpid(self._child_pid, 0 if ended else os.WNOHANG)
 
-    def _wait_end(self) -> None:
+    def _wait_end(self) -> bool:
+        """True once the server is gone, False if somebody came in and keeps it."""
         deadline = time.monotonic() + _STOPPING_S_MAX
         while time.monotonic() < deadline:
             with _start_lock(self._home):
-                if not _is_running_locked(self._home) or _has_users(self._home):
-                    return
+                if not _is_running(self._home):
+                    return True
+                if _has_users(self._home):
+                    return False
             time.sleep(_POLL_S)
+        return False
 
     def _replace_dead_server(self) -> None:
         """Start the server again at the same address, if it was another run's that ended it."""
         if self._child_pid is not None:
             raise self._failure("ended")
-        with _start_lock(self._home):
-            url, self._child_pid = _find_or_spawn(self._home, port=_port(self._url))
-        if url != self._url:
-            raise self._failure("ended and came back elsewhere")
+        _, self._child_pid = _find_or_spawn(self._home, port=_port(self._url))
 
     def _wait_external(self, timeout_s: float) -> str:
         deadline = time.monotonic() + timeout_s
@@ -254,11 +254,7 @@ def _start_lock(home: Home) -> Iterator[None]:
 
 
 def _is_running(home: Home) -> bool:
-    with _start_lock(home):
-        return _is_running_locked(home)
-
-
-def _is_running_locked(home: Home) -> bool:
+    """Call under the start lock: for a moment the lock is taken, which must not look like a server."""
     return not _could_lock(home, "server.lock", fcntl.LOCK_EX)
 
 

@@ -58,7 +58,9 @@ def client_settings(home: Home, url: str, *, own: bool) -> dict[str, str]:
 
 def server_settings(home: Home) -> dict[str, str]:
     """The server's whole environment. Runs share it, so no Prefect setting of one run's shell reaches it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    # PYTHONWARNINGS=error, set for one's own code, would end the server at its first import.
+    dropped = ("PREFECT_", "PYTHONWARNINGS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     services = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _SERVICES_OFF}
     return (
         kept

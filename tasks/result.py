@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -119,12 +119,7 @@ def completed(prepared: Prepared, run_id: str, state: LoopState, final: Final) -
     """The result of a run that came to its end; `state` has the final evaluation's costs already."""
     reason = state.reason or Reason.ITERATION_LIMIT
     reference = prepared.problem.reference
-    graph = (
-        _graph_fields(prepared, state.sample, final.energy)
-        if prepared.problem.hamiltonian.is_diagonal
-        else {}
-    )
-    return RunResult(
+    result = RunResult(
         run_id=run_id,
         state="failed" if reason is Reason.DIVERGED else "completed",
         reason=reason,
@@ -141,8 +136,8 @@ def completed(prepared: Prepared, run_id: str, state: LoopState, final: Final) -
         parameters_sha256=hashlib.sha256(final.parameters.astype("<f8").tobytes()).hexdigest(),
         parameters=[float(p) for p in final.parameters],
         operators=len(state.operators) if prepared.ansatz.pool is not None else None,
-        **graph,
     )
+    return result if state.sample is None else _with_sample(prepared, result, state.sample)
 
 
 def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
@@ -183,24 +178,20 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value is not None]
 
 
-def _graph_fields(prepared: Prepared, sample: Sample | None, energy: float) -> dict[str, float | str | None]:
-    if sample is None:
-        return {}
-    reference = prepared.problem.reference
-    n = prepared.problem.n_qubits
-    fields: dict[str, float | str | None] = {
-        "best_value": sample.energy,
-        "bitstring": "".join(str(sample.state >> q & 1) for q in range(n)),
-    }
-    if prepared.problem.is_cut:
-        best = reference.energy if reference else None
-        fields |= {
-            "cut_value": -energy,
-            "best_cut_value": -sample.energy,
-            "reference_cut_value": None if best is None else -best,
-            "approximation_ratio": sample.energy / best if best else None,
-        }
-    return fields
+def _with_sample(prepared: Prepared, result: RunResult, sample: Sample) -> RunResult:
+    """Add what only diagonal problems have: the best sample, and for graphs the cut that it is."""
+    bits = "".join(str(sample.state >> q & 1) for q in range(prepared.problem.n_qubits))
+    result = replace(result, best_value=sample.energy, bitstring=bits)
+    if not prepared.problem.is_cut:
+        return result
+    best = result.reference_energy
+    return replace(
+        result,
+        cut_value=None if result.energy is None else -result.energy,
+        best_cut_value=-sample.energy,
+        reference_cut_value=None if best is None else -best,
+        approximation_ratio=sample.energy / best if best else None,
+    )
 
 
 def _finite(value: float) -> float | None:

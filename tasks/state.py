@@ -83,10 +83,11 @@ def to_bytes(state: LoopState) -> bytes:
     }
     leaves = jax.tree.leaves((state.optimizer, state.termination))
     arrays = {f"leaf_{at:03d}": np.asarray(leaf) for at, leaf in enumerate(leaves)}
+    arrays |= {"header": np.array(json.dumps(header)), "parameters": state.parameters}
     if state.best:
         arrays["best_parameters"] = state.best[1]
     buffer = io.BytesIO()
-    np.savez(buffer, header=np.array(json.dumps(header)), parameters=state.parameters, **arrays)
+    np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 

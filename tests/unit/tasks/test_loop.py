@@ -1,0 +1,169 @@
+"""The loop's domain half without Prefect: what an iteration does, and that its state survives storage."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from optimizers import Reason
+from shotwise.errors import CannotRunError, SpecError
+from shotwise.spec import validate
+from tasks.advance import advance
+from tasks.evaluate import answer_exactly, answer_from, plan_iteration
+from tasks.prepare import Prepared, prepare
+from tasks.result import RunResult, completed, final_exact, final_from, final_plan, summary_rows
+from tasks.state import LoopState, from_bytes, initial, to_bytes
+
+H2 = {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"}
+SHOTS = {"mode": "shots", "shots": 200}
+CUT = {"kind": "maxcut", "generator": {"name": "random_regular", "degree": 3, "nodes": 6, "seed": 1}}
+
+
+def ready(problem: dict, execution: dict | None = None, **sections: object) -> Prepared:
+    return prepare(validate({"problem": problem, "execution": execution or {"mode": "exact"}, "seed": 7, **sections}))
+
+
+def step(prepared: Prepared, state: LoopState):
+    if not prepared.sampled:
+        return advance(prepared, state, answer_exactly(prepared, state))
+    plan = plan_iteration(prepared, state)
+    return advance(prepared, state, answer_from(prepared, state, plan, prepared.device.sample(plan)))
+
+
+def run(prepared: Prepared, *, store_every: int | None = None, iterations: int = 10_000):
+    state, records = initial(prepared), []
+    while state.reason is None and len(records) < iterations:
+        state, record = step(prepared, state)
+        records.append({**vars(record), "at_us": 0})
+        if store_every and len(records) % store_every == 0:
+            state = from_bytes(prepared, to_bytes(state))
+    return state, records
+
+
+def result_of(prepared: Prepared, state: LoopState) -> RunResult:
+    if not prepared.sampled:
+        final = final_exact(prepared, state)
+    else:
+        plan = final_plan(prepared, state)
+        final = final_from(prepared, state, plan, prepared.device.sample(plan))
+    return completed(prepared, "run", state.with_sample(final.sample), final)
+
+
+@pytest.mark.parametrize(
+    ("problem", "execution", "sections"),
+    [
+        (H2, None, {"optimizer": {"name": "adam", "learning_rate": 0.1}}),
+        (H2, None, {"optimizer": {"name": "lbfgs"}}),
+        (H2, None, {"optimizer": {"name": "rotosolve"}}),
+        (H2, None, {"ansatz": {"kind": "adapt"}}),
+        (H2, SHOTS, {"optimizer": {"name": "adam", "max_iterations": 8}}),
+        (H2, SHOTS, {"optimizer": {"name": "spsa", "max_iterations": 8}}),
+        (H2, SHOTS, {"ansatz": {"kind": "adapt", "operators_max": 2}, "optimizer": {"max_iterations": 4}}),
+        (CUT, SHOTS, {"optimizer": {"name": "spsa", "max_iterations": 8}}),
+        (CUT, None, {"optimizer": {"name": "adam", "max_iterations": 25}}),
+    ],
+    ids=str,
+)
+def test_storing_the_state_between_iterations_changes_nothing(problem: dict, execution: dict, sections: dict) -> None:
+    prepared = ready(problem, execution, **sections)
+    state, records = run(prepared)
+    stored, stored_records = run(prepared, store_every=3)
+    assert records == stored_records
+    assert asdict(result_of(prepared, state)) == asdict(result_of(prepared, stored))
+    assert to_bytes(state) == to_bytes(stored)
+
+
+@pytest.mark.parametrize("name", ["adam", "lbfgs", "rotosolve", "qng"])
+def test_every_exact_optimizer_finds_the_ground_state_of_h2(name: str) -> None:
+    prepared = ready(H2, optimizer={"name": name, "max_iterations": 400})
+    state, _ = run(prepared)
+    result = result_of(prepared, state)
+    assert result.reason == Reason.CONVERGED
+    assert result.error is not None
+    assert abs(result.error) < 1e-5
+    assert result.fidelity == pytest.approx(1, abs=1e-4)
+
+
+def test_adapt_grows_until_its_gradients_vanish() -> None:
+    prepared = ready({**H2, "geometry": "H 0 0 0; H 0 0 1; H 0 0 2; H 0 0 3"}, ansatz={"kind": "adapt"}, optimizer={"name": "lbfgs"})
+    state, _ = run(prepared)
+    result = result_of(prepared, state)
+    assert result.operators == len(state.operators) > 3
+    assert result.error is not None
+    assert result.error < 1.6e-3
+
+
+def test_shots_are_counted_where_they_are_run() -> None:
+    prepared = ready(H2, SHOTS, optimizer={"name": "adam", "max_iterations": 3})
+    state, records = run(prepared)
+    energies = 1 + 4 * prepared.stage().circuit.n_parameters
+    assert [r["shots"] for r in records] == [200 * energies] * 3
+    assert state.shots == 600 * energies
+    plan = plan_iteration(prepared, initial(prepared))
+    outcome = prepared.device.sample(plan)
+    assert outcome.counts.sum() == plan.shots_total == 200 * energies
+
+
+def test_iterations_draw_different_numbers_and_seeds_matter() -> None:
+    optimizer = {"name": "sgd", "learning_rate": 1e-12, "max_iterations": 4}
+    _, records = run(ready(H2, SHOTS, optimizer=optimizer))
+    _, others = run(ready(H2, SHOTS, optimizer=optimizer, name="other", seed=8))
+    energies = [r["energy"] for r in records]
+    assert len(set(energies)) == 4
+    assert set(energies).isdisjoint(r["energy"] for r in others)
+
+
+def test_a_cut_reports_its_best_sample_in_node_order() -> None:
+    prepared = ready(CUT, SHOTS, optimizer={"name": "spsa", "max_iterations": 5})
+    state, _ = run(prepared)
+    result = result_of(prepared, state)
+    edges = [(i, j) for i in range(6) for j in range(i)]
+    assert result.bitstring is not None
+    assert set(result.bitstring) <= {"0", "1"}
+    assert len(result.bitstring) == 6
+    assert result.best_cut_value == result.reference_cut_value
+    assert result.approximation_ratio == 1
+    energy = prepared.problem.hamiltonian.diagonal_at(np.array([int(result.bitstring[::-1], 2)]))[0]
+    assert -energy == result.best_cut_value
+    assert edges
+    assert ("best bitstring", result.bitstring) in summary_rows(result, "")
+
+
+def test_a_result_round_trips_through_json() -> None:
+    prepared = ready(H2)
+    result = result_of(prepared, initial(prepared))
+    assert RunResult.from_json(result.to_json()) == result
+
+
+def test_too_few_shots_for_the_groups_are_refused() -> None:
+    with pytest.raises(SpecError, match="use at least 10"):
+        ready(H2, {"mode": "shots", "shots": 9})
+
+
+def test_a_budget_that_no_step_fits_is_refused_before_anything_runs() -> None:
+    with pytest.raises(CannotRunError, match=r"budget.shots"):
+        ready(H2, SHOTS, budget={"shots": 2700})
+    ready(H2, SHOTS, budget={"shots": 2800})
+
+
+def test_natural_gradients_need_an_exact_engine() -> None:
+    for execution in (SHOTS, {"mode": "exact", "device": "lightning"}):
+        with pytest.raises(SpecError, match="natural gradients"):
+            ready(H2, execution, optimizer={"name": "qng"})
+
+
+def test_what_does_not_fit_into_memory_is_refused_with_its_size() -> None:
+    cut = {"kind": "maxcut", "edges": [[i, i + 1] for i in range(39)]}
+    with pytest.raises(CannotRunError, match="40 qubits"):
+        ready(cut)
+
+
+def test_an_energy_that_is_no_number_ends_the_run_as_diverged() -> None:
+    prepared = ready(H2, optimizer={"name": "adam"})
+    state, _ = step(prepared, initial(prepared))
+    answer = answer_exactly(prepared, state)
+    broken = replace(answer, evaluation=answer.evaluation._replace(values=answer.evaluation.values * np.nan))
+    state, _ = advance(prepared, state, broken)
+    result = result_of(prepared, state)
+    assert (result.state, result.reason) == ("failed", Reason.DIVERGED)
+    assert result.energy is not None
