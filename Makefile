@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test lint check clean
+.PHONY: help setup demo test campaign-resume lint check clean
 .DEFAULT_GOAL := help
 
 help:  ## explain every target
@@ -30,6 +30,9 @@ demo: setup  ## run a VQE on H2 and a MaxCut QAOA, and say where to look next
 
 test: setup  ## run the whole test suite
 	$(BIN)/python -m pytest
+
+campaign-resume: setup  ## kill thirty runs at seeded moments and compare every byte
+	$(BIN)/python -m pytest -m campaign -s tests/simulation/test_resume.py
 
 lint: setup  ## ruff, pyright and the import layers
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ledger import Journal, RunRecord
     from shotwise.home import Home
 
+EXIT_FAILED = 4
 EXIT_INTERRUPTED = 130
 
 
@@ -141,7 +142,7 @@ def _drive(spec: Any, run_id: str | None, *, as_json: bool, quiet: bool) -> None
         sys.exit(EXIT_INTERRUPTED)
     _show_result(home, journal, run_id, as_json=as_json)
     if journal.run(run_id).state == "failed":
-        sys.exit(4)
+        sys.exit(EXIT_FAILED)
 
 
 def _show_result(home: Home, journal: Journal, run_id: str, *, as_json: bool) -> None:
@@ -220,6 +221,20 @@ def main() -> None:
     except ShotwiseError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except Exception as error:
+        click.echo(f"error: {type(error).__name__}: {error}; details in {_log_failure()}", err=True)
+        sys.exit(EXIT_FAILED)
+
+
+def _log_failure() -> Path:
+    """Keep the traceback of a failure that is not the user's, out of the user's sight."""
+    import traceback
+
+    logs = _home().make().logs
+    logs.mkdir(exist_ok=True)
+    with (logs / "failures.log").open("a") as log:
+        traceback.print_exc(file=log)
+    return logs / "failures.log"
 
 
 if __name__ == "__main__":

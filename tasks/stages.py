@@ -53,7 +53,9 @@ def stage(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], 
                 _task_runs.setdefault(context.task_run.flow_run_id, set()).add(context.task_run.id)
             return function(*args, **kwargs)
 
-        return Task(counted, name=name, task_run_name=run_name or name, cache_policy=NO_CACHE, persist_result=False)
+        return Task(
+            counted, name=name, task_run_name=run_name or name, cache_policy=NO_CACHE, persist_result=False
+        )
 
     return make
 

@@ -17,8 +17,14 @@ def random_circuit(seed: int, *, plus: bool) -> Circuit:
     rows = []
     for parameter in range(6):
         x, z = (int(v) for v in rng.integers(0, 1 << N, 2))
-        rows.append(Rotation(x, z or 1, None, parameter, scale=float(rng.normal()), offset=float(rng.normal())))
-    rows += [Rotation(0b01111, 0, 0b00011, 6), Rotation(0b10001, 0b01110, 0b00001, 7), Rotation(0b00011, 0, 0b10 & 3, 0)]
+        rows.append(
+            Rotation(x, z or 1, None, parameter, scale=float(rng.normal()), offset=float(rng.normal()))
+        )
+    rows += [
+        Rotation(0b01111, 0, 0b00011, 6),
+        Rotation(0b10001, 0b01110, 0b00001, 7),
+        Rotation(0b00011, 0, 0b10 & 3, 0),
+    ]
     return Circuit.build(N, rows, initial_state=0b00011, initial_plus=plus)
 
 
@@ -108,7 +114,10 @@ def test_samples_follow_the_rotated_distribution(device: Device, plus: bool) -> 
     for row, (point, basis) in enumerate(rows):
         change = Circuit.build(N, bases.rotations(basis, N))
         whole = Circuit.build(
-            N, circuit.rotations() + change.rotations(), initial_state=circuit.initial_state, initial_plus=plus
+            N,
+            circuit.rotations() + change.rotations(),
+            initial_state=circuit.initial_state,
+            initial_plus=plus,
         )
         expected = np.abs(dense_state(whole, points[point])) ** 2
         states, counts = outcome.row(row)

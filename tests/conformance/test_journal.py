@@ -17,7 +17,9 @@ def journal(database: Database) -> Journal:
 
 
 def new_run(journal: Journal) -> str:
-    return journal.create_run(name="h2", kind="molecule", spec_json="{}", problem_sha256="0" * 64, versions_json="{}")
+    return journal.create_run(
+        name="h2", kind="molecule", spec_json="{}", problem_sha256="0" * 64, versions_json="{}"
+    )
 
 
 def record(iteration: int, energy: float = -1.0) -> IterationRecord:
@@ -151,7 +153,9 @@ def test_outcomes_are_kept_and_checked(journal: Journal) -> None:
     assert lease.outcome(key) == b"raw"
     assert lease.outcome(dataclasses.replace(key, attempt=1)) is None
     with journal.database.write() as connection:
-        assert connection.execute(text("SELECT sha256 FROM jobs")).scalar() == hashlib.sha256(b"raw").hexdigest()
+        assert (
+            connection.execute(text("SELECT sha256 FROM jobs")).scalar() == hashlib.sha256(b"raw").hexdigest()
+        )
         connection.execute(update(jobs).values(outcome=b"row"))
     assert lease.outcome(key) is None
 

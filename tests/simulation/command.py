@@ -34,7 +34,12 @@ class Folder:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return subprocess.run(
-            [*COMMAND, *arguments], env=self.environment(), capture_output=True, text=True, timeout=300, check=False
+            [*COMMAND, *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
 
     def json(self, *arguments: str) -> Any:
@@ -46,7 +51,10 @@ class Folder:
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [*COMMAND, *arguments], env=self.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*COMMAND, *arguments],
+            env=self.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
 
     def query(self, sql: str, *parameters: object) -> list[tuple]:
@@ -66,7 +74,9 @@ class Folder:
         return run_id
 
     def iterations_done(self, run_id: str | None = None) -> int:
-        run_id = run_id or next((r for (r,) in self.query("SELECT run_id FROM runs ORDER BY created_us DESC")), None)
+        run_id = run_id or next(
+            (r for (r,) in self.query("SELECT run_id FROM runs ORDER BY created_us DESC")), None
+        )
         rows = self.query("SELECT count(*) FROM iterations WHERE run_id = ?", run_id)
         return rows[0][0] if rows else 0
 
@@ -78,7 +88,8 @@ class Folder:
             run_id,
         )
         states = self.query(
-            "SELECT iteration, sha256 FROM checkpoints WHERE run_id = ? ORDER BY iteration DESC LIMIT 1", run_id
+            "SELECT iteration, sha256 FROM checkpoints WHERE run_id = ? ORDER BY iteration DESC LIMIT 1",
+            run_id,
         )
         outcomes = self.query(
             "SELECT iteration, batch, attempt, shots, outcome FROM jobs WHERE run_id = ? ORDER BY iteration, batch",
@@ -87,7 +98,9 @@ class Folder:
         return [*iterations, *states, *outcomes]
 
 
-def kill_at(folder: Folder, process: subprocess.Popen[bytes], rng: random.Random, *, known: int, more: int) -> bool:
+def kill_at(
+    folder: Folder, process: subprocess.Popen[bytes], rng: random.Random, *, known: int, more: int
+) -> bool:
     """SIGKILL a driver at a random moment within its next `more` iterations; False if it ended first."""
     target = known + rng.randrange(more)
     deadline = time.monotonic() + START_S_MAX

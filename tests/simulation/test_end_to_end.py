@@ -26,7 +26,9 @@ def h2(folder: Folder) -> dict:
 
 @pytest.fixture(scope="module")
 def cut(folder: Folder) -> dict:
-    return folder.json("run", str(EXAMPLES / "maxcut_3regular.yaml"), "--set", "optimizer.max_iterations=40", "--quiet")
+    return folder.json(
+        "run", str(EXAMPLES / "maxcut_3regular.yaml"), "--set", "optimizer.max_iterations=40", "--quiet"
+    )
 
 
 def rows(database: Path, sql: str, *parameters: object) -> list[tuple]:
@@ -71,12 +73,16 @@ def test_the_optimal_cut_is_among_the_samples(cut: dict) -> None:
     assert 0 < cut["cut_value"] <= 16
 
 
-def test_every_task_run_is_in_prefects_database_in_its_final_state(folder: Folder, h2: dict, cut: dict) -> None:
+def test_every_task_run_is_in_prefects_database_in_its_final_state(
+    folder: Folder, h2: dict, cut: dict
+) -> None:
     database = folder.home / "prefect" / "prefect.db"
     flow_runs = dict(rows(database, "SELECT id, state_type FROM flow_run"))
     assert flow_runs[h2["prefect_flow_run_id"]] == "COMPLETED"
     assert set(flow_runs.values()) == {"COMPLETED"}
-    states = rows(database, "SELECT name, state_type FROM task_run WHERE flow_run_id = ?", h2["prefect_flow_run_id"])
+    states = rows(
+        database, "SELECT name, state_type FROM task_run WHERE flow_run_id = ?", h2["prefect_flow_run_id"]
+    )
     assert {state for _, state in states} == {"COMPLETED"}
     names = {name.split()[0] for name, _ in states}
     assert {"quantum-segment", "classical-commit", "quantum-final", "classical-finish"} == names
@@ -91,7 +97,11 @@ def test_the_prefect_ui_has_progress_summary_and_link(folder: Folder, h2: dict) 
         h2["prefect_flow_run_id"],
     )
     kinds = sorted((kind, key) for kind, key, _ in artifacts)
-    assert kinds == [("markdown", "shotwise-mlflow-run"), ("markdown", "shotwise-summary"), ("progress", None)]
+    assert kinds == [
+        ("markdown", "shotwise-mlflow-run"),
+        ("markdown", "shotwise-summary"),
+        ("progress", None),
+    ]
     text = " ".join(str(data) for *_, data in artifacts)
     assert h2["mlflow_run_id"] in text
     assert f"{h2['energy']:.8f}" in text
@@ -103,7 +113,9 @@ def test_mlflow_has_metrics_parameters_and_artifacts(folder: Folder, h2: dict) -
     counts = dict(steps)
     for key in ("energy", "energy_std_error", "gradient_norm", "fidelity", "shots", "cost_usd"):
         assert counts[key] == h2["iterations"]
-    ((best,),) = rows(store, "SELECT value FROM latest_metrics WHERE run_uuid = ? AND key = 'energy_best'", run)
+    ((best,),) = rows(
+        store, "SELECT value FROM latest_metrics WHERE run_uuid = ? AND key = 'energy_best'", run
+    )
     assert best == h2["energy"]
     params = dict(rows(store, "SELECT key, value FROM params WHERE run_uuid = ?", run))
     assert params["optimizer.name"] == "adam"
@@ -153,17 +165,23 @@ def test_an_interrupted_run_says_how_to_resume_and_does(folder: Folder) -> None:
         "run", str(EXAMPLES / "h2.yaml"), "--set", "execution={mode: shots, shots: 200}",
         "--set", "optimizer.max_iterations=60", "--quiet",
     )  # fmt: skip
-    while (len(folder.query("SELECT run_id FROM runs")) == known or not folder.iterations_done()) and process.poll() is None:
+    while (
+        len(folder.query("SELECT run_id FROM runs")) == known or not folder.iterations_done()
+    ) and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     run_id = folder.newest_run()
-    assert folder.query("SELECT state, reason FROM runs WHERE run_id = ?", run_id) == [("interrupted", "interrupted")]
+    assert folder.query("SELECT state, reason FROM runs WHERE run_id = ?", run_id) == [
+        ("interrupted", "interrupted")
+    ]
     stopped_at = folder.iterations_done(run_id)
     done = folder.json("resume", run_id, "--quiet")
     assert done["state"] == "completed"
     assert done["iterations"] == folder.iterations_done(run_id) > stopped_at
-    flow_states = rows(folder.home / "prefect" / "prefect.db", "SELECT state_type FROM flow_run ORDER BY created")
+    flow_states = rows(
+        folder.home / "prefect" / "prefect.db", "SELECT state_type FROM flow_run ORDER BY created"
+    )
     assert [s for (s,) in flow_states][-2:] == ["CANCELLED", "COMPLETED"]
 
 
@@ -208,7 +226,13 @@ def test_run_refuses_what_validate_refuses_and_leaves_nothing(folder: Folder) ->
 
 
 def test_an_unknown_run_and_an_unknown_option_exit_with_2(folder: Folder) -> None:
-    for arguments in (("show", "nope"), ("resume", "nope"), ("export", "nope", "--csv"), ("run", "--frobnicate"), ("run", "absent.yaml")):
+    for arguments in (
+        ("show", "nope"),
+        ("resume", "nope"),
+        ("export", "nope", "--csv"),
+        ("run", "--frobnicate"),
+        ("run", "absent.yaml"),
+    ):
         done = folder.command(*arguments)
         assert done.returncode == 2, arguments
         assert "Traceback" not in done.stderr

@@ -44,7 +44,8 @@ def mlflow_points(folder: Folder, mlflow_run_id: str) -> list[tuple]:
     connection = sqlite3.connect(folder.home / "mlflow" / "mlflow.db")
     try:
         return connection.execute(
-            "SELECT step, value FROM metrics WHERE run_uuid = ? AND key = 'energy' ORDER BY step", (mlflow_run_id,)
+            "SELECT step, value FROM metrics WHERE run_uuid = ? AND key = 'energy' ORDER BY step",
+            (mlflow_run_id,),
         ).fetchall()
     finally:
         connection.close()

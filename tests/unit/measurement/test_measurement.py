@@ -67,7 +67,9 @@ def test_groups_hold_every_term_once_and_commute_letter_by_letter(terms: dict[st
 
 
 @given(st.integers(1, 12), st.integers(0, 5000), st.data())
-def test_every_shot_is_allocated_and_no_group_is_forgotten(groups: int, extra: int, data: st.DataObject) -> None:
+def test_every_shot_is_allocated_and_no_group_is_forgotten(
+    groups: int, extra: int, data: st.DataObject
+) -> None:
     weights = np.array(data.draw(st.lists(st.floats(0, 10), min_size=groups, max_size=groups)))
     shots = SHOTS_PER_GROUP_MIN * groups + extra
     allocated = allocate(shots, weights)

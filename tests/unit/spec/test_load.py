@@ -98,7 +98,9 @@ def test_overrides_apply_in_order(tmp_path: Path) -> None:
         ("problem={kind: maxcut, generator: {name: tree}}", "problem.generator.name", "tree"),
     ],
 )
-def test_a_bad_field_is_named_with_its_value(tmp_path: Path, override: str, field: str, value: object) -> None:
+def test_a_bad_field_is_named_with_its_value(
+    tmp_path: Path, override: str, field: str, value: object
+) -> None:
     error = refusal(tmp_path, H2, "ansatz=null", override)
     assert error.field == field
     if value is not None:
@@ -135,7 +137,9 @@ def test_a_huge_file_is_refused_without_being_read(tmp_path: Path) -> None:
         load_spec(path)
 
 
-@pytest.mark.parametrize("name", ["../outside.txt", "/etc/passwd", "link.txt", "a\0b", "folder", "missing.txt"])
+@pytest.mark.parametrize(
+    "name", ["../outside.txt", "/etc/passwd", "link.txt", "a\0b", "folder", "missing.txt"]
+)
 def test_a_path_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     inside = tmp_path / "inside"
     (inside / "folder").mkdir(parents=True)
@@ -151,7 +155,11 @@ def test_files_are_read_into_the_spec(tmp_path: Path) -> None:
     (tmp_path / "h2.xyz").write_text("2\nhydrogen\nH 0 0 0\nH 0 0 0.74\n")
     (tmp_path / "ising.json").write_text('{"ZZ": 1, "XI": 0.5}')
     graph = load_spec(write(tmp_path, "problem: {kind: maxcut, file: graph.txt}")).problem
-    assert graph.model_dump(exclude_none=True) == {"kind": "maxcut", "nodes": 3, "edges": ((0, 1, 0.5), (1, 2, 1.0))}
+    assert graph.model_dump(exclude_none=True) == {
+        "kind": "maxcut",
+        "nodes": 3,
+        "edges": ((0, 1, 0.5), (1, 2, 1.0)),
+    }
     molecule = load_spec(write(tmp_path, "problem: {kind: molecule, file: h2.xyz}")).problem
     assert molecule.model_dump()["geometry"] == "H 0 0 0; H 0 0 0.74"
     pauli = load_spec(write(tmp_path, "problem: {kind: pauli, file: ising.json}")).problem

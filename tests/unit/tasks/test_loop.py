@@ -20,7 +20,9 @@ CUT = {"kind": "maxcut", "generator": {"name": "random_regular", "degree": 3, "n
 
 
 def ready(problem: dict, execution: dict | None = None, **sections: object) -> Prepared:
-    return prepare(validate({"problem": problem, "execution": execution or {"mode": "exact"}, "seed": 7, **sections}))
+    return prepare(
+        validate({"problem": problem, "execution": execution or {"mode": "exact"}, "seed": 7, **sections})
+    )
 
 
 def step(prepared: Prepared, state: LoopState):
@@ -64,7 +66,9 @@ def result_of(prepared: Prepared, state: LoopState) -> RunResult:
     ],
     ids=str,
 )
-def test_storing_the_state_between_iterations_changes_nothing(problem: dict, execution: dict, sections: dict) -> None:
+def test_storing_the_state_between_iterations_changes_nothing(
+    problem: dict, execution: dict, sections: dict
+) -> None:
     prepared = ready(problem, execution, **sections)
     state, records = run(prepared)
     stored, stored_records = run(prepared, store_every=3)
@@ -85,7 +89,11 @@ def test_every_exact_optimizer_finds_the_ground_state_of_h2(name: str) -> None:
 
 
 def test_adapt_grows_until_its_gradients_vanish() -> None:
-    prepared = ready({**H2, "geometry": "H 0 0 0; H 0 0 1; H 0 0 2; H 0 0 3"}, ansatz={"kind": "adapt"}, optimizer={"name": "lbfgs"})
+    prepared = ready(
+        {**H2, "geometry": "H 0 0 0; H 0 0 1; H 0 0 2; H 0 0 3"},
+        ansatz={"kind": "adapt"},
+        optimizer={"name": "lbfgs"},
+    )
     state, _ = run(prepared)
     result = result_of(prepared, state)
     assert result.operators == len(state.operators) > 3
