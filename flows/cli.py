@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flows.cli_fleet import COMMANDS, print_decision
+
 if TYPE_CHECKING:
     from ledger import Journal, RunRecord
     from shotwise.home import Home
@@ -24,6 +26,10 @@ def cli() -> None:
 
     State lives in one folder: SHOTWISE_HOME, default ./.shotwise
     """
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 
 @cli.command()
@@ -73,10 +79,14 @@ def runs(as_json: bool) -> None:
 @cli.command()
 @click.argument("run_id")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show(run_id: str, as_json: bool) -> None:
+@click.option("--decisions", is_flag=True, help="Where each batch went, and why.")
+def show(run_id: str, as_json: bool, decisions: bool) -> None:
     """Show what RUN_ID is and what it found."""
     home, journal = _open_journal()
     record = journal.run(run_id)
+    if decisions:
+        _show_decisions(journal, run_id, as_json=as_json)
+        return
     if as_json:
         click.echo(json.dumps(_details(journal, record)))
         return
@@ -162,6 +172,18 @@ def _show_result(home: Home, journal: Journal, run_id: str, *, as_json: bool) ->
     click.echo("compare    shotwise ui   (Prefect and MLflow)")
     if home.plot(run_id).exists():
         click.echo(f"plot       {home.plot(run_id)}")
+
+
+def _show_decisions(journal: Journal, run_id: str, *, as_json: bool) -> None:
+    from ledger import decisions_of
+
+    found = [(i, batch, json.loads(text)) for i, batch, _, text in decisions_of(journal.database, run_id)]
+    if as_json:
+        click.echo(json.dumps([{"iteration": i, "batch": batch, **decision} for i, batch, decision in found]))
+        return
+    for iteration, _, decision in found:
+        title = f"iteration {iteration}: {', '.join(device for device, _ in decision['route'])}"
+        print_decision(decision, title=f"{title} ({decision['policy']})")
 
 
 def _row(record: RunRecord) -> dict[str, Any]:

@@ -9,20 +9,35 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
 from prefect.runtime import flow_run
 
-from ledger import Database, IterationRecord, Journal, Lease
+from ledger import (
+    BudgetExceededError,
+    Currency,
+    Database,
+    IterationRecord,
+    JobBook,
+    Journal,
+    Lease,
+    Ledger,
+)
+from measurement import ExecutionPlan
 from optimizers import Reason
 from shotwise.home import Home
 from shotwise.spec import RunSpec, validate
 from tasks.driving import Drive, acquire_patiently, driving
+from tasks.durable import Buyer
 from tasks.prefect_records import close_stale
 from tasks.prepare import Prepared, prepare
 from tasks.progress import Progress, tell_watchers, watching
 from tasks.provenance import versions_json
+from tasks.purchase import check_can_start, fits_budget
 from tasks.result import RunResult, summary_rows
+from tasks.slots import device_slot
 from tasks.stages import commit_segment, evaluate_finally, finish, measure, next_plan, run_segment, update
 from tasks.state import LoopState, from_bytes, initial
 from tasks.tracking import Tracker, mlflow_run_url
@@ -53,6 +68,8 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | None:
         spec = validate(json.loads(record.spec_json))
     assert spec is not None, "a new run needs a spec"
     prepared = prepare(spec)
+    if run_id is None:
+        check_can_start(prepared, Ledger(journal.database))
     lease = acquire_patiently(journal, run_id or _create(journal, spec))
     flow_run_id = str(flow_run.id)
     artifact = ProgressArtifact(lease.run_id)
@@ -65,7 +82,7 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | None:
             drive = stack.enter_context(driving(lease, restored[2] if restored else 0))
             stack.callback(Tracker.start(home, lease.run_id).finish)
             stack.enter_context(watching(artifact))
-            result = _drive(prepared, drive, state)
+            result = _drive(prepared, drive, _buyer(prepared, journal, lease), state)
         except Exception as error:
             _enter_failure(lease, error)
             raise
@@ -78,15 +95,15 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | None:
     return result
 
 
-def _drive(prepared: Prepared, drive: Drive, state: LoopState) -> RunResult | None:
-    iterate = _iterate_sampled if prepared.sampled else _iterate_segment
+def _drive(prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopState) -> RunResult | None:
+    iterate = partial(_iterate_sampled, buyer=buyer) if prepared.sampled else _iterate_segment
     while state.reason is None:
         if drive.stop.is_set():
             drive.lease.finish(state="interrupted", reason=Reason.INTERRUPTED, result_json=None)
             return None
         state, records = iterate(prepared, drive, state)
         _tell(prepared, drive, state, records)
-    final = evaluate_finally(prepared, drive.lease, state)
+    final = evaluate_finally(prepared, drive.lease, buyer, state)
     return finish(prepared, drive.lease, state, final)
 
 
@@ -103,20 +120,29 @@ def _iterate_segment(
 
 
 def _iterate_sampled(
-    prepared: Prepared, drive: Drive, state: LoopState
+    prepared: Prepared, drive: Drive, state: LoopState, *, buyer: Buyer | None
 ) -> tuple[LoopState, Sequence[IterationRecord]]:
     """One batch and one iteration, if the budget has room for it and for the final batch."""
     plan = next_plan(prepared, state)
-    if not _affordable(prepared, drive, state, plan.shots_total):
+    if not _affordable(prepared, drive, buyer, state, plan):
         return replace(state, reason=Reason.BUDGET_REACHED), []
-    outcome = measure(prepared, drive.lease, state, plan)
-    return update(prepared, drive.lease, state, plan, outcome, drive.active_us)
+    try:
+        measured = measure(prepared, drive.lease, buyer, state, plan)
+    except BudgetExceededError:  # somebody else of the tenant spent what was left meanwhile
+        return replace(state, reason=Reason.BUDGET_REACHED), []
+    return update(prepared, drive.lease, state, measured, drive.active_us)
 
 
-def _affordable(prepared: Prepared, drive: Drive, state: LoopState, shots: int) -> bool:
+def _affordable(
+    prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopState, plan: ExecutionPlan
+) -> bool:
     budget = prepared.spec.budget
-    within_shots = budget.shots is None or state.shots + shots + prepared.shots_per_evaluation <= budget.shots
-    return within_shots and drive.active_us < 1e6 * (budget.wall_s or float("inf"))
+    shots = state.shots + plan.shots_total + prepared.shots_per_evaluation
+    if budget.shots is not None and shots > budget.shots:
+        return False
+    if drive.active_us >= 1e6 * (budget.wall_s or float("inf")):
+        return False
+    return buyer is None or fits_budget(prepared, buyer, state, plan)
 
 
 def _tell(prepared: Prepared, drive: Drive, state: LoopState, records: Sequence[IterationRecord]) -> None:
@@ -136,6 +162,21 @@ def _tell(prepared: Prepared, drive: Drive, state: LoopState, records: Sequence[
             cost_micro_usd=state.cost_micro_usd,
         )
     )
+
+
+def _buyer(prepared: Prepared, journal: Journal, lease: Lease) -> Buyer | None:
+    """What buys for this run, its account opened with the spec's budget; None where nothing costs."""
+    if prepared.fleet is None:
+        return None
+    budget, payer = prepared.spec.budget, prepared.spec.account
+    account = f"{payer.tenant}/{payer.project}/{lease.run_id}"
+    ledger = Ledger(journal.database)
+    ledger.open_account(account)
+    micro_usd = None if budget.usd is None else int(Decimal(str(budget.usd)) * 1_000_000)
+    balance = ledger.balance(account)
+    if (balance.limit(Currency.SHOTS), balance.limit(Currency.MICRO_USD)) != (budget.shots, micro_usd):
+        ledger.set_limit(account, shots=budget.shots, micro_usd=micro_usd, note="spec")
+    return Buyer(JobBook(lease, account), prepared.fleet, hold=device_slot)
 
 
 def _create(journal: Journal, spec: RunSpec) -> str:

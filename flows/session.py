@@ -38,16 +38,19 @@ def drive(home: Home, spec: RunSpec, run_id: str | None, line: ProgressLine | No
 def _drive(
     home: Home, server: PrefectServer, spec: RunSpec, run_id: str | None, line: ProgressLine | None
 ) -> str:
+    from ledger import Database, Journal, Ledger
     from tasks.prepare import prepare
+    from tasks.purchase import check_can_start
 
     if line:
         line.say("building the problem ...")
-    prepare(spec)
+    prepared = prepare(spec)
+    if run_id is None:
+        check_can_start(prepared, Ledger(Database(home.database_url)))
     if line:
         line.say("starting ...")
     from flows.qaoa import qaoa
     from flows.vqe import vqe
-    from ledger import Database, Journal
     from tasks.prefect_records import use_own_server
     from tasks.progress import watching
 

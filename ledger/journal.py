@@ -11,7 +11,8 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -209,19 +210,29 @@ class Lease:
     def __init__(self, database: Database, run_id: str, fence: int, lease_s: float) -> None:
         self.database, self.run_id, self.fence, self.lease_s = database, run_id, fence, lease_s
 
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that names our fence before anything else is written in it.
+
+        Raises:
+            LeaseLostError: another driver took over; nothing was written.
+        """
+        with self.database.write() as connection:
+            self._fenced(connection)
+            yield connection
+
     def renew(self) -> None:
         """Hold the lease for another `lease_s` seconds.
 
         Raises:
             LeaseLostError: another driver took over.
         """
-        with self.database.write() as connection:
-            self._fenced(connection)
+        with self.write():
+            pass
 
     def record_flow_run(self, flow_run_id: str) -> None:
         """Say which Prefect flow run drives."""
-        with self.database.write() as connection:
-            self._fenced(connection)
+        with self.write() as connection:
             connection.execute(
                 update(drives)
                 .where(drives.c.run_id == self.run_id, drives.c.fence == self.fence)
@@ -277,8 +288,7 @@ class Lease:
         Raises:
             RunFailedError: there are checkpoints, and all are damaged.
         """
-        with self.database.write() as connection:
-            self._fenced(connection)
+        with self.write() as connection:
             rows = connection.execute(
                 select(checkpoints.c.iteration, checkpoints.c.state, checkpoints.c.sha256)
                 .where(checkpoints.c.run_id == self.run_id)
@@ -316,8 +326,7 @@ class Lease:
     ) -> None:
         """Keep the raw outcome of a job."""
         at = now_us()
-        with self.database.write() as connection:
-            self._fenced(connection)
+        with self.write() as connection:
             values = {
                 "token": key.token,
                 **vars(key),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Column,
     Float,
     ForeignKey,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 metadata = MetaData()
@@ -94,4 +96,68 @@ jobs = Table(
     Column("done_us", BigInteger),
     Column("outcome", LargeBinary),
     Column("sha256", String(64)),
+    # of jobs that are bought: what was reserved, under which id the provider knows it, what it ran under
+    Column("quote_micro_usd", BigInteger),
+    Column("vendor_job_id", String(200)),
+    Column("calibration_json", Text),
+    Column("note", Text),
+)
+
+# Why each batch went where it went: candidates, scores, reasons. Entered before anything is bought.
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("run_id", String(100), ForeignKey("runs.run_id"), primary_key=True),
+    Column("iteration", Integer, primary_key=True),
+    Column("batch", Integer, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("decision_json", Text, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("path", String(255), primary_key=True),
+    Column("parent", String(255), ForeignKey("accounts.path"), index=True),
+    Column("level", Integer, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    *(
+        Column(f"{part}_{currency}", BigInteger, nullable=part == "limit")
+        for part in ("limit", "held", "posted", "disputed")
+        for currency in ("shots", "micro_usd")
+    ),
+    # the promise of the ledger; without a limit (NULL) its part of the condition is unknown, which passes
+    *(
+        CheckConstraint(
+            f"held_{currency} >= 0 AND posted_{currency} >= 0 AND disputed_{currency} >= 0 "
+            f"AND posted_{currency} + held_{currency} <= limit_{currency}",
+            name=f"within_limit_{currency}",
+        )
+        for currency in ("shots", "micro_usd")
+    ),
+    # the few rows are rewritten all the time: room for new versions beside the old (PostgreSQL HOT updates)
+    postgresql_with={"fillfactor": 20},
+)
+
+# Append-only: triggers refuse UPDATE and DELETE. The balances in `accounts` are sums over these rows.
+entries = Table(
+    "entries",
+    metadata,
+    Column("entry_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("token", String(64)),
+    Column("step", String(100)),
+    Column("account", String(255), ForeignKey("accounts.path"), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("shots", BigInteger),
+    Column("micro_usd", BigInteger),
+    Column("at_us", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+    # each step of a token is taken at most once; limit entries have neither
+    UniqueConstraint("token", "step", name="one_entry_a_step"),
+    CheckConstraint(
+        "kind = 'limit' OR "
+        "(token IS NOT NULL AND step IS NOT NULL AND shots IS NOT NULL AND micro_usd IS NOT NULL)",
+        name="complete_entry",
+    ),
 )

@@ -131,7 +131,7 @@ class Circuit:
         """Rotation `index` as a product of commuting exp(-i factor*angle/2 P), given as [(x, z, factor)].
 
         An excitation over the qubits of x is T - T^dagger, T = prod (X -+ iY)/2 along `source`, which is
-        the sum of the 2^(|x|-1) Pauli strings with an odd number of Y (arXiv:1805.04340, eq. 15-16).
+        the sum of the 2^(|x|-1) Pauli strings with an odd number of Y (arXiv:1805.04340).
         """
         x, z = int(self.x[index]), int(self.z[index])
         if not self.excitation[index]:

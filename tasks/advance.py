@@ -21,6 +21,7 @@ def advance(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopS
         iteration=state.iteration + 1,
         shots=state.shots + answer.shots,
         evaluations=state.evaluations + answer.evaluations,
+        cost_micro_usd=state.cost_micro_usd + answer.cost_micro_usd,
     )
     return (_grow if state.growing else _tell)(prepared, spent, answer)
 
@@ -123,6 +124,6 @@ def _record(
         fidelity=answer.fidelity,
         evaluations=answer.evaluations,
         shots=answer.shots,
-        cost_micro_usd=0,
+        cost_micro_usd=answer.cost_micro_usd,
         parameters=parameters.astype("<f8").tobytes(),
     )

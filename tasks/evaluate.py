@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backends.jax_device import JaxDevice
-from measurement import ExecutionPlan, Outcome, ShiftRule, estimate
+from measurement import Estimates, ExecutionPlan, Outcome, ShiftRule, combine, estimate
 from optimizers import Evaluation, Need
 from problems import Circuit, grow
 from shotwise.rng import Purpose
@@ -29,7 +29,7 @@ class Answer:
         sample: the best basis state seen, for diagonal problems.
         fidelity: weight on the exact ground space, None where unknown.
         evaluations: energies evaluated.
-        shots: spent.
+        shots, cost_micro_usd: spent.
     """
 
     evaluation: Evaluation
@@ -37,6 +37,21 @@ class Answer:
     fidelity: float | None
     evaluations: int
     shots: int
+    cost_micro_usd: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a plan brought: a (plan, outcome) for every device that shared its shots, and what all cost."""
+
+    parts: tuple[tuple[ExecutionPlan, Outcome], ...]
+    shots: int
+    cost_micro_usd: int
+
+    @classmethod
+    def free(cls, plan: ExecutionPlan, outcome: Outcome) -> Measured:
+        """From one device that costs nothing."""
+        return cls(((plan, outcome),), plan.shots_total, 0)
 
 
 def circuit_of(prepared: Prepared, state: LoopState) -> Circuit:
@@ -100,9 +115,10 @@ def plan_energies(
     )
 
 
-def answer_from(prepared: Prepared, state: LoopState, plan: ExecutionPlan, outcome: Outcome) -> Answer:
-    """What the outcome of `plan_iteration` says."""
-    estimates = estimate(plan, prepared.grouping, outcome)
+def answer_from(prepared: Prepared, state: LoopState, measured: Measured) -> Answer:
+    """What the outcome of `plan_iteration` says; several devices' energies are combined, not mixed."""
+    plan = measured.parts[0][0]
+    estimates = estimates_of(prepared, measured)
     values, variances, gradients, gradient_variances = estimates.means, estimates.variances, None, None
     if need_of(prepared, state) is not Need.VALUE:
         rule = _shift_rule(prepared, state, plan.circuit)
@@ -114,15 +130,28 @@ def answer_from(prepared: Prepared, state: LoopState, plan: ExecutionPlan, outco
         None if gradient_variances is None else jnp.asarray(gradient_variances),
     )
     fidelity = _fidelity(prepared, state, plan.circuit, points_of(prepared, state))
-    return Answer(evaluation, best_sample(prepared, outcome), fidelity, len(plan.angles), plan.shots_total)
+    return Answer(
+        evaluation,
+        best_sample(prepared, measured),
+        fidelity,
+        len(plan.angles),
+        measured.shots,
+        measured.cost_micro_usd,
+    )
 
 
-def best_sample(prepared: Prepared, outcome: Outcome) -> Sample | None:
+def estimates_of(prepared: Prepared, measured: Measured) -> Estimates:
+    """Energies of every point, by inverse variance where several devices measured them."""
+    each = [estimate(plan, prepared.grouping, outcome) for plan, outcome in measured.parts]
+    return each[0] if len(each) == 1 else combine(each).estimates
+
+
+def best_sample(prepared: Prepared, measured: Measured) -> Sample | None:
     """The lowest of all basis states seen, the smallest state where they tie; None unless diagonal."""
     hamiltonian = prepared.problem.hamiltonian
-    if not hamiltonian.is_diagonal or not len(outcome.states):
+    states = np.unique(np.concatenate([outcome.states for _, outcome in measured.parts]))
+    if not hamiltonian.is_diagonal or not len(states):
         return None
-    states = np.unique(outcome.states)
     energies = hamiltonian.diagonal_at(states)
     at = int(np.argmin(energies))
     return Sample(float(energies[at]), int(states[at]))
@@ -141,7 +170,7 @@ def draw_candidates(
         shots=np.array([CANDIDATE_SHOTS]),
         seed=(prepared.spec.seed, Purpose.CANDIDATES, iteration),
     )
-    return best_sample(prepared, prepared.device.sample(plan))
+    return best_sample(prepared, Measured.free(plan, prepared.device.sample(plan)))
 
 
 def exact_energies(prepared: Prepared, circuit: Circuit, points: np.ndarray) -> np.ndarray:

@@ -8,12 +8,14 @@ from functools import cached_property, lru_cache
 import jax
 import numpy as np
 
-from backends import Device, open_device
+from backends import DEVICE_NAMES, Device, open_device
+from backends.fleet import Fleet, Trust, fleet_names
 from backends.jax_device import JaxDevice
 from measurement import SHOTS_PER_GROUP_MIN, Grouping, ShiftRule, allocate, qubit_wise_commuting
 from optimizers import Frequencies, Need, Optimizer, Termination, build_optimizer, build_termination
 from problems import Ansatz, Circuit, Problem, build_ansatz, build_problem, grow, spectrum
 from shotwise.errors import CannotRunError, SpecError
+from shotwise.home import Home
 from shotwise.rng import Purpose, stream
 from shotwise.spec import AdaptAnsatz, RunSpec, ShotsExecution
 
@@ -29,6 +31,18 @@ class Prepared:
     problem: Problem
     ansatz: Ansatz
     device: Device
+    fleet: Fleet | None = None
+
+    @property
+    def policy(self) -> str:
+        """How batches are routed: the spec's policy, or its one device."""
+        execution = self.spec.execution
+        assert isinstance(execution, ShotsExecution)
+        return execution.policy or f"single:{execution.device}"
+
+    @property
+    def fleet_names(self) -> tuple[str, ...]:
+        return self.fleet.names if self.fleet else ()
 
     @property
     def sampled(self) -> bool:
@@ -123,14 +137,30 @@ def prepare(spec: RunSpec) -> Prepared:
 @lru_cache(maxsize=4)
 def _prepare(canonical_json: str) -> Prepared:
     spec = RunSpec.model_validate_json(canonical_json)
-    device = open_device(spec.execution.device)
+    fleet = _fleet(spec)
+    device = open_device("jax" if fleet else spec.execution.device)
     problem = build_problem(spec.problem)
-    prepared = Prepared(spec, problem, build_ansatz(spec.ansatz, problem), device)
+    prepared = Prepared(spec, problem, build_ansatz(spec.ansatz, problem), device, fleet)
     _check_device(prepared)
     if prepared.sampled:
         _check_shots(prepared)
     prepared.stage()
     return prepared
+
+
+def _fleet(spec: RunSpec) -> Fleet | None:
+    """The devices to route over; None for the simulators that are called directly and cost nothing."""
+    execution = spec.execution
+    if not isinstance(execution, ShotsExecution):
+        return None
+    if execution.policy is None and execution.device in DEVICE_NAMES:
+        return None
+    names = fleet_names(execution.devices) if execution.policy else (execution.device,)
+    trust = Trust(execution.stale_after_s, execution.allow_bad_calibration)
+    fleet = Fleet(names, Home.from_environment().root / "local-jobs", trust)
+    for name in names:
+        fleet.description(name)
+    return fleet
 
 
 @lru_cache(maxsize=8)
@@ -171,6 +201,8 @@ def _check_shots(prepared: Prepared) -> None:
         raise SpecError(
             "execution.shots", shots, f"too few for {groups} measurement groups", f"use at least {least}"
         )
+    if prepared.fleet is not None:
+        return
     limit = prepared.spec.budget.shots
     adaptive = isinstance(prepared.spec.ansatz, AdaptAnsatz)
     energies = 1 if adaptive else prepared.stage().energies_per_iteration

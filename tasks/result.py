@@ -8,10 +8,18 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from measurement import ExecutionPlan, Outcome, estimate
+from measurement import ExecutionPlan
 from optimizers import Reason
 from shotwise.rng import Purpose
-from tasks.evaluate import best_sample, draw_candidates, exact_energies, fidelity_at, plan_energies
+from tasks.evaluate import (
+    Measured,
+    best_sample,
+    draw_candidates,
+    estimates_of,
+    exact_energies,
+    fidelity_at,
+    plan_energies,
+)
 from tasks.prepare import Prepared
 from tasks.state import LoopState, Sample
 
@@ -76,6 +84,7 @@ class Final:
     fidelity: float | None
     evaluations: int
     shots: int
+    cost_micro_usd: int = 0
 
 
 def final_plan(prepared: Prepared, state: LoopState) -> ExecutionPlan:
@@ -85,17 +94,19 @@ def final_plan(prepared: Prepared, state: LoopState) -> ExecutionPlan:
     return plan_energies(prepared, circuit, angles, (Purpose.FINAL_MEASUREMENT, state.iteration))
 
 
-def final_from(prepared: Prepared, state: LoopState, plan: ExecutionPlan, outcome: Outcome) -> Final:
+def final_from(prepared: Prepared, state: LoopState, measured: Measured) -> Final:
     """The final evaluation of a sampled run."""
-    estimates = estimate(plan, prepared.grouping, outcome)
+    estimates = estimates_of(prepared, measured)
+    circuit = measured.parts[0][0].circuit
     return Final(
         state.parameters,
         float(estimates.means[0]),
         float(np.sqrt(estimates.variances[0])),
-        best_sample(prepared, outcome),
-        fidelity_at(prepared, plan.circuit, state.parameters),
+        best_sample(prepared, measured),
+        fidelity_at(prepared, circuit, state.parameters),
         1,
-        plan.shots_total,
+        measured.shots,
+        measured.cost_micro_usd,
     )
 
 

@@ -21,8 +21,10 @@ from prefect.context import TaskRunContext
 from ledger import IterationRecord, JobKey, Lease
 from measurement import ExecutionPlan, Outcome
 from tasks.advance import advance
-from tasks.evaluate import answer_exactly, answer_from, plan_iteration
+from tasks.durable import Buyer
+from tasks.evaluate import Measured, answer_exactly, answer_from, plan_iteration
 from tasks.prepare import Prepared
+from tasks.purchase import purchase, question_of
 from tasks.result import Final, RunResult, completed, final_exact, final_from, final_plan
 from tasks.state import LoopState, to_bytes
 
@@ -84,29 +86,28 @@ def commit_segment(lease: Lease, state: LoopState, records: list[IterationRecord
 
 
 @stage("quantum-measure", "quantum-measure {state.iteration}")
-def measure(prepared: Prepared, lease: Lease, state: LoopState, plan: ExecutionPlan) -> Outcome:
+def measure(
+    prepared: Prepared, lease: Lease, buyer: Buyer | None, state: LoopState, plan: ExecutionPlan
+) -> Measured:
     """Run one iteration's batch, or take its outcome from the journal if it was run before."""
-    return _execute(prepared, lease, JobKey(lease.run_id, state.iteration, batch=0), plan)
+    return _execute(prepared, lease, buyer, state, plan, final=False)
 
 
 @stage("classical-update", "classical-update {state.iteration}")
-def update(
-    prepared: Prepared, lease: Lease, state: LoopState, plan: ExecutionPlan, outcome: Outcome, active_us: int
-) -> Segment:
+def update(prepared: Prepared, lease: Lease, state: LoopState, measured: Measured, active_us: int) -> Segment:
     """Estimate, tell the optimizer, and commit the iteration."""
-    state, record = advance(prepared, state, answer_from(prepared, state, plan, outcome))
+    state, record = advance(prepared, state, answer_from(prepared, state, measured))
     _commit(lease, state, [record], active_us)
     return state, [record]
 
 
 @stage("quantum-final")
-def evaluate_finally(prepared: Prepared, lease: Lease, state: LoopState) -> Final:
+def evaluate_finally(prepared: Prepared, lease: Lease, buyer: Buyer | None, state: LoopState) -> Final:
     """The evaluation that the run ends with, independent of those that chose the parameters."""
     if not prepared.sampled:
         return final_exact(prepared, state)
-    plan = final_plan(prepared, state)
-    outcome = _execute(prepared, lease, JobKey(lease.run_id, state.iteration, batch=1), plan)
-    return final_from(prepared, state, plan, outcome)
+    measured = _execute(prepared, lease, buyer, state, final_plan(prepared, state), final=True)
+    return final_from(prepared, state, measured)
 
 
 @stage("classical-finish")
@@ -116,6 +117,7 @@ def finish(prepared: Prepared, lease: Lease, state: LoopState, final: Final) -> 
         state.with_sample(final.sample),
         shots=state.shots + final.shots,
         evaluations=state.evaluations + final.evaluations,
+        cost_micro_usd=state.cost_micro_usd + final.cost_micro_usd,
     )
     result = completed(prepared, lease.run_id, spent, final)
     lease.finish(state=result.state, reason=result.reason, result_json=result.to_json())
@@ -127,15 +129,27 @@ def next_plan(prepared: Prepared, state: LoopState) -> ExecutionPlan:
     return plan_iteration(prepared, state)
 
 
-def _execute(prepared: Prepared, lease: Lease, key: JobKey, plan: ExecutionPlan) -> Outcome:
+def _execute(
+    prepared: Prepared,
+    lease: Lease,
+    buyer: Buyer | None,
+    state: LoopState,
+    plan: ExecutionPlan,
+    *,
+    final: bool,
+) -> Measured:
+    if buyer is not None:
+        question = question_of(prepared, buyer, state)
+        return purchase(prepared, buyer, state.iteration, plan, question, final=final)
+    key = JobKey(lease.run_id, state.iteration, batch=int(final))
     kept = lease.outcome(key)
     if kept is not None:
-        return Outcome.from_bytes(kept)
+        return Measured.free(plan, Outcome.from_bytes(kept))
     outcome = prepared.device.sample(plan)
     lease.record_outcome(
         key, device=prepared.device.name, shots=plan.shots_total, cost_micro_usd=0, outcome=outcome.to_bytes()
     )
-    return outcome
+    return Measured.free(plan, outcome)
 
 
 def _commit(lease: Lease, state: LoopState, records: list[IterationRecord], active_us: int) -> None:

@@ -12,6 +12,7 @@ from shotwise.spec.problem import (
     RandomRegular,
 )
 from shotwise.spec.run import (
+    AccountSpec,
     AdaptAnsatz,
     AnsatzSpec,
     BudgetSpec,
@@ -27,6 +28,7 @@ from shotwise.spec.run import (
 )
 
 __all__ = [
+    "AccountSpec",
     "AdaptAnsatz",
     "AnsatzSpec",
     "BudgetSpec",

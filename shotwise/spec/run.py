@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 
 from shotwise.spec.model import Section
 from shotwise.spec.problem import MaxCutSpec, MoleculeSpec, PauliSpec, ProblemSpec
@@ -83,12 +83,28 @@ class ExactExecution(Section):
     device: str = Field(default="jax", max_length=64)
 
 
+PolicyName = Literal[
+    "balanced", "cheapest", "fastest", "least_busy", "best_fidelity", "explore_exploit", "ensemble"
+]
+
+
 class ShotsExecution(Section):
-    """Energies estimated from samples; `shots` are spent on every energy evaluation, over all its groups."""
+    """Energies estimated from samples; `shots` are spent on every energy evaluation, over all its groups.
+
+    `device` names one device. With `policy` the dispatcher routes every batch over `devices` (default: all
+    that the catalog enables) instead. Devices whose calibration is missing, in the future, impossible, or older
+    than `stale_after_s` are not used unless `allow_bad_calibration`.
+    """
 
     mode: Literal["shots"]
     shots: int = Field(ge=1, le=10**9)
     device: str = Field(default="jax", max_length=64)
+    policy: PolicyName | None = None
+    devices: Annotated[tuple[str, ...], Strict(False)] | None = Field(
+        default=None, min_length=1, max_length=1000
+    )
+    stale_after_s: float = Field(default=86_400.0, gt=0)
+    allow_bad_calibration: bool = False
 
 
 ExecutionSpec = Annotated[ExactExecution | ShotsExecution, Field(discriminator="mode")]
@@ -102,6 +118,16 @@ class BudgetSpec(Section):
     wall_s: float | None = Field(default=None, gt=0)
 
 
+AccountName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class AccountSpec(Section):
+    """Who pays: a run spends from its own budget, its project's and its tenant's."""
+
+    tenant: AccountName = "default"
+    project: AccountName = "default"
+
+
 class RunSpec(Section):
     """One run, whole."""
 
@@ -112,6 +138,7 @@ class RunSpec(Section):
     optimizer: OptimizerSpec = OptimizerSpec()
     execution: ExecutionSpec = ExactExecution(mode="exact")
     budget: BudgetSpec = BudgetSpec()
+    account: AccountSpec = AccountSpec()
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
 
     @model_validator(mode="after")

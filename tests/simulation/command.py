@@ -10,7 +10,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,14 @@ class Folder:
 
     home: Path
     api_url: str | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SHOTWISE_", "MLFLOW_"))}
+        ours = ("PREFECT_", "SHOTWISE_", "MLFLOW_")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
         kept.pop("DATABASE_URL", None)
         shared = {"PREFECT_API_URL": self.api_url} if self.api_url else {}
-        return {**kept, "SHOTWISE_HOME": str(self.home), **shared}
+        return {**kept, "SHOTWISE_HOME": str(self.home), **shared, **self.extra}
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
@@ -80,22 +83,23 @@ class Folder:
         rows = self.query("SELECT count(*) FROM iterations WHERE run_id = ?", run_id)
         return rows[0][0] if rows else 0
 
-    def footprint(self, run_id: str) -> list[tuple]:
+    def footprint(self, run_id: str, *, outcomes: bool = True) -> list[tuple]:
         """Everything that must be the same to the byte: iterations, the last state, and raw outcomes."""
         iterations = self.query(
-            "SELECT iteration, energy, energy_std_error, gradient_norm, fidelity, evaluations, shots, parameters"
-            " FROM iterations WHERE run_id = ? ORDER BY iteration",
+            "SELECT iteration, energy, energy_std_error, gradient_norm, fidelity, evaluations, shots,"
+            " cost_micro_usd, parameters FROM iterations WHERE run_id = ? ORDER BY iteration",
             run_id,
         )
         states = self.query(
             "SELECT iteration, sha256 FROM checkpoints WHERE run_id = ? ORDER BY iteration DESC LIMIT 1",
             run_id,
         )
-        outcomes = self.query(
-            "SELECT iteration, batch, attempt, shots, outcome FROM jobs WHERE run_id = ? ORDER BY iteration, batch",
+        jobs = self.query(
+            "SELECT iteration, batch, attempt, shots, outcome FROM jobs WHERE run_id = ?"
+            " ORDER BY iteration, batch, attempt",
             run_id,
         )
-        return [*iterations, *states, *outcomes]
+        return [*iterations, *states, *(jobs if outcomes else ())]
 
 
 def kill_at(

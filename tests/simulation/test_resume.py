@@ -33,11 +33,14 @@ def killed_and_resumed(folder: Folder, spec: Path, seed: int, *, kills: int) -> 
     return run_id, folder.json("resume", run_id, "--quiet")
 
 
-def assert_same_run(folder: Folder, undisturbed: dict, run_id: str, resumed: dict, seed: int) -> None:
+def assert_same_run(
+    folder: Folder, undisturbed: dict, run_id: str, resumed: dict, seed: int, *, outcomes: bool = True
+) -> None:
     ids = ("run_id", "mlflow_run_id", "prefect_flow_run_id")
     differing = {k: (v, resumed[k]) for k, v in undisturbed.items() if k not in ids and resumed[k] != v}
     assert not differing, f"seed {seed}: {differing}"
-    assert folder.footprint(run_id) == folder.footprint(undisturbed["run_id"]), f"seed {seed}"
+    before = folder.footprint(undisturbed["run_id"], outcomes=outcomes)
+    assert folder.footprint(run_id, outcomes=outcomes) == before, f"seed {seed}"
 
 
 def mlflow_points(folder: Folder, mlflow_run_id: str) -> list[tuple]:

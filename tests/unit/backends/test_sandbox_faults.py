@@ -414,8 +414,8 @@ def careful_client(device: SandboxProvider, token: str) -> bytes:
 
 
 def test_a_random_campaign_is_absorbed(sandbox: Sandbox, token: str) -> None:
-    """Seed 11, a third of all opportunities: each token one job, each job its price, the counts untouched."""
-    sandbox.control.inject_random(11, 1 / 3, device="sandbox-ideal", seconds=0.001)
+    """Seed 11, a sixth of all opportunities: each token one job, each job its price, the counts untouched."""
+    sandbox.control.inject_random(11, 1 / 6, device="sandbox-ideal", seconds=0.001)
     expected = JaxDevice().sample(PLAN).to_bytes()
     for number in range(25):
         assert careful_client(sandbox.ideal, f"campaign-{number}") == expected

@@ -9,7 +9,7 @@ from optimizers import Reason
 from shotwise.errors import CannotRunError, SpecError
 from shotwise.spec import validate
 from tasks.advance import advance
-from tasks.evaluate import answer_exactly, answer_from, plan_iteration
+from tasks.evaluate import Measured, answer_exactly, answer_from, plan_iteration
 from tasks.prepare import Prepared, prepare
 from tasks.result import RunResult, completed, final_exact, final_from, final_plan, summary_rows
 from tasks.state import LoopState, from_bytes, initial, to_bytes
@@ -29,7 +29,9 @@ def step(prepared: Prepared, state: LoopState):
     if not prepared.sampled:
         return advance(prepared, state, answer_exactly(prepared, state))
     plan = plan_iteration(prepared, state)
-    return advance(prepared, state, answer_from(prepared, state, plan, prepared.device.sample(plan)))
+    return advance(
+        prepared, state, answer_from(prepared, state, Measured.free(plan, prepared.device.sample(plan)))
+    )
 
 
 def run(prepared: Prepared, *, store_every: int | None = None, iterations: int = 10_000):
@@ -47,7 +49,7 @@ def result_of(prepared: Prepared, state: LoopState) -> RunResult:
         final = final_exact(prepared, state)
     else:
         plan = final_plan(prepared, state)
-        final = final_from(prepared, state, plan, prepared.device.sample(plan))
+        final = final_from(prepared, state, Measured.free(plan, prepared.device.sample(plan)))
     return completed(prepared, "run", state.with_sample(final.sample), final)
 
 

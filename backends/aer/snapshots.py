@@ -1,0 +1,146 @@
+"""Calibration snapshots of real devices, as qiskit-ibm-runtime ships them.
+
+Its `fake_provider` folder holds the vendor's own answers for 60 devices as JSON. They are read here as files:
+importing the package to list devices would take seconds.
+
+The snapshots are years old. A simulated device behaves as its snapshot says at any time, so its calibration
+is reported as taken a configured age ago (`Snapshot.aged`); `measured_us` keeps when it really was measured.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import statistics
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+from backends.calibration import Calibration
+from shotwise.errors import CannotRunError
+
+TWO_QUBIT_GATES = ("cx", "ecr", "cz")
+"""Native two-qubit gates of the snapshots, one of them a device."""
+
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+_PULSE = "sx"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A device as its vendor described it at one moment.
+
+    Attributes:
+        name: the vendor's, without prefix: "manila".
+        calibration: with `taken_us` as measured.
+        native_gates: the vendor's basis gates.
+        couplings: pairs (a, b), a < b, that carry a two-qubit gate, dead ones included.
+        shots_max: per circuit.
+        circuits_max: per job.
+    """
+
+    name: str
+    calibration: Calibration
+    native_gates: tuple[str, ...]
+    couplings: tuple[tuple[int, int], ...]
+    shots_max: int
+    circuits_max: int
+
+    @property
+    def measured_us(self) -> int:
+        return self.calibration.taken_us
+
+    def aged(self, now_us: int, age_s: float, *, drop_dead_couplings: bool) -> Calibration:
+        """The calibration of a simulated device: the snapshot's values, taken `age_s` before `now_us`.
+
+        Args:
+            drop_dead_couplings: leave out couplings with an error of 1. On a chip of a hundred qubits the
+                vendor marks couplings so that it took out of service, and the rest is in daily use; where it
+                stays, the calibration is distrusted as a whole (`backends.calibration.distrust`).
+        """
+        pairs = self.calibration.two_qubit_error
+        if drop_dead_couplings:
+            pairs = tuple((pair, error) for pair, error in pairs if error < 1)
+        return replace(self.calibration, taken_us=now_us - round(age_s * 1e6), two_qubit_error=pairs)
+
+
+@lru_cache(maxsize=128)
+def load_snapshot(name: str) -> Snapshot:
+    """Read a snapshot by name.
+
+    Raises:
+        CannotRunError: qiskit-ibm-runtime is not installed, or has no such snapshot.
+    """
+    folder = _folder() / name
+    if not folder.is_dir() or not name.isidentifier():
+        raise CannotRunError(
+            "snapshot", name, "qiskit-ibm-runtime ships no such snapshot", "see its fake_provider"
+        )
+    configuration = json.loads((folder / f"conf_{name}.json").read_text(encoding="utf-8"))
+    properties = json.loads((folder / f"props_{name}.json").read_text(encoding="utf-8"))
+    calibration = read_calibration(properties)
+    return Snapshot(
+        name=name,
+        calibration=calibration,
+        native_gates=tuple(configuration["basis_gates"]),
+        couplings=tuple(pair for pair, _ in calibration.two_qubit_error),
+        shots_max=int(configuration["max_shots"]),
+        circuits_max=int(configuration["max_experiments"]),
+    )
+
+
+def read_calibration(properties: dict) -> Calibration:
+    """IBM's backend properties (its REST answer, or a snapshot's JSON) as a calibration.
+
+    What is missing becomes NaN where the calibration needs a number, so that it is distrusted, and None for
+    T1 and T2. A pair that has the gate in both directions counts with the better one.
+    """
+    qubits = [{entry["name"]: _value(entry) for entry in qubit} for qubit in properties["qubits"]]
+    gates = [(gate["gate"], tuple(gate["qubits"]), _parameters(gate)) for gate in properties["gates"]]
+    pulses = {where[0]: values for name, where, values in gates if name == _PULSE}
+    pairs: dict[tuple[int, int], float] = {}
+    for name, where, values in gates:
+        if name in TWO_QUBIT_GATES:
+            pair = (min(where), max(where))
+            pairs[pair] = min(values.get("gate_error", math.nan), pairs.get(pair, math.inf))
+    two_qubit = [values for name, _, values in gates if name in TWO_QUBIT_GATES]
+    return Calibration(
+        taken_us=round(datetime.fromisoformat(properties["last_update_date"]).timestamp() * 1e6),
+        readout_error=tuple(qubit.get("readout_error", math.nan) for qubit in qubits),
+        one_qubit_error=tuple(pulses.get(q, {}).get("gate_error", math.nan) for q in range(len(qubits))),
+        two_qubit_error=tuple(sorted(pairs.items())),
+        t1_s=tuple(qubit.get("T1") for qubit in qubits),
+        t2_s=tuple(qubit.get("T2") for qubit in qubits),
+        one_qubit_s=_median(pulses.values(), "gate_length", 5e-8),
+        two_qubit_s=_median(two_qubit, "gate_length", 3e-7),
+        readout_s=_median(qubits, "readout_length", 1e-6),
+    )
+
+
+def _folder() -> Path:
+    # finding a top-level package does not import it
+    spec = importlib.util.find_spec("qiskit_ibm_runtime")
+    if spec is None or not spec.submodule_search_locations:
+        raise CannotRunError("provider", "aer", "needs qiskit-ibm-runtime", "install shotwise[ibm]")
+    return Path(spec.submodule_search_locations[0]) / "fake_provider" / "backends"
+
+
+def _value(entry: dict) -> float:
+    return float(entry["value"]) * _SECONDS.get(entry["unit"], 1.0)
+
+
+def _parameters(gate: dict) -> dict[str, float]:
+    return {entry["name"]: _value(entry) for entry in gate["parameters"]}
+
+
+def _median(rows: Iterable[dict[str, float]], key: str, otherwise: float) -> float:
+    def known() -> Iterator[float]:
+        for row in rows:
+            if row.get(key, 0.0) > 0:
+                yield row[key]
+
+    values = list(known())
+    return statistics.median(values) if values else otherwise

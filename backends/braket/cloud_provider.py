@@ -1,0 +1,242 @@
+"""One Amazon Braket device as a provider.
+
+A job is a quantum task: one circuit. The token is the task's `clientToken`, with which Braket answers a
+second submission by the first task, and a tag, by which `find` looks through the account's tasks on the
+device: Braket's own search cannot filter by tags. Results are in the caller's bucket.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from botocore.exceptions import BotoCoreError, ClientError
+from braket.aws import AwsSession
+from braket.circuits.serialization import IRType
+from braket.task_result import GateModelTaskResult
+from braket.tasks import GateModelQuantumTaskResult
+
+from backends.braket.account import code_of, failed_question, failed_submission
+from backends.braket.circuits import circuit_of, states_of
+from backends.braket.device_calibration import read_calibration
+from backends.calibration import Calibration
+from backends.catalog.batches import refusal
+from backends.catalog.billing import cost_of_end
+from backends.catalog.catalog_provider import DeviceStatus
+from backends.catalog.description import DeviceDescription
+from backends.prices import Usage
+from backends.provider import (
+    BillLine,
+    JobReport,
+    JobState,
+    ProviderUnavailable,
+    ResultMissing,
+    SubmitRejected,
+    SubmitUnknown,
+)
+from backends.transpile.success import HardwareUse
+from measurement.plan import ExecutionPlan, Outcome
+
+TOKEN_TAG = "shotwise-token"
+KEY_PREFIX = "shotwise"
+"""Folder of our results in the bucket."""
+
+_STATES = {
+    "CREATED": JobState.QUEUED,
+    "QUEUED": JobState.QUEUED,
+    "RUNNING": JobState.RUNNING,
+    "CANCELLING": JobState.RUNNING,
+    "COMPLETED": JobState.DONE,
+    "FAILED": JobState.FAILED,
+    "CANCELLED": JobState.CANCELLED,
+}
+_MISSING = frozenset({"NoSuchKey", "404", "NoSuchBucket"})
+_PAGE = 100
+
+
+class BraketCloudProvider:
+    """`backends.provider.Provider` for one device in one account. Thread-safe."""
+
+    def __init__(self, description: DeviceDescription, session: AwsSession, bucket: str) -> None:
+        self._description, self._session, self._bucket = description, session, bucket
+        self._client: Any = session.braket_client
+        self._lock = threading.Lock()  # boto3 clients may be shared by threads, sessions may not
+
+    def __repr__(self) -> str:
+        return f"BraketCloudProvider({self.name})"
+
+    @property
+    def name(self) -> str:
+        return self._description.name
+
+    @property
+    def honours_tokens(self) -> bool:
+        return True
+
+    def status(self) -> DeviceStatus:
+        """The device's health. Raises ProviderUnavailable."""
+        device = self._device()
+        queues = [
+            q["queueSize"] for q in device.get("deviceQueueInfo", ()) if q["queue"] == "QUANTUM_TASKS_QUEUE"
+        ]
+        lengths = [int(size.removeprefix(">")) for size in queues]
+        return DeviceStatus(
+            device["deviceStatus"] == "ONLINE", max(lengths, default=None), device["deviceStatus"]
+        )
+
+    def calibration(self, now_us: int) -> Calibration | None:
+        """The device's own as of its own time, None where it tells none. Raises ProviderUnavailable."""
+        return read_calibration(json.loads(self._device()["deviceCapabilities"]))
+
+    def hardware_use(self, plan: ExecutionPlan) -> tuple[HardwareUse, float] | None:
+        """None: Braket compiles for its devices itself."""
+        return None
+
+    def submit(self, plan: ExecutionPlan, token: str) -> str:
+        """Buy the shots of the plan's one row; the task's ARN."""
+        if not 1 <= len(token) <= 64:
+            raise SubmitRejected("token: 1 to 64 characters", permanent=True)
+        if reason := refusal(plan, self._description):
+            raise SubmitRejected(f"{self.name}: {reason}", permanent=True)
+        action = circuit_of(plan, 0).to_ir(ir_type=IRType.OPENQASM).json()
+        try:
+            with self._lock:
+                return self._session.create_quantum_task(
+                    clientToken=token,
+                    deviceArn=self._description.vendor_name,
+                    action=action,
+                    shots=int(plan.shots[0]),
+                    outputS3Bucket=self._bucket,
+                    outputS3KeyPrefix=KEY_PREFIX,
+                    tags={TOKEN_TAG: token},
+                )
+        except (BotoCoreError, ClientError) as error:
+            raise failed_submission(error) from None
+        except (KeyError, ValueError):
+            raise SubmitUnknown(f"{self.name}: the answer to the submission names no task") from None
+
+    def find(self, token: str) -> list[str]:
+        return [task["quantumTaskArn"] for task in self._tasks() if task["tags"][TOKEN_TAG] == token]
+
+    def poll(self, job_id: str) -> JobReport:
+        """The task's state; its cost where the price has no seconds, which only the result tells."""
+        task = self._task(job_id)
+        state = self._state(task)
+        cost = self._cost_micro_usd(task, state) if state.ended else None
+        return JobReport(job_id, state, cost, task.get("failureReason", ""))
+
+    def fetch(self, job_id: str, plan: ExecutionPlan) -> Outcome:
+        """An ended task's counts; one that failed or was cancelled measured nothing."""
+        task = self._task(job_id)
+        state = self._state(task)
+        if not state.ended:
+            raise ProviderUnavailable(f"{self.name}: task {job_id} is still {state}")
+        if state is not JobState.DONE:
+            return Outcome.from_rows([(np.zeros(0), np.zeros(0))] * len(plan))
+        result = self._result(task)
+        if result.measurements is None or sorted(result.measured_qubits) != list(
+            range(plan.circuit.n_qubits)
+        ):
+            raise ResultMissing(f"{self.name}: the result of {job_id} measures other qubits than were asked")
+        return Outcome.from_rows([states_of(result.measurements, list(result.measured_qubits))])
+
+    def cancel(self, job_id: str) -> JobReport:
+        try:
+            with self._lock:
+                self._client.cancel_quantum_task(quantumTaskArn=job_id)
+        except ClientError as error:
+            if code_of(error) != "ConflictException":  # it has ended already
+                raise failed_question(error) from None
+        except BotoCoreError as error:
+            raise failed_question(error) from None
+        return self.poll(job_id)
+
+    def bill(self) -> list[BillLine]:
+        """Our ended tasks at the catalog's price; Braket's API tells shots and run time, not money."""
+        lines = []
+        for summary in self._tasks():
+            task = self._task(summary["quantumTaskArn"])
+            state = self._state(task)
+            if state.ended:
+                cost = self._cost_micro_usd(task, state, read_result=True)
+                if cost is not None:
+                    lines.append(BillLine(task["quantumTaskArn"], summary["tags"][TOKEN_TAG], cost))
+        return lines
+
+    def _cost_micro_usd(self, task: dict, state: JobState, *, read_result: bool = False) -> int | None:
+        price, done = self._description.price, state is JobState.DONE
+        asked = Usage(shots=task["shots"], seconds=self._description.queue.run_s(1, task["shots"]))
+        shots = task.get("numSuccessfulShots", task["shots"] if done else 0)
+        seconds = Decimal(0)
+        if done and price.per_second_usd:
+            if not read_result:
+                return None
+            seconds = self._run_s(task)
+        return cost_of_end(price, done=done, asked=asked, used=Usage(shots=shots, seconds=seconds))
+
+    def _run_s(self, task: dict) -> Decimal:
+        """How long a simulator ran, from its result."""
+        metadata = self._result(task).additional_metadata.simulatorMetadata
+        if metadata is None:
+            raise ProviderUnavailable(
+                f"{self.name}: the result of {task['quantumTaskArn']} tells no run time"
+            )
+        return Decimal(metadata.executionDuration) / 1000
+
+    def _result(self, task: dict) -> GateModelQuantumTaskResult:
+        job_id = task["quantumTaskArn"]
+        try:
+            with self._lock:
+                text = self._session.retrieve_s3_object_body(
+                    task["outputS3Bucket"], f"{task['outputS3Directory']}/results.json"
+                )
+        except ClientError as error:
+            if code_of(error) in _MISSING:
+                raise ResultMissing(f"{self.name}: task {job_id} is completed and has no result") from None
+            raise failed_question(error) from None
+        except BotoCoreError as error:
+            raise failed_question(error) from None
+        try:
+            return GateModelQuantumTaskResult.from_object(GateModelTaskResult.parse_raw(text))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ResultMissing(f"{self.name}: the result of {job_id} cannot be read: {error}") from None
+
+    def _tasks(self) -> Iterator[dict[str, Any]]:
+        """Summaries of our tasks on the device, newest page first as Braket gives them."""
+        device = {"name": "deviceArn", "operator": "EQUAL", "values": [self._description.vendor_name]}
+        further: dict[str, str] = {}
+        while True:
+            page = self._ask(
+                lambda further=further: self._client.search_quantum_tasks(
+                    filters=[device], maxResults=_PAGE, **further
+                )
+            )
+            yield from (task for task in page["quantumTasks"] if TOKEN_TAG in task.get("tags", {}))
+            if not page.get("nextToken"):
+                return
+            further = {"nextToken": page["nextToken"]}
+
+    def _task(self, job_id: str) -> dict[str, Any]:
+        return self._ask(lambda: self._client.get_quantum_task(quantumTaskArn=job_id))
+
+    def _state(self, task: dict[str, Any]) -> JobState:
+        state = _STATES.get(task.get("status", ""))
+        if state is None:
+            raise ProviderUnavailable(f"{self.name}: a task is in the unknown state {task.get('status')!r}")
+        return state
+
+    def _device(self) -> dict[str, Any]:
+        return self._ask(lambda: self._client.get_device(deviceArn=self._description.vendor_name))
+
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        """A question that changes nothing. Raises ProviderUnavailable."""
+        try:
+            return question()
+        except (BotoCoreError, ClientError) as error:
+            raise failed_question(error) from None
+        except (KeyError, ValueError) as error:
+            raise ProviderUnavailable(f"{self.name}: the answer cannot be read: {error}") from None

@@ -1,0 +1,112 @@
+"""A plan against a device's limits: whether a job takes it, how to split it, what it uses. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from backends.catalog.description import DeviceDescription
+from backends.prices import Usage
+from backends.transpile.success import HardwareUse
+from measurement.plan import ExecutionPlan, Outcome
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A part of a plan that fits into one job.
+
+    Attributes:
+        plan: what the job runs.
+        rows: int64, for each row of `plan`, the row of the whole plan that it belongs to.
+    """
+
+    plan: ExecutionPlan
+    rows: np.ndarray
+
+
+def refusal(plan: ExecutionPlan, device: DeviceDescription) -> str | None:
+    """Why one job cannot take the plan, as a short clause; None where it can."""
+    if plan.circuit.n_qubits > device.n_qubits:
+        return f"{plan.circuit.n_qubits} qubits, the device has {device.n_qubits}"
+    if len(plan) == 0 or (plan.shots < 1).any():
+        return "a circuit with no shots"
+    if len(plan) > device.circuits_max:
+        return f"{len(plan)} circuits in a job, limit {device.circuits_max}"
+    if int(plan.shots.max()) > device.shots_max:
+        return f"{int(plan.shots.max())} shots for a circuit, limit {device.shots_max}"
+    if device.equal_shots and (plan.shots != plan.shots[0]).any():
+        return "circuits with different shots in a job, which the device does not take"
+    return None
+
+
+def split_plan(plan: ExecutionPlan, device: DeviceDescription) -> list[Batch]:
+    """The plan as jobs within the device's shots, circuits and equal-shots limits, every shot once.
+
+    Rows of 0 shots are dropped; a row above `shots_max` becomes several. A plan that fits is returned as it
+    is; parts draw from seeds of their own, (*seed, part).
+    """
+    if refusal(plan, device) is None:
+        return [Batch(plan, np.arange(len(plan)))]
+    pieces = [
+        (int(row), int(shots)) for row in range(len(plan)) for shots in _pieces(int(plan.shots[row]), device)
+    ]
+    if device.equal_shots:
+        pieces.sort(key=lambda piece: piece[1])  # stable: rows stay in order among equals
+    jobs: list[list[tuple[int, int]]] = []
+    for piece in pieces:
+        full = not jobs or len(jobs[-1]) == device.circuits_max
+        if full or (device.equal_shots and jobs[-1][0][1] != piece[1]):
+            jobs.append([])
+        jobs[-1].append(piece)
+    return [_batch(plan, part, job) for part, job in enumerate(jobs)]
+
+
+def join_outcomes(plan: ExecutionPlan, batches: list[Batch], outcomes: list[Outcome]) -> Outcome:
+    """The outcome of the whole plan from those of its parts; counts of a split row are added."""
+    states: list[list[np.ndarray]] = [[] for _ in range(len(plan))]
+    counts: list[list[np.ndarray]] = [[] for _ in range(len(plan))]
+    for batch, outcome in zip(batches, outcomes, strict=True):
+        for row, whole in enumerate(batch.rows):
+            part_states, part_counts = outcome.row(row)
+            states[whole].append(part_states)
+            counts[whole].append(part_counts)
+    return Outcome.from_rows([_summed(s, c) for s, c in zip(states, counts, strict=True)])
+
+
+def usage_of(plan: ExecutionPlan, device: DeviceDescription, use: HardwareUse | None = None) -> Usage:
+    """What one job of the plan uses at most: one task, all its shots, and the device's time for them.
+
+    Args:
+        use: of the plan's circuit on the device, for prices per gate; None counts no gates.
+    """
+    shots = plan.shots_total
+    return Usage(
+        tasks=1,
+        shots=shots,
+        one_qubit_gate_shots=use.one_qubit_count * shots if use else 0,
+        two_qubit_gate_shots=use.two_qubit_count * shots if use else 0,
+        measured_qubit_shots=plan.circuit.n_qubits * shots,
+        seconds=device.queue.run_s(len(plan), shots),
+    )
+
+
+def _pieces(shots: int, device: DeviceDescription) -> list[int]:
+    whole, rest = divmod(shots, device.shots_max)
+    return [device.shots_max] * whole + ([rest] if rest else [])
+
+
+def _batch(plan: ExecutionPlan, part: int, pieces: list[tuple[int, int]]) -> Batch:
+    rows = np.array([row for row, _ in pieces], dtype=np.int64)
+    shots = np.array([count for _, count in pieces], dtype=np.int64)
+    cut = replace(plan, point=plan.point[rows], basis=plan.basis[rows], shots=shots, seed=(*plan.seed, part))
+    return Batch(cut, rows)
+
+
+def _summed(states: list[np.ndarray], counts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    if not states:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    distinct, place = np.unique(np.concatenate(states), return_inverse=True)
+    summed = np.zeros(len(distinct), dtype=np.int64)
+    np.add.at(summed, place, np.concatenate(counts))
+    return distinct, summed

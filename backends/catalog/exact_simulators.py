@@ -1,0 +1,13 @@
+"""The simulators without noise that the base install brings, as providers."""
+
+from __future__ import annotations
+
+from backends.catalog.adapters import Surroundings
+from backends.catalog.description import DeviceDescription
+from backends.catalog.local_provider import LocalProvider
+from backends.devices import open_device
+
+
+def open_provider(description: DeviceDescription, surroundings: Surroundings) -> LocalProvider:
+    """`backends.devices` by the description's provider key."""
+    return LocalProvider(description, open_device(description.provider), folder=surroundings.jobs_folder)

@@ -1,0 +1,160 @@
+"""Read the catalog: TOML tables `device.NAME`, and `price.NAME` and `queue.NAME` that devices refer to.
+
+A device's `price` and `queue` are either such a name or a table of their own. An extra folder may add devices
+and replace shipped ones; a price or queue replaced there holds for every device that refers to it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from backends.catalog.description import DeviceDescription
+from shotwise.errors import CannotRunError, SpecError
+
+_SECTIONS = ("device", "price", "queue")
+_BYTES_MAX = 1 << 20
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Devices by name, in alphabetical order."""
+
+    devices: tuple[DeviceDescription, ...]
+
+    def __iter__(self) -> Iterator[DeviceDescription]:  # type: ignore[override]
+        return iter(self.devices)
+
+    def __len__(self) -> int:
+        return len(self.devices)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(device.name for device in self.devices)
+
+    @property
+    def enabled(self) -> tuple[DeviceDescription, ...]:
+        """What dispatch is offered where the user names no devices."""
+        return tuple(device for device in self.devices if device.enabled)
+
+    def __getitem__(self, name: str) -> DeviceDescription:
+        """The device of that name.
+
+        Raises:
+            CannotRunError: there is none.
+        """
+        for device in self.devices:
+            if device.name == name:
+                return device
+        close = difflib.get_close_matches(name, self.names, n=3) or self.names[:3]
+        raise CannotRunError(
+            "execution.device", name, "no such device", f"use one of {', '.join(close)}, ..."
+        )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """One TOML table and the file that it is from."""
+
+    file: str
+    content: dict[str, Any]
+
+
+def load_catalog(extra: Path | None = None) -> Catalog:
+    """The shipped devices, with those of a folder of `*.toml` files added or put in their place.
+
+    Raises:
+        SpecError: a file cannot be read or says something that cannot be meant; names file and key.
+    """
+    if extra is None:
+        return _shipped()
+    if not extra.is_dir():
+        raise SpecError("catalog", str(extra), "no such folder", "name a folder of TOML files")
+    return _build([_read_folder(_shipped_folder()), _read_folder(extra)])
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> Catalog:
+    return _build([_read_folder(_shipped_folder())])
+
+
+def _shipped_folder() -> Path:
+    # the package is installed as files: qiskit-ibm-runtime's snapshots need that too
+    return Path(str(resources.files("backends.catalog"))) / "data"
+
+
+def _build(folders: list[dict[tuple[str, str], _Table]]) -> Catalog:
+    tables: dict[tuple[str, str], _Table] = {}
+    for folder in folders:
+        tables |= folder
+    names = sorted(name for section, name in tables if section == "device")
+    return Catalog(tuple(_device(name, tables) for name in names))
+
+
+def _read_folder(folder: Path) -> dict[tuple[str, str], _Table]:
+    tables: dict[tuple[str, str], _Table] = {}
+    for path in sorted(folder.glob("*.toml")):
+        for key, content in _read(path).items():
+            if key in tables:
+                _refuse(
+                    path.name, ".".join(key), key[1], f"already in {tables[key].file}", "choose another name"
+                )
+            tables[key] = _Table(path.name, content)
+    return tables
+
+
+def _read(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    try:
+        if path.stat().st_size > _BYTES_MAX:
+            _refuse(path.name, "file", path.stat().st_size, "larger than 1 MiB", "split it")
+        whole = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        _refuse(path.name, "file", str(error), "cannot be read as TOML", "correct it")
+    for section, entries in whole.items():
+        if section not in _SECTIONS:
+            _refuse(path.name, section, section, "unknown section", f"use {', '.join(_SECTIONS)}")
+        for name, content in entries.items() if isinstance(entries, dict) else [("", entries)]:
+            if not isinstance(content, dict):
+                _refuse(
+                    path.name,
+                    f"{section}.{name}".rstrip("."),
+                    content,
+                    "not a table",
+                    f"write [{section}.NAME]",
+                )
+    return {(section, name): content for section, part in whole.items() for name, content in part.items()}
+
+
+def _device(name: str, tables: dict[tuple[str, str], _Table]) -> DeviceDescription:
+    table = tables["device", name]
+    content = dict(table.content)
+    for section in ("price", "queue"):
+        reference = content.get(section)
+        if isinstance(reference, str):
+            if (section, reference) not in tables:
+                known = ", ".join(sorted(n for s, n in tables if s == section))
+                _refuse(
+                    table.file, f"device.{name}.{section}", reference, "no such name", f"use one of {known}"
+                )
+            content[section] = tables[section, reference].content
+    try:
+        return DeviceDescription.model_validate({"name": name, **content})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in ("device", name, *first["loc"]))
+        found = first["input"] if first["loc"] and first["type"] != "missing" else "nothing"
+        problem = first["msg"].removeprefix("Value error, ").lower()
+        _refuse(table.file, place, found, problem, "see backends.catalog.DeviceDescription")
+
+
+def _refuse(file: str, key: str, value: object, problem: str, remedy: str) -> NoReturn:
+    raise SpecError(f"{file}: {key}", value, problem, remedy)

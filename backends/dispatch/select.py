@@ -1,0 +1,71 @@
+"""The dispatcher: drop what cannot run the batch, score the rest, say why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backends.dispatch.candidate import Candidate, Decision, Question, Verdict
+from backends.dispatch.policies import POLICIES, Score, shares
+from shotwise.errors import CannotRunError
+
+
+def select(candidates: Sequence[Candidate], question: Question, policy: str) -> Decision:
+    """Route a batch.
+
+    Args:
+        policy: a key of `POLICIES`, or ``single:<device>``.
+
+    Raises:
+        CannotRunError: no candidate can take the batch; names the nearest reason.
+    """
+    only = policy.removeprefix("single:") if policy.startswith("single:") else None
+    score_of = POLICIES["balanced" if only else policy]
+    refused = [(c, why) for c in candidates if (why := _refusal(c, question, only))]
+    lost = {id(c) for c, _ in refused}
+    scored = sorted(
+        ((score_of(c, question), c.device, c) for c in candidates if id(c) not in lost),
+        key=lambda row: row[:2],
+    )
+    if not scored:
+        raise CannotRunError(
+            "execution.device",
+            policy,
+            f"no device can take this batch: {_summary(refused)}",
+            "allow other devices",
+        )
+    route = shares(policy, [candidate for _, _, candidate in scored])
+    chosen = {device for device, _ in route}
+    best = scored[0]
+    verdicts = [
+        Verdict(c, score[0], "chosen" if c.device in chosen else _why_lost(policy, score, best[0], best[1]))
+        for score, _, c in scored
+    ]
+    verdicts += [Verdict(c, None, why) for c, why in refused]
+    return Decision(policy, route, tuple(verdicts))
+
+
+def _refusal(candidate: Candidate, question: Question, only: str | None) -> str | None:
+    if only is not None and candidate.device != only:
+        return f"the policy allows only {only}"
+    if candidate.refusal is not None:
+        return candidate.refusal
+    left = question.micro_usd_left
+    if left is not None and candidate.cost_micro_usd_max > left:
+        return f"worst case ${candidate.cost_micro_usd_max / 1e6:.2f} is above the ${left / 1e6:.2f} left"
+    return None
+
+
+def _why_lost(policy: str, score: Score, best: Score, winner: str) -> str:
+    at = next((i for i, (a, b) in enumerate(zip(score, best, strict=True)) if a != b), 0)
+    by = policy if at == 0 else f"{policy}, tie broken by criterion {at + 1}"
+    return f"{by}: {score[at]:.6g} against {best[at]:.6g} of {winner}"
+
+
+def _summary(refused: Sequence[tuple[Candidate, str]]) -> str:
+    if not refused:
+        return "none is configured"
+    counts: dict[str, int] = {}
+    for candidate, why in refused:
+        counts[f"{candidate.device}: {why}"] = counts.get(f"{candidate.device}: {why}", 0) + 1
+    shown = list(counts)[:3]
+    return "; ".join(shown) + (f"; and {len(counts) - 3} more" if len(counts) > 3 else "")

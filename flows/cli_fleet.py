@@ -1,0 +1,286 @@
+"""The commands about devices and money: devices, plan, budget, reconcile."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ledger import Balance, Ledger
+    from tasks.planner import RunPlan
+
+_MICRO = 1_000_000
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+@click.option("--all", "everything", is_flag=True, help="Also devices that are not enabled.")
+def devices(as_json: bool, everything: bool) -> None:
+    """List the devices with health, calibration age and the price of a reference job.
+
+    The reference job is one circuit on two qubits with 1000 shots.
+    """
+    from tasks.device_list import device_rows
+
+    rows = device_rows(everything=everything)
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    from flows.terminal import print_table
+
+    columns = ("device", "provider", "qubits", "health", "calibration age", "queue", "reference job")
+    print_table(
+        columns,
+        [
+            (
+                row["name"],
+                row["provider"],
+                str(row["n_qubits"]),
+                row["health"],
+                "" if row["calibration_age_s"] is None else f"{row['calibration_age_s'] / 3600:.1f} h",
+                f"{row['queue_s']:.0f} s",
+                f"${row['reference_job_micro_usd'] / _MICRO:.4f}",
+            )
+            for row in rows
+        ],
+    )
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="a.b=c", help="Override a field of the spec.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def plan(spec: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Say what SPEC would do and cost, without running it. Exit code 3 where nothing can run it."""
+    from shotwise.spec import load_spec
+
+    loaded = load_spec(spec, overrides)
+    from tasks.prepare import prepare
+
+    prepared = prepare(loaded)
+    if not prepared.sampled:
+        click.echo(json.dumps({"shots": 0, "cost_usd_max": 0.0}) if as_json else "exact: no shots, no cost")
+        return
+    from tasks.planner import plan_run
+
+    planned = plan_run(
+        prepared, micro_usd_left=_left_above(f"{loaded.account.tenant}/{loaded.account.project}")
+    )
+    click.echo(json.dumps(_plan_json(planned))) if as_json else _print_plan(planned)
+    if planned.refusal or planned.iterations_affordable == 0:
+        sys.exit(3)
+
+
+def _left_above(account: str) -> int | None:
+    """What the project and the tenant still allow, None where nothing limits them or nothing was ever run."""
+    from ledger import Currency
+
+    ledger = _ledger()
+    known = {balance.account: balance for balance in ledger.balances()}
+    levels = account.split("/")
+    paths = ["/".join(levels[: depth + 1]) for depth in range(len(levels))]
+    rooms = [known[path].left(Currency.MICRO_USD) for path in paths if path in known]
+    return min((room for room in rooms if room is not None), default=None)
+
+
+def _plan_json(planned: RunPlan) -> dict:
+    return {
+        **asdict(planned),
+        "cost_usd_max": planned.worst_case_micro_usd / _MICRO,
+        "shots_max": planned.worst_case_shots,
+    }
+
+
+def _print_plan(planned: RunPlan) -> None:
+    from flows.terminal import print_table
+
+    affordable = planned.iterations_affordable
+    rows = [
+        ("qubits, parameters", f"{planned.n_qubits}, {planned.parameters}"),
+        ("measurement groups", str(planned.groups)),
+        (
+            "one iteration",
+            f"{planned.energies} energies, {planned.circuits} circuits, {planned.shots:,} shots",
+        ),
+        ("standard error of one energy", f"at most about {planned.std_error:.1e}"),
+        ("one iteration costs at most", f"${planned.iteration_micro_usd / _MICRO:,.2f}"),
+        ("the final evaluation at most", f"${planned.final_micro_usd / _MICRO:,.2f}"),
+        ("one iteration takes about", f"{planned.seconds:,.0f} s"),
+        ("worst case of the whole run", _worst_case(planned)),
+        ("the budget surely allows", "no limit" if affordable is None else f"{affordable} iterations"),
+    ]
+    if planned.refusal:
+        rows.append(("cannot run", planned.refusal))
+    print_table(("", ""), rows)
+    if planned.decision is not None:
+        print_decision(asdict(planned.decision))
+
+
+def _worst_case(planned: RunPlan) -> str:
+    money = f"${planned.worst_case_micro_usd / _MICRO:,.2f}"
+    return f"{planned.iterations_max} iterations, {planned.worst_case_shots:,} shots, {money}"
+
+
+def print_decision(decision: dict, *, title: str | None = None) -> None:
+    """Every candidate of a decision, best first, with its predictions and why it won or lost."""
+    from flows.terminal import print_table
+
+    print_table(
+        ("device", "cost", "time", "success", "bias", "verdict"),
+        [
+            (
+                c["device"],
+                f"${c['cost_micro_usd'] / _MICRO:,.4f}",
+                f"{c['wait_s'] + c['run_s']:,.0f} s",
+                f"{c['success']:.3f}",
+                f"{c['bias']:.1e}",
+                verdict["reason"],
+            )
+            for verdict in decision["verdicts"]
+            for c in (verdict["candidate"],)
+        ],
+        title=title or f"policy {decision['policy']}",
+    )
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def budget(context: click.Context) -> None:
+    """Show, set and list budgets. An account is TENANT, TENANT/PROJECT or TENANT/PROJECT/RUN."""
+    if context.invoked_subcommand is None:
+        context.invoke(budget_show)
+
+
+@budget.command("show")
+@click.argument("account", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def budget_show(account: str | None = None, as_json: bool = False) -> None:
+    """Limits, what is held and spent, and what is left."""
+    balances = _ledger().balances(account)
+    if as_json:
+        click.echo(json.dumps([asdict(balance) for balance in balances]))
+        return
+    from flows.terminal import print_table
+
+    columns = ("account", "limit", "held", "spent", "left", "shots limit", "shots held", "shots spent")
+    print_table(columns, [_balance_row(balance) for balance in balances])
+
+
+@budget.command("set")
+@click.argument("account")
+@click.option("--usd", help="Money, or `none` for no limit.")
+@click.option("--shots", help="Shots, or `none` for no limit.")
+def budget_set(account: str, usd: str | None, shots: str | None) -> None:
+    """Limit ACCOUNT and all below it."""
+    from ledger import KEEP
+
+    ledger = _ledger()
+    ledger.open_account(account)
+    micro_usd = KEEP if usd is None else _limit("--usd", usd, _MICRO)
+    ledger.set_limit(
+        account, shots=KEEP if shots is None else _limit("--shots", shots, 1), micro_usd=micro_usd
+    )
+    budget_show.callback(account)  # pyright: ignore[reportOptionalCall]
+
+
+@budget.command("entries")
+@click.argument("account")
+@click.option("--limit", default=50, show_default=True, help="How many, newest first.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def budget_entries(account: str, limit: int, as_json: bool) -> None:
+    """The ledger's entries of ACCOUNT and all below it."""
+    entries = _ledger().entries(account, limit=limit)
+    if as_json:
+        click.echo(json.dumps([asdict(entry) for entry in entries]))
+        return
+    from flows.terminal import print_table
+
+    print_table(
+        ("entry", "account", "kind", "shots", "usd", "token", "note"),
+        [
+            (
+                str(e.entry_id),
+                e.account,
+                e.kind.value,
+                "" if e.shots is None else f"{e.shots:,}",
+                "" if e.micro_usd is None else f"{e.micro_usd / _MICRO:,.6f}",
+                (e.token or "")[:12],
+                e.note,
+            )
+            for e in entries
+        ],
+    )
+
+
+@click.command()
+@click.option("--correct", is_flag=True, help="Enter late corrections of the bill into the ledger.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def reconcile(correct: bool, as_json: bool) -> None:
+    """Compare ledger, journal and the providers' bills; exit code 4 where they differ."""
+    from backends.fleet import Fleet
+    from ledger import Database
+    from shotwise.home import Home
+    from tasks.reconcile import reconcile as compare
+
+    home = Home.from_environment()
+    fleet = Fleet((), home.root / "local-jobs")
+    found = compare(Database(home.database_url), fleet.provider, correct=correct)
+    if as_json:
+        click.echo(json.dumps([{**vars(d), "kind": d.kind.value} for d in found]))
+    else:
+        for d in found:
+            amounts = f"ours ${d.journal_micro_usd / _MICRO:.6f}, theirs ${d.other_micro_usd / _MICRO:.6f}"
+            note = f"{d.note} (corrected)" if d.corrected else d.note
+            click.echo(f"{d.kind}: {d.device} {d.token[:12]} {amounts} {note}")
+        click.echo(f"{len(found)} differences")
+    if any(not d.corrected for d in found):
+        sys.exit(4)
+
+
+def _limit(option: str, text: str, unit: int) -> int | None:
+    from shotwise.errors import SpecError
+
+    if text == "none":
+        return None
+    try:
+        amount = Decimal(text) * unit
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0 or amount != int(amount) or amount > 2**62:
+        raise SpecError(option, text, "not an amount", "give a number of at least 0, or `none`")
+    return int(amount)
+
+
+def _balance_row(balance: Balance) -> list[str]:
+    from ledger import Currency
+
+    def usd(value: int | None) -> str:
+        return "none" if value is None else f"${value / _MICRO:,.2f}"
+
+    limit, shots = balance.limit(Currency.MICRO_USD), balance.limit(Currency.SHOTS)
+    return [
+        balance.account,
+        usd(limit),
+        usd(balance.held.micro_usd),
+        usd(balance.posted.micro_usd),
+        usd(balance.left(Currency.MICRO_USD)),
+        "none" if shots is None else f"{shots:,}",
+        f"{balance.held.shots:,}",
+        f"{balance.posted.shots:,}",
+    ]
+
+
+def _ledger() -> Ledger:
+    from ledger import Database, Ledger
+    from shotwise.home import Home
+
+    return Ledger(Database(Home.from_environment().database_url))
+
+
+COMMANDS = (devices, plan, budget, reconcile)

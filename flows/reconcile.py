@@ -1,0 +1,36 @@
+"""The flow `reconcile`: ledger, journal and the providers' bills against each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from backends.fleet import Fleet
+from ledger import Database
+from shotwise.home import Home
+from tasks.reconcile import Discrepancy, reconcile
+
+
+@task(name="compare-records", cache_policy=NO_CACHE, persist_result=False)
+def compare_records(correct: bool) -> list[Discrepancy]:
+    """Every difference between the three records."""
+    home = Home.from_environment()
+    fleet = Fleet((), home.root / "local-jobs")
+    return reconcile(Database(home.database_url), fleet.provider, correct=correct)
+
+
+@flow(name="reconcile", persist_result=False)
+def reconcile_ledger(correct: bool = True) -> list[dict[str, Any]]:
+    """Report every difference; `correct` enters late corrections of the bill into the ledger."""
+    found = compare_records(correct)
+    rows = [
+        f"| {d.kind} | {d.device} | {d.journal_micro_usd} | {d.other_micro_usd} | {d.note} |" for d in found
+    ]
+    table = "\n".join(
+        ["| what | device | ours (micro-USD) | theirs | note |", "|---|---|---|---|---|", *rows]
+    )
+    create_markdown_artifact(table, key="shotwise-reconciliation", description=f"{len(found)} differences")
+    return [{**vars(d), "kind": d.kind.value} for d in found]

@@ -1,0 +1,207 @@
+"""Jobs that are bought: each state its own transaction, together with what it does to the ledger.
+
+    INTENT     the row and the reservation of the worst case, together, before anything is sent
+    SUBMITTED  the provider's id
+    UNKNOWN    the answer was lost; the reservation stays held until the provider answers
+    DONE       the raw outcome and the settlement of the actual cost, together
+    FAILED, CANCELLED  settled at what was billed, or released; a new attempt has a new token
+
+Every write names the lease's fence, so a stale driver can buy, settle and record nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import Connection, insert, select, update
+
+from ledger import reservations
+from ledger.amounts import Amount
+from ledger.database import Database
+from ledger.journal import JobKey, Lease, now_us
+from ledger.tables import decisions, jobs
+
+
+class JobPhase(StrEnum):
+    """Where a bought job stands in the journal."""
+
+    INTENT = "intent"
+    SUBMITTED = "submitted"
+    UNKNOWN = "unknown"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in (JobPhase.DONE, JobPhase.FAILED, JobPhase.CANCELLED)
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One bought job.
+
+    Attributes:
+        shots, cost_micro_usd: as settled once it ended; the promise before.
+        outcome: raw counts of a job that is done and undamaged.
+    """
+
+    token: str
+    run_id: str
+    iteration: int
+    batch: int
+    attempt: int
+    device: str
+    state: JobPhase
+    shots: int
+    cost_micro_usd: int
+    quote_micro_usd: int | None
+    vendor_job_id: str | None
+    created_us: int
+    done_us: int | None
+    outcome: bytes | None
+    note: str | None
+
+
+class JobBook:
+    """The jobs of a run that this process drives."""
+
+    def __init__(self, lease: Lease, account: str) -> None:
+        self.lease, self.account = lease, account
+
+    def attempts(self, iteration: int, batch: int) -> list[JobRecord]:
+        """Every attempt at a piece of work, in order."""
+        rows = jobs_of(self.lease.database, self.lease.run_id, iteration=iteration)
+        return [row for row in rows if row.batch == batch]
+
+    def decision(self, iteration: int, batch: int, attempt: int) -> str | None:
+        """The decision that an earlier drive entered for a piece of work, as JSON."""
+        query = select(decisions.c.decision_json).where(
+            decisions.c.run_id == self.lease.run_id,
+            decisions.c.iteration == iteration,
+            decisions.c.batch == batch,
+            decisions.c.attempt == attempt,
+        )
+        with self.lease.database.read() as connection:
+            return connection.execute(query).scalar()
+
+    def decide(self, iteration: int, batch: int, attempt: int, decision_json: str) -> None:
+        """Enter a decision, before anything is bought on it."""
+        with self.lease.write() as connection:
+            connection.execute(
+                insert(decisions).values(
+                    run_id=self.lease.run_id,
+                    iteration=iteration,
+                    batch=batch,
+                    attempt=attempt,
+                    at_us=now_us(),
+                    decision_json=decision_json,
+                )
+            )
+
+    def intend(
+        self, key: JobKey, *, device: str, promise: Amount, calibration_json: str | None = None
+    ) -> None:
+        """Enter a job and reserve its worst case, or neither.
+
+        Raises:
+            BudgetExceededError: a limit has no room for it.
+        """
+        at = now_us()
+        with self.lease.write() as connection:
+            connection.execute(
+                insert(jobs).values(
+                    token=key.token,
+                    **vars(key),
+                    device=device,
+                    state=JobPhase.INTENT,
+                    shots=promise.shots,
+                    cost_micro_usd=promise.micro_usd,
+                    quote_micro_usd=promise.micro_usd,
+                    created_us=at,
+                    calibration_json=calibration_json,
+                )
+            )
+            reservations.reserve(connection, key.token, self.account, promise, at_us=at, note=device)
+
+    def submitted(self, key: JobKey, vendor_job_id: str) -> None:
+        """The provider took the job under this id."""
+        with self.lease.write() as connection:
+            self._set(connection, key, state=JobPhase.SUBMITTED, vendor_job_id=vendor_job_id)
+
+    def unknown(self, key: JobKey, note: str) -> None:
+        """The provider may have taken the job; its reservation stays held."""
+        with self.lease.write() as connection:
+            self._set(connection, key, state=JobPhase.UNKNOWN, note=note)
+
+    def done(self, key: JobKey, outcome: bytes, actual: Amount) -> None:
+        """The raw outcome and the settlement of what it cost."""
+        at = now_us()
+        with self.lease.write() as connection:
+            self._set(
+                connection,
+                key,
+                state=JobPhase.DONE,
+                done_us=at,
+                shots=actual.shots,
+                cost_micro_usd=actual.micro_usd,
+                outcome=outcome,
+                sha256=hashlib.sha256(outcome).hexdigest(),
+            )
+            reservations.settle(connection, key.token, actual, at_us=at)
+
+    def ended(self, key: JobKey, state: JobPhase, actual: Amount, note: str) -> None:
+        """A job without a result: settled at what was billed for it, or released."""
+        at = now_us()
+        with self.lease.write() as connection:
+            self._set(
+                connection,
+                key,
+                state=state,
+                done_us=at,
+                shots=actual.shots,
+                cost_micro_usd=actual.micro_usd,
+                note=note,
+            )
+            if actual:
+                reservations.settle(connection, key.token, actual, at_us=at, note=note)
+            else:
+                reservations.release(connection, key.token, at_us=at, note=note)
+
+    def _set(self, connection: Connection, key: JobKey, **values: object) -> None:
+        connection.execute(update(jobs).where(jobs.c.token == key.token).values(**values))
+
+
+def jobs_of(
+    database: Database, run_id: str | None = None, *, iteration: int | None = None
+) -> list[JobRecord]:
+    """Bought jobs, of all runs or one, in order of iteration, batch and attempt."""
+    wanted = [c for c in jobs.c if c.name not in ("calibration_json",)]
+    query = select(*wanted).where(jobs.c.quote_micro_usd.is_not(None))
+    if run_id is not None:
+        query = query.where(jobs.c.run_id == run_id)
+    if iteration is not None:
+        query = query.where(jobs.c.iteration == iteration)
+    query = query.order_by(jobs.c.run_id, jobs.c.iteration, jobs.c.batch, jobs.c.attempt)
+    with database.read() as connection:
+        rows = connection.execute(query).mappings().all()
+    return [_record(dict(row)) for row in rows]
+
+
+def decisions_of(database: Database, run_id: str) -> list[tuple[int, int, int, str]]:
+    """(iteration, batch, attempt, decision as JSON) of a run, in order."""
+    query = (
+        select(decisions.c.iteration, decisions.c.batch, decisions.c.attempt, decisions.c.decision_json)
+        .where(decisions.c.run_id == run_id)
+        .order_by(decisions.c.iteration, decisions.c.batch, decisions.c.attempt)
+    )
+    with database.read() as connection:
+        return [tuple(row) for row in connection.execute(query)]
+
+
+def _record(row: dict) -> JobRecord:
+    digest, outcome = row.pop("sha256"), row["outcome"]
+    intact = outcome is not None and hashlib.sha256(outcome).hexdigest() == digest
+    return JobRecord(**{**row, "state": JobPhase(row["state"]), "outcome": outcome if intact else None})

@@ -1,0 +1,156 @@
+"""The ledger as most callers use it: each operation a transaction of its own.
+
+Code that must commit a row of its own together with an operation uses the functions of
+`ledger.reservations` in its own transaction instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, select
+
+from ledger import accounts, early_release, reservations
+from ledger.accounts import KEEP, Keep
+from ledger.amounts import Amount, Balance
+from ledger.audit import Difference, audit
+from ledger.database import Database
+from ledger.journal import now_us
+from ledger.reservations import SeveralPostings
+from ledger.rules import END_STEP, RESERVE_STEP, Entry, EntryKind, Reservation
+from ledger.tables import accounts as accounts_table
+from ledger.tables import entries as entries_table
+
+_PAGE = 100
+
+
+class Ledger:
+    """Budgets of a tree of accounts, in one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def open_account(self, account: str) -> None:
+        """Make an account, and those above it, where they do not exist; without limits."""
+        with early_release.write(self.database) as connection:
+            accounts.open_account(connection, account, at_us=now_us())
+
+    def set_limit(
+        self,
+        account: str,
+        *,
+        shots: int | Keep | None = KEEP,
+        micro_usd: int | Keep | None = KEEP,
+        note: str = "",
+    ) -> Balance:
+        """Limit an account and all below it; what is not named stays, None takes a limit away.
+
+        Raises:
+            LimitTooLowError: a limit below what is spent and held.
+            SpecError: no such account.
+        """
+        with early_release.write(self.database) as connection:
+            return accounts.set_limit(
+                connection, account, shots=shots, micro_usd=micro_usd, at_us=now_us(), note=note
+            )
+
+    def reserve(self, token: str, account: str, amount: Amount, *, note: str = "") -> Reservation:
+        """See `ledger.reservations.reserve`."""
+        with early_release.single(self.database) as connection:
+            return reservations.reserve(connection, token, account, amount, at_us=now_us(), note=note)
+
+    def settle(self, token: str, actual: Amount, *, note: str = "") -> Reservation:
+        """See `ledger.reservations.settle`."""
+        try:
+            with early_release.single(self.database) as connection:
+                return reservations.settle(connection, token, actual, at_us=now_us(), note=note)
+        except SeveralPostings:
+            with early_release.write(self.database) as connection:
+                return reservations.settle(connection, token, actual, at_us=now_us(), note=note)
+
+    def release(self, token: str, *, note: str = "") -> Reservation:
+        """See `ledger.reservations.release`."""
+        with early_release.single(self.database) as connection:
+            return reservations.release(connection, token, at_us=now_us(), note=note)
+
+    def correct(self, token: str, reference: str, delta: Amount, *, note: str = "") -> Reservation:
+        """See `ledger.reservations.correct`."""
+        with early_release.write(self.database) as connection:
+            return reservations.correct(connection, token, reference, delta, at_us=now_us(), note=note)
+
+    def resolve(self, token: str, step: str, *, accept: bool, note: str = "") -> Reservation:
+        """See `ledger.reservations.resolve`."""
+        with early_release.write(self.database) as connection:
+            return reservations.resolve(connection, token, step, accept=accept, at_us=now_us(), note=note)
+
+    def find(self, token: str) -> Reservation:
+        """A reservation as it is now. Raises ReservationError where there is none."""
+        with self.database.read() as connection:
+            return reservations.find(connection, token)
+
+    def balance(self, account: str) -> Balance:
+        """One account. Raises SpecError where there is none."""
+        with self.database.read() as connection:
+            return accounts.balances_to(connection, account)[-1]
+
+    def balances(self, under: str | None = None) -> list[Balance]:
+        """Every account, or one and all below it, each before those below it."""
+        with self.database.read() as connection:
+            return accounts.all_balances(connection, under)
+
+    def entries(self, account: str, *, before: int | None = None, limit: int = _PAGE) -> list[Entry]:
+        """A page of the entries of an account and all below it, newest first.
+
+        Args:
+            before: only entries with a smaller id; the last id of a page leads to the next.
+        """
+        query = _under(account).order_by(entries_table.c.entry_id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(entries_table.c.entry_id < before)
+        return self._entries(query)
+
+    def open_reservations(self, account: str) -> list[Entry]:
+        """The promises at or below an account that have not ended, oldest first."""
+        ended = entries_table.alias("ended")
+        has_ended = (
+            select(ended.c.entry_id)
+            .where(ended.c.token == entries_table.c.token, ended.c.step == END_STEP)
+            .exists()
+        )
+        query = _under(account).where(entries_table.c.step == RESERVE_STEP, ~has_ended)
+        return self._entries(query.order_by(entries_table.c.entry_id))
+
+    def open_disputes(self, account: str) -> list[Entry]:
+        """What was billed at or below an account and neither accepted nor waived yet, oldest first."""
+        query = _under(account).where(entries_table.c.kind == EntryKind.DISPUTED)
+        disputed = self._entries(query.order_by(entries_table.c.entry_id))
+        closed = {(entry.token, entry.step) for entry in disputed}
+        return [
+            entry
+            for entry in disputed
+            if not entry.amount.has_negative and (entry.token, f"verdict:{entry.step}") not in closed
+        ]
+
+    def audit(self) -> list[Difference]:
+        """Every difference between balances and entries, in one consistent read; empty when all is right."""
+        with self._snapshot() as connection:
+            return audit(connection)
+
+    def _entries(self, query) -> list[Entry]:
+        with self.database.read() as connection:
+            return [reservations.entry_of(row) for row in connection.execute(query)]
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Connection]:
+        """A transaction all of whose reads see one state."""
+        engine = self.database.engine
+        if engine.dialect.name == "postgresql":
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with engine.begin() as connection:
+            yield connection
+
+
+def _under(account: str):
+    below = select(accounts_table.c.path).where(accounts.at_or_below(account))
+    return select(entries_table).where(entries_table.c.account.in_(below))

@@ -1,0 +1,61 @@
+"""The devices as a user sees them: health, calibration age, price of a reference job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from backends.calibration import distrust
+from backends.catalog import calibration_of, load_catalog, usage_of
+from backends.fleet import Fleet, fleet_names
+from backends.provider import ProviderUnavailable
+from measurement import Bases, ExecutionPlan
+from problems import Circuit, Rotation
+from shotwise.errors import CannotRunError
+
+REFERENCE_SHOTS = 1000
+
+
+def device_rows(*, everything: bool = False) -> list[dict[str, Any]]:
+    """One row a device; devices of a sandbox are asked, no other is opened."""
+    names = tuple(dict.fromkeys((*(load_catalog().names if everything else ()), *fleet_names(None))))
+    fleet = Fleet(names)
+    return [_row(fleet, name) for name in names]
+
+
+def reference_plan() -> ExecutionPlan:
+    """A Bell-like circuit on two qubits, measured once with 1000 shots."""
+    circuit = Circuit.build(2, [Rotation(0b11, 0, 0b01, offset=np.pi / 2)], initial_state=0b01)
+    zero = np.zeros(1, dtype=np.int64)
+    shots = np.array([REFERENCE_SHOTS])
+    return ExecutionPlan(
+        circuit, circuit.angles(np.zeros((1, 0))), Bases(zero, zero), zero, zero, shots, (0,)
+    )
+
+
+def _row(fleet: Fleet, name: str) -> dict[str, Any]:
+    try:
+        description = fleet.description(name)
+        in_sandbox = description.provider == "sandbox"
+        told = fleet.calibration(name) if in_sandbox else calibration_of(description, fleet.now_us())
+    except (CannotRunError, ProviderUnavailable) as error:
+        return {
+            "name": name, "provider": "", "n_qubits": 0, "health": str(error), "calibration_age_s": None,
+            "queue_s": 0.0, "reference_job_micro_usd": 0, "enabled": False,
+        }  # fmt: skip
+    needs = description.calibration == "snapshot" or (in_sandbox and description.calibration != "none")
+    why = distrust(told, fleet.now_us()) if needs else None
+    plan = reference_plan()
+    return {
+        "name": name,
+        "provider": description.provider,
+        "n_qubits": description.n_qubits,
+        "health": why or ("ok" if description.enabled else "disabled"),
+        "calibration_age_s": None if told is None else (fleet.now_us() - told.taken_us) / 1e6,
+        "queue_s": description.queue.mean_s,
+        "reference_job_micro_usd": description.price.cost_micro_usd(usage_of(plan, description)),
+        "enabled": description.enabled,
+        "price_date": description.price.date,
+        "price_source": description.price.source,
+    }

@@ -1,0 +1,108 @@
+"""What a run would do, without running it: circuits, shots, devices with predictions, the worst case."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from backends.dispatch import Decision, Question
+from backends.fleet import std_error_of
+from shotwise.errors import CannotRunError
+from tasks.evaluate import plan_iteration
+from tasks.prepare import Prepared
+from tasks.purchase import decide
+from tasks.result import final_plan
+from tasks.state import initial
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The plan of a run.
+
+    Attributes:
+        circuits, shots: of one iteration; `groups` measurement bases an energy, `energies` an iteration.
+        iterations_max: at most.
+        std_error: of one energy, from the groups' weights: an upper guide.
+        decision: where the first batch would go, with every candidate's verdict; None for free local runs.
+        iteration_micro_usd, final_micro_usd: worst cases of one iteration and of the final evaluation.
+        iterations_affordable: how many iterations the budgets surely allow; None without a limit.
+        refusal: why nothing can run it, None where something can.
+    """
+
+    n_qubits: int
+    parameters: int
+    groups: int
+    energies: int
+    circuits: int
+    shots: int
+    iterations_max: int
+    std_error: float
+    decision: Decision | None
+    iteration_micro_usd: int
+    final_micro_usd: int
+    seconds: float
+    iterations_affordable: int | None
+    refusal: str | None
+
+    @property
+    def worst_case_micro_usd(self) -> int:
+        """The whole run, all its iterations and the final evaluation, at the worst case of the route."""
+        return self.iterations_max * self.iteration_micro_usd + self.final_micro_usd
+
+    @property
+    def worst_case_shots(self) -> int:
+        return self.iterations_max * self.shots + self.shots // max(self.energies, 1)
+
+
+def plan_run(prepared: Prepared, *, micro_usd_left: int | None = None) -> RunPlan:
+    """Plan a sampled run.
+
+    Args:
+        micro_usd_left: what the budgets above the run allow, None for no limit.
+    """
+    state = initial(prepared)
+    stage = prepared.stage()
+    batch, final = plan_iteration(prepared, state), final_plan(prepared, state)
+    decision, refusal, each, last, seconds = None, None, 0, 0, 0.0
+    if prepared.fleet is not None:
+        try:
+            decision = decide(prepared, batch, Question(0.0, micro_usd_left))
+            chosen = [v.candidate for v in decision.verdicts if v.candidate.device in decision.devices]
+            each = sum(c.cost_micro_usd_max for c in chosen)
+            last = sum(prepared.fleet.quote_micro_usd(c.device, final) for c in chosen)
+            seconds = max(c.time_s for c in chosen)
+        except CannotRunError as error:
+            refusal = str(error)
+    return RunPlan(
+        n_qubits=prepared.problem.n_qubits,
+        parameters=stage.circuit.n_parameters,
+        groups=len(prepared.grouping),
+        energies=len(batch.angles),
+        circuits=len(batch),
+        shots=batch.shots_total,
+        iterations_max=prepared.iterations_max,
+        std_error=std_error_of(final, prepared.grouping),
+        decision=decision,
+        iteration_micro_usd=each,
+        final_micro_usd=last,
+        seconds=seconds,
+        iterations_affordable=_affordable(prepared, batch.shots_total, each, last, micro_usd_left),
+        refusal=refusal,
+    )
+
+
+def _affordable(
+    prepared: Prepared, shots: int, each: int, last: int, micro_usd_left: int | None
+) -> int | None:
+    budget = prepared.spec.budget
+    bounds = []
+    if budget.shots is not None:
+        bounds.append((budget.shots - prepared.shots_per_evaluation) // shots)
+    limits = [left for left in (micro_usd_left, _micro_usd(budget.usd)) if left is not None]
+    if limits and each:
+        bounds.append((min(limits) - last) // each)
+    return max(0, math.floor(min(bounds))) if bounds else None
+
+
+def _micro_usd(usd: float | None) -> int | None:
+    return None if usd is None else round(usd * 1_000_000)

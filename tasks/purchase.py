@@ -1,0 +1,198 @@
+"""Routing a batch over the fleet and buying it: decisions entered first, failover in mid-iteration."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from backends.catalog import join_outcomes, split_plan
+from backends.dispatch import Decision, Question, select
+from ledger import Currency, Ledger
+from measurement import SHOTS_PER_GROUP_MIN, ExecutionPlan, Outcome
+from shotwise.errors import CannotRunError
+from tasks.durable import Buyer, DeviceGaveUpError
+from tasks.evaluate import Measured, plan_iteration
+from tasks.prepare import Prepared
+from tasks.state import LoopState, initial
+
+_LEG_BATCHES = 100_000
+"""Batch numbers of one leg; a leg is a device's part of a plan."""
+_FINAL_LEGS = 1_000
+
+
+def question_of(prepared: Prepared, buyer: Buyer, state: LoopState) -> Question:
+    """How far the run is, and what the tightest budget above it still allows."""
+    levels = buyer.book.account.split("/")
+    ledger = Ledger(buyer.book.lease.database)
+    balances = [ledger.balance("/".join(levels[: depth + 1])) for depth in range(len(levels))]
+
+    def left(currency: Currency) -> int | None:
+        return min((room for b in balances if (room := b.left(currency)) is not None), default=None)
+
+    progress = state.iteration / max(prepared.iterations_max, 1)
+    return Question(progress, left(Currency.MICRO_USD), left(Currency.SHOTS))
+
+
+def decide(
+    prepared: Prepared, plan: ExecutionPlan, question: Question, without: Sequence[str] = ()
+) -> Decision:
+    """Route a plan by the spec's policy.
+
+    Raises:
+        CannotRunError: no device can take it.
+    """
+    fleet = prepared.fleet
+    assert fleet is not None, "only routed runs decide"
+    candidates = [
+        replace(c, refusal="failed in this iteration") if c.device in without else c
+        for c in fleet.candidates(plan, prepared.grouping, prepared.problem.hamiltonian)
+    ]
+    return select(candidates, question, prepared.policy)
+
+
+def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
+    """Refuse a routed run that could not take its first step, before anything is entered.
+
+    Raises:
+        CannotRunError: no device can take its batches, or a budget has no room for one iteration and the
+            final evaluation in the worst case.
+    """
+    if prepared.fleet is None:
+        return
+    plan = plan_iteration(prepared, initial(prepared))
+    decision = decide(prepared, plan, Question())
+    need = _worst_step_micro_usd(prepared, decision, plan)
+    payer, usd = prepared.spec.account, prepared.spec.budget.usd
+    known = {balance.account: balance.left(Currency.MICRO_USD) for balance in ledger.balances()}
+    rooms = {
+        "budget.usd": None if usd is None else round(usd * 1_000_000),
+        f"budget of {payer.tenant}": known.get(payer.tenant),
+        f"budget of {payer.tenant}/{payer.project}": known.get(f"{payer.tenant}/{payer.project}"),
+    }
+    for field, room in rooms.items():
+        if room is not None and need > room:
+            problem = f"one iteration and the final evaluation may take ${need / 1e6:.2f}"
+            raise CannotRunError(
+                field, f"${room / 1e6:.2f} left", problem, "raise it or lower execution.shots"
+            )
+
+
+def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: ExecutionPlan) -> bool:
+    """Whether the worst case of the next batch and of the final evaluation fits what is left.
+
+    A batch that an earlier process began is always gone on with: it is reserved, and may be paid.
+    """
+    if buyer.book.attempts(state.iteration, 0):
+        return True
+    question = question_of(prepared, buyer, state)
+    if question.micro_usd_left is None:
+        return True
+    try:
+        decision = decide(prepared, plan, question)
+    except CannotRunError:
+        return False
+    return _worst_step_micro_usd(prepared, decision, plan) <= question.micro_usd_left
+
+
+def _worst_step_micro_usd(prepared: Prepared, decision: Decision, plan: ExecutionPlan) -> int:
+    """What an iteration reserves at most on the route, and the final evaluation's share of as much again."""
+    worst = {v.candidate.device: v.candidate.cost_micro_usd_max for v in decision.verdicts}
+    batch = sum(worst[device] for device in decision.devices)
+    return batch + math.ceil(batch * prepared.shots_per_evaluation / max(plan.shots_total, 1))
+
+
+def purchase(
+    prepared: Prepared, buyer: Buyer, iteration: int, plan: ExecutionPlan, question: Question, *, final: bool
+) -> Measured:
+    """Buy a plan's shots, all of them, wherever they can be had.
+
+    Raises:
+        BudgetExceededError: a limit has no room for the next job; what was bought stays in the journal.
+        CannotRunError: no device is left that can take it.
+    """
+    legs = _Legs(prepared, buyer, iteration, question, next_leg=_FINAL_LEGS if final else 0)
+    decision = legs.decision(plan, ())
+    parts = [(part, legs.buy(device, part, ())) for device, part in _shared(plan, decision.route)]
+    return Measured(tuple(parts), legs.shots, legs.cost_micro_usd)
+
+
+@dataclass
+class _Legs:
+    """The legs of one purchase. A leg's number follows from the journal, so a resumed run finds it."""
+
+    prepared: Prepared
+    buyer: Buyer
+    iteration: int
+    question: Question
+    next_leg: int
+    cost_micro_usd: int = 0
+    shots: int = 0
+
+    def decision(self, plan: ExecutionPlan, without: Sequence[str]) -> Decision:
+        """The decision that the next leg begins with: the entered one, or a new one that is entered now."""
+        batch = self.next_leg * _LEG_BATCHES
+        book = self.buyer.book
+        kept = book.decision(self.iteration, batch, 0)
+        if kept is not None:
+            return _restored(kept)
+        open_ = [name for name in self.prepared.fleet_names if self.buyer.breaker.is_open(name)]
+        decision = decide(self.prepared, plan, self.question, [*without, *open_])
+        book.decide(self.iteration, batch, 0, json.dumps(asdict(decision)))
+        return decision
+
+    def buy(self, device: str, plan: ExecutionPlan, failed: tuple[str, ...]) -> Outcome:
+        """One device's part, in as many jobs as its limits ask for; the rest elsewhere if it gives up."""
+        fleet = self.prepared.fleet
+        assert fleet is not None
+        leg, self.next_leg = self.next_leg, self.next_leg + 1
+        batches = split_plan(plan, fleet.description(device))
+        outcomes: list[Outcome] = []
+        for at, batch in enumerate(batches):
+            try:
+                bought = self.buyer.buy(self.iteration, leg * _LEG_BATCHES + at, device, batch.plan)
+            except DeviceGaveUpError as error:
+                outcomes += self._elsewhere([b.plan for b in batches[at:]], (*failed, device), error)
+                break
+            self.cost_micro_usd += bought.cost_micro_usd
+            self.shots += bought.shots
+            outcomes.append(bought.outcome)
+        return join_outcomes(plan, batches, outcomes)
+
+    def _elsewhere(
+        self, plans: list[ExecutionPlan], failed: tuple[str, ...], error: DeviceGaveUpError
+    ) -> list[Outcome]:
+        outcomes = []
+        for plan in plans:
+            try:
+                decision = self.decision(plan, failed)
+            except CannotRunError:
+                raise error from None
+            outcomes.append(self.buy(decision.devices[0], plan, failed))
+        return outcomes
+
+
+def _shared(plan: ExecutionPlan, route: Sequence[tuple[str, float]]) -> list[tuple[str, ExecutionPlan]]:
+    """The plan's shots split over devices; each measures every group, so each gives whole energies."""
+    if len(route) == 1:
+        return [(route[0][0], plan)]
+    return [
+        (
+            device,
+            replace(
+                plan,
+                shots=np.maximum((plan.shots * share).astype(np.int64), SHOTS_PER_GROUP_MIN),
+                seed=(*plan.seed, 2_000_000 + at),
+            ),
+        )
+        for at, (device, share) in enumerate(route)
+    ]
+
+
+def _restored(decision_json: str) -> Decision:
+    """An entered decision, as far as it is acted upon."""
+    raw = json.loads(decision_json)
+    return Decision(raw["policy"], tuple((device, share) for device, share in raw["route"]), ())

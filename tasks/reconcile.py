@@ -1,0 +1,144 @@
+"""Ledger, journal and the providers' bills against each other: every difference is reported."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from backends.provider import BillLine, Provider, ProviderUnavailable
+from ledger import Amount, Database, JobPhase, JobRecord, Ledger, ReservationState, jobs_of
+from shotwise.errors import ShotwiseError
+
+
+class DifferenceKind(StrEnum):
+    """What two records disagree about."""
+
+    LEDGER_JOURNAL = "ledger and journal"
+    """The ledger's settlement is not what the journal's job cost."""
+    BILL_HIGHER = "bill above journal"
+    BILL_LOWER = "bill below journal"
+    NOT_ON_BILL = "not on the bill"
+    """A job that the journal calls done and paid, which the provider does not bill."""
+    NOT_IN_JOURNAL = "not in the journal"
+    """The provider bills a job of ours that the journal does not know."""
+    BOUGHT_TWICE = "bought twice"
+    """The provider knows several jobs for one token."""
+    STILL_UNKNOWN = "still unknown"
+    """Nobody knows yet whether the job was bought; its reservation is held."""
+    UNAVAILABLE = "provider unavailable"
+    LEDGER = "ledger audit"
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """One difference. Amounts in micro-USD; `corrected` where the ledger was brought to the bill."""
+
+    kind: DifferenceKind
+    device: str
+    token: str
+    journal_micro_usd: int
+    other_micro_usd: int
+    note: str = ""
+    corrected: bool = False
+
+
+def reconcile(
+    database: Database, open_provider: Callable[[str], Provider], *, correct: bool = False
+) -> list[Discrepancy]:
+    """Compare all bought jobs with the ledger and with every provider's bill.
+
+    Args:
+        open_provider: from a device's name.
+        correct: enter the bill's later corrections into the ledger; safe to repeat.
+    """
+    ledger = Ledger(database)
+    found = [
+        Discrepancy(DifferenceKind.LEDGER, "", "", 0, 0, note=str(difference))
+        for difference in ledger.audit()
+    ]
+    by_device: dict[str, list[JobRecord]] = defaultdict(list)
+    for job in jobs_of(database):
+        by_device[job.device].append(job)
+    for device, jobs in sorted(by_device.items()):
+        found += [d for job in jobs for d in _against_ledger(ledger, job)]
+        try:
+            found += _against_bill(ledger, device, jobs, open_provider(device).bill(), correct=correct)
+        except (ProviderUnavailable, ShotwiseError) as error:
+            found.append(Discrepancy(DifferenceKind.UNAVAILABLE, device, "", 0, 0, note=str(error)))
+    return found
+
+
+def _against_ledger(ledger: Ledger, job: JobRecord) -> list[Discrepancy]:
+    reservation = ledger.find(job.token)
+    if not job.state.ended:
+        if job.state is JobPhase.UNKNOWN:
+            return [Discrepancy(DifferenceKind.STILL_UNKNOWN, job.device, job.token, job.cost_micro_usd, 0)]
+        return []
+    accounted = (reservation.spent + reservation.disputed).micro_usd
+    if reservation.state is not ReservationState.HELD and accounted >= job.cost_micro_usd:
+        return []  # what the bill corrected later stands on top
+    note = f"the reservation is {reservation.state.value}"
+    return [
+        Discrepancy(DifferenceKind.LEDGER_JOURNAL, job.device, job.token, job.cost_micro_usd, accounted, note)
+    ]
+
+
+def _against_bill(
+    ledger: Ledger, device: str, jobs: Sequence[JobRecord], bill: Sequence[BillLine], *, correct: bool
+) -> list[Discrepancy]:
+    known = {job.vendor_job_id: job for job in jobs if job.vendor_job_id}
+    tokens = {job.token: job for job in jobs}
+    billed: dict[str, int] = defaultdict(int)
+    ids: dict[str, set[str]] = defaultdict(set)
+    found = []
+    for line in bill:
+        job = known.get(line.job_id) or tokens.get(line.token or "")
+        if job is None:
+            found.append(
+                Discrepancy(
+                    DifferenceKind.NOT_IN_JOURNAL,
+                    device,
+                    line.token or "",
+                    0,
+                    line.cost_micro_usd,
+                    line.job_id,
+                )
+            )
+            continue
+        billed[job.token] += line.cost_micro_usd
+        ids[job.token].add(line.job_id)
+    for job in jobs:
+        found += _job_against_bill(ledger, job, billed.get(job.token), ids[job.token], correct=correct)
+    return found
+
+
+def _job_against_bill(
+    ledger: Ledger, job: JobRecord, billed: int | None, ids: set[str], *, correct: bool
+) -> list[Discrepancy]:
+    found = []
+    if len(ids) > 1:
+        found.append(
+            Discrepancy(
+                DifferenceKind.BOUGHT_TWICE,
+                job.device,
+                job.token,
+                job.cost_micro_usd,
+                billed or 0,
+                ", ".join(sorted(ids)),
+            )
+        )
+    reservation = ledger.find(job.token)
+    posted = (reservation.spent + reservation.disputed).micro_usd
+    if billed is None:
+        if job.state is JobPhase.DONE and posted:
+            found.append(Discrepancy(DifferenceKind.NOT_ON_BILL, job.device, job.token, posted, 0))
+        return found
+    if job.state.ended and billed != posted:
+        kind = DifferenceKind.BILL_HIGHER if billed > posted else DifferenceKind.BILL_LOWER
+        if correct:
+            delta = Amount(0, billed - posted)
+            ledger.correct(job.token, f"bill-{billed}", delta, note="provider's bill")
+        found.append(Discrepancy(kind, job.device, job.token, posted, billed, corrected=correct))
+    return found

@@ -1,0 +1,435 @@
+"""Amazon Braket: the local simulator, and the cloud adapter against its API emulated over HTTP."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import pytest
+
+pytest.importorskip("braket.aws")
+
+from braket.devices import LocalSimulator
+from braket.ir.openqasm import Program
+
+from backends.braket.account import open_session
+from backends.braket.cloud_provider import BraketCloudProvider
+from backends.braket.device_calibration import read_calibration
+from backends.calibration import distrust
+from backends.catalog import CatalogProvider, DeviceDescription, Surroundings, load_catalog, open_provider
+from backends.jax_device import JaxDevice
+from backends.provider import (
+    JobState,
+    ProviderUnavailable,
+    ResultMissing,
+    SubmitRejected,
+    SubmitUnknown,
+)
+from measurement.plan import Bases, ExecutionPlan, Outcome
+from problems.circuit import Circuit, Rotation
+from shotwise.errors import CannotRunError
+
+KEY = "AKIASECRETSECRETSECR"
+SECRET = "very/secret/aws/key"
+ARN = "arn:aws:braket:eu-north-1:123456789012:quantum-task/"
+
+
+def plan_of(rows: list[tuple[int, int]], shots: int) -> ExecutionPlan:
+    rotations = [
+        Rotation(0b0001, 0b0001, None, 0),
+        Rotation(0b0011, 0, 0b01, 1),
+        Rotation(0b1111, 0, 0b0011, 2),
+        Rotation(0b1001, 0b0110, 0b1000, 1),
+        Rotation(0, 0b0101, offset=0.5),
+        Rotation(0b0110, 0b0010, None, 0, 0.5),
+    ]
+    circuit = Circuit.build(4, rotations, initial_state=0b0011)
+    angles = circuit.angles(np.random.default_rng(3).normal(size=(2, 3)))
+    bases = Bases(np.array([0, 0b0111]), np.array([0, 0b1010]))
+    point, basis = (np.array(column) for column in zip(*rows, strict=True))
+    return ExecutionPlan(circuit, angles, bases, point, basis, np.full(len(rows), shots), (5, 1))
+
+
+def distance(one: Outcome, other: Outcome, row: int) -> float:
+    """Total variation between the frequencies of a row."""
+    both = np.zeros((2, 16))
+    for which, source in enumerate((one, other)):
+        states, counts = source.row(row)
+        both[which, states] = counts / counts.sum()
+    return float(np.abs(both[0] - both[1]).sum() / 2)
+
+
+def test_the_local_simulator_agrees_with_ours_and_repeats_itself() -> None:
+    """Total variation of two draws of 20,000 over 16 states exceeds 0.05 with probability below 1e-6."""
+    plan = plan_of([(0, 0), (0, 1), (1, 0), (1, 1), (0, 0)], 20_000)
+    provider = open_provider(load_catalog()["braket-local"])
+    job_id = provider.submit(plan, "t")
+    outcome, exact = provider.fetch(job_id, plan), JaxDevice().sample(plan)
+    assert all(distance(outcome, exact, row) < 0.05 for row in range(len(plan)))
+    assert provider.fetch(job_id, plan).to_bytes() == outcome.to_bytes()
+    assert provider.poll(job_id).cost_micro_usd == 0
+
+
+class Emulator(ThreadingHTTPServer):
+    """Braket's REST API and S3 in one; runs tasks on the SDK's local simulator at once."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.tasks: dict[str, dict] = {}
+        self.results: dict[str, str] = {}
+        self.by_token: dict[str, str] = {}
+        self.faults: list[str] = []
+        self.posts = 0
+        self.hold_as: str | None = None
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Connections are dropped on purpose."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Emulator
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def reply(
+        self, status: int, body: object, error: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        data = (body if isinstance(body, str) else json.dumps(body)).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        if error:
+            self.send_header("x-amzn-ErrorType", error)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def body(self) -> dict:
+        return json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or "{}")
+
+    def do_POST(self) -> None:
+        body = self.body()
+        assert KEY in self.headers["Authorization"]
+        assert SECRET not in str(self.headers)
+        if self.path == "/quantum-tasks":
+            return self.search(body)
+        self.server.posts += 1
+        fault = self.server.faults.pop(0) if self.server.faults else ""
+        if fault.startswith("refuse"):
+            _, status, name = fault.split()
+            headers = {"Retry-After": "7"} if status == "429" else {}
+            return self.reply(int(status), {"message": "refused"}, name, headers)
+        arn = self.accept(body)
+        if fault == "drop":
+            return self.connection.close()
+        if fault == "late":
+            time.sleep(2.5)
+        if fault.startswith("accept"):
+            return self.reply(int(fault[-3:]), {"message": "internal"}, "InternalServiceException")
+        if fault == "nameless":
+            return self.reply(201, {})
+        return self.reply(201, {"quantumTaskArn": arn})
+
+    def search(self, body: dict) -> None:
+        if self.server.faults and self.server.faults[0] == "ask":
+            self.server.faults.pop(0)
+            return self.reply(500, {"message": "internal"}, "InternalServiceException")
+        (device,) = [f["values"] for f in body["filters"] if f["name"] == "deviceArn"]
+        found = [task for task in self.server.tasks.values() if task["deviceArn"] in device]
+        skip = int(body.get("nextToken") or 0)
+        page: dict = {"quantumTasks": found[skip : skip + 2]}
+        if skip + 2 < len(found):
+            page["nextToken"] = str(skip + 2)
+        return self.reply(200, page)
+
+    def accept(self, body: dict) -> str:
+        token = body["clientToken"]
+        if token in self.server.by_token:
+            return self.server.by_token[token]
+        arn = self.server.by_token[token] = f"{ARN}{len(self.server.tasks)}"
+        folder = f"{body['outputS3KeyPrefix']}/{len(self.server.tasks)}"
+        program = Program.parse_raw(body["action"])
+        result = LocalSimulator().run(program, shots=body["shots"]).result()
+        metadata = {
+            "taskMetadata": {"id": arn, "shots": body["shots"], "deviceId": body["deviceArn"]},
+            "additionalMetadata": {
+                "action": json.loads(body["action"]),
+                "simulatorMetadata": {"executionDuration": 90},
+            },
+        }
+        whole = {
+            "braketSchemaHeader": {"name": "braket.task_result.gate_model_task_result", "version": "1"},
+            "measurements": result.measurements.tolist(),
+            "measuredQubits": result.measured_qubits,
+            **metadata,
+        }
+        self.server.results[f"/{body['outputS3Bucket']}/{folder}/results.json"] = json.dumps(whole)
+        self.server.tasks[arn] = {
+            "quantumTaskArn": arn,
+            "status": self.server.hold_as or "COMPLETED",
+            "deviceArn": body["deviceArn"],
+            "deviceParameters": "{}",
+            "shots": body["shots"],
+            "outputS3Bucket": body["outputS3Bucket"],
+            "outputS3Directory": folder,
+            "createdAt": "2026-11-21T08:00:00Z",
+            "tags": body["tags"],
+        }
+        return arn
+
+    def do_PUT(self) -> None:
+        task = self.server.tasks[unquote(self.path).removeprefix("/quantum-task/").removesuffix("/cancel")]
+        if task["status"] == "COMPLETED":
+            return self.reply(409, {"message": "ended"}, "ConflictException")
+        task["status"] = "CANCELLED"
+        return self.reply(200, {"quantumTaskArn": task["quantumTaskArn"], "cancellationStatus": "CANCELLING"})
+
+    def do_GET(self) -> None:
+        path = unquote(urlparse(self.path).path)
+        if path.startswith("/quantum-task/"):
+            task = self.server.tasks.get(path.removeprefix("/quantum-task/"))
+            if task is None:
+                return self.reply(404, {"message": "no such task"}, "ResourceNotFoundException")
+            return self.reply(200, task)
+        if path.startswith("/device/"):
+            queue = [{"queue": "QUANTUM_TASKS_QUEUE", "queueSize": ">4000", "queuePriority": "Normal"}]
+            capabilities = json.dumps(CAPABILITIES)
+            return self.reply(
+                200, {"deviceStatus": "ONLINE", "deviceQueueInfo": queue, "deviceCapabilities": capabilities}
+            )
+        if path not in self.server.results:
+            return self.reply(404, "<Error><Code>NoSuchKey</Code><Message>none</Message></Error>")
+        return self.reply(200, self.server.results[path])
+
+
+def one_qubit(readout: float) -> dict:
+    return {
+        "T1": {"value": 30.0, "unit": "us"},
+        "T2": {"value": 20.0, "unit": "us"},
+        "oneQubitFidelity": [
+            {"fidelityType": {"name": "RANDOMIZED_BENCHMARKING"}, "fidelity": 0.999},
+            {"fidelityType": {"name": "READOUT"}, "fidelity": readout},
+        ],
+    }
+
+
+CAPABILITIES = {
+    "service": {"updatedAt": "2026-11-21T07:00:00"},
+    "standardized": {
+        "oneQubitProperties": {"1": one_qubit(0.97), "2": one_qubit(0.98), "10": one_qubit(0.96)},
+        "twoQubitProperties": {"1-2": {"twoQubitGateFidelity": [{"gateName": "CZ", "fidelity": 0.99}]}},
+    },
+}
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    server = Emulator()
+    monkeypatch.setenv("BRAKET_ENDPOINT", server.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def provider_of(name: str, timeout_s: float = 5.0) -> BraketCloudProvider:
+    secrets = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    session = open_session("eu-north-1", secrets.get, timeout_s)
+    return BraketCloudProvider(load_catalog()[name], session, "amazon-braket-test")
+
+
+@pytest.fixture
+def provider(emulator: Emulator) -> BraketCloudProvider:
+    return provider_of("braket-iqm-garnet")
+
+
+@pytest.fixture
+def plan() -> ExecutionPlan:
+    return plan_of([(1, 1)], 4000)
+
+
+def test_a_task_is_bought_found_polled_fetched_and_billed(
+    provider: BraketCloudProvider, emulator: Emulator, plan: ExecutionPlan
+) -> None:
+    """Total variation of two draws of 4,000 over 16 states exceeds 0.1 with probability below 1e-6."""
+    assert isinstance(provider, CatalogProvider)
+    job_id = provider.submit(plan, "token-1")
+    assert provider.submit(plan, "token-1") == job_id
+    assert len(emulator.tasks) == 1
+    assert provider.find("token-1") == [job_id]
+    assert provider.find("token-2") == []
+    report = provider.poll(job_id)
+    assert (report.state, report.cost_micro_usd) == (JobState.DONE, 6_100_000)  # 0.30 + 4,000 * 0.00145
+    assert distance(provider.fetch(job_id, plan), JaxDevice().sample(plan), 0) < 0.1
+    (line,) = provider.bill()
+    assert (line.job_id, line.token, line.cost_micro_usd) == (job_id, "token-1", 6_100_000)
+
+
+def test_all_pages_of_tasks_are_read(provider: BraketCloudProvider, plan: ExecutionPlan) -> None:
+    jobs = [provider.submit(plan, f"t{index}") for index in range(5)]
+    assert [line.job_id for line in provider.bill()] == jobs
+    assert provider.find("t4") == [jobs[4]]
+
+
+def test_a_managed_simulator_is_billed_by_the_run_time_in_its_result(
+    emulator: Emulator, plan: ExecutionPlan
+) -> None:
+    provider = provider_of("braket-sv1")
+    job_id = provider.submit(plan, "t")
+    assert provider.poll(job_id).cost_micro_usd is None
+    assert [line.cost_micro_usd for line in provider.bill()] == [3750]  # 90 ms, but 3 s at least
+
+
+def test_fewer_shots_than_asked_are_billed_and_returned(
+    provider: BraketCloudProvider, emulator: Emulator, plan: ExecutionPlan
+) -> None:
+    job_id = provider.submit(plan, "t")
+    emulator.tasks[job_id]["numSuccessfulShots"] = 100
+    (path,) = emulator.results
+    whole = json.loads(emulator.results[path])
+    whole["measurements"] = whole["measurements"][:100]
+    emulator.results[path] = json.dumps(whole)
+    assert provider.poll(job_id).cost_micro_usd == 445_000
+    assert provider.fetch(job_id, plan).counts.sum() == 100
+
+
+@pytest.mark.parametrize("fault", ["accept500", "accept503", "drop", "nameless", "late"])
+def test_a_lost_answer_is_unknown_is_never_repeated_and_the_token_is_the_first_task(
+    emulator: Emulator, plan: ExecutionPlan, fault: str
+) -> None:
+    provider = provider_of("braket-iqm-garnet", timeout_s=1.0 if fault == "late" else 5.0)
+    emulator.faults.append(fault)
+    with pytest.raises(SubmitUnknown):
+        provider.submit(plan, "lost")
+    assert emulator.faults == []
+    assert emulator.posts == 1  # botocore would have posted again
+    provider = provider_of("braket-iqm-garnet")
+    assert provider.find("lost") == [f"{ARN}0"]
+    assert provider.submit(plan, "lost") == f"{ARN}0"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "permanent"),
+    [
+        (400, "ValidationException", True),
+        (403, "AccessDeniedException", True),
+        (410, "DeviceRetiredException", True),
+        (424, "DeviceOfflineException", False),
+        (402, "ServiceQuotaExceededException", False),
+        (429, "ThrottlingException", False),
+    ],
+)
+def test_a_refusal_bought_nothing(
+    provider: BraketCloudProvider,
+    emulator: Emulator,
+    plan: ExecutionPlan,
+    status: int,
+    code: str,
+    permanent: bool,
+) -> None:
+    emulator.faults.append(f"refuse {status} {code}")
+    with pytest.raises(SubmitRejected) as caught:
+        provider.submit(plan, "refused")
+    assert caught.value.permanent is permanent
+    assert caught.value.retry_after_s == (7.0 if status == 429 else None)
+    assert emulator.tasks == {}
+
+
+def test_nothing_is_sent_where_nobody_listens(monkeypatch: pytest.MonkeyPatch, plan: ExecutionPlan) -> None:
+    monkeypatch.setenv("BRAKET_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(SubmitRejected) as caught:
+        provider_of("braket-iqm-garnet").submit(plan, "t")
+    assert not caught.value.permanent
+
+
+def test_limits_are_refused_before_anything_is_sent(
+    provider: BraketCloudProvider, emulator: Emulator
+) -> None:
+    for plan, token in ((plan_of([(0, 0), (0, 1)], 10), "t"), (plan_of([(0, 0)], 10), "t" * 65)):
+        with pytest.raises(SubmitRejected) as caught:
+            provider.submit(plan, token)
+        assert caught.value.permanent
+    assert emulator.posts == 0
+
+
+def test_a_queued_task_is_cancelled_and_costs_nothing(
+    provider: BraketCloudProvider, emulator: Emulator, plan: ExecutionPlan
+) -> None:
+    emulator.hold_as = "QUEUED"
+    job_id = provider.submit(plan, "wait")
+    report = provider.poll(job_id)
+    assert (report.state, report.cost_micro_usd) == (JobState.QUEUED, None)
+    with pytest.raises(ProviderUnavailable):
+        provider.fetch(job_id, plan)
+    report = provider.cancel(job_id)
+    assert (report.state, report.cost_micro_usd) == (JobState.CANCELLED, 0)
+    assert provider.fetch(job_id, plan).counts.sum() == 0
+    emulator.hold_as = None
+    assert provider.cancel(provider.submit(plan, "done")).state is JobState.DONE
+
+
+@pytest.mark.parametrize("damage", ["missing", "garbage", "other qubits"])
+def test_a_missing_result_is_told_from_an_unreachable_one(
+    provider: BraketCloudProvider, emulator: Emulator, plan: ExecutionPlan, damage: str
+) -> None:
+    job_id = provider.submit(plan, "t")
+    (path,) = emulator.results
+    text = emulator.results.pop(path)
+    if damage != "missing":
+        emulator.results[path] = "{" if damage == "garbage" else text.replace("[0, 1, 2, 3]", "[4, 1, 2, 3]")
+    with pytest.raises(ResultMissing):
+        provider.fetch(job_id, plan)
+
+
+def test_questions_without_an_answer_are_unavailable(
+    provider: BraketCloudProvider, emulator: Emulator
+) -> None:
+    emulator.faults += ["ask", "ask"]
+    for question in (lambda: provider.find("t"), provider.bill, lambda: provider.poll(f"{ARN}none")):
+        with pytest.raises(ProviderUnavailable):
+            question()
+    assert emulator.faults == []
+
+
+def test_status_and_calibration_are_the_devices_own(provider: BraketCloudProvider) -> None:
+    status = provider.status()
+    assert (status.online, status.queue_length) == (True, 4000)
+    calibration = provider.calibration(0)
+    assert calibration is not None
+    assert calibration.two_qubit_error == (((0, 1), pytest.approx(0.01)),)
+    assert calibration.readout_error == pytest.approx((0.03, 0.02, 0.04))
+    assert calibration.t1_s == pytest.approx((3e-5, 3e-5, 3e-5))
+    assert distrust(calibration, calibration.taken_us + 3600 * 10**6) is None
+
+
+def test_a_device_without_figures_per_qubit_tells_no_calibration() -> None:
+    assert read_calibration({"service": {"updatedAt": "2026-11-21T07:00:00"}}) is None
+
+
+def test_credentials_come_from_the_caller_and_are_never_shown(
+    emulator: Emulator, plan: ExecutionPlan, caplog: pytest.LogCaptureFixture
+) -> None:
+    description: DeviceDescription = load_catalog()["braket-iqm-garnet"]
+    with pytest.raises(CannotRunError, match="needs AMZN_BRAKET_OUT_S3_BUCKET"):
+        open_provider(description, Surroundings(secret=lambda name: None))
+    caplog.set_level(logging.DEBUG)
+    secrets = {
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AMZN_BRAKET_OUT_S3_BUCKET": "bucket",
+    }
+    provider = open_provider(description, Surroundings(secret=secrets.get))
+    emulator.faults.append("refuse 400 ValidationException")
+    with pytest.raises(SubmitRejected) as caught:
+        provider.submit(plan, "t")
+    assert SECRET not in f"{caught.value!r} {provider!r} {caplog.text}"

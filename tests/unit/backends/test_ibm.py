@@ -1,0 +1,377 @@
+"""The IBM adapter against IBM's REST API, emulated over HTTP with the SDK's own encodings."""
+
+import base64
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlparse
+
+import numpy as np
+import pytest
+
+pytest.importorskip("qiskit_ibm_runtime")
+
+from qiskit.primitives import StatevectorSampler
+from qiskit_ibm_runtime import fake_provider
+from qiskit_ibm_runtime.json import RuntimeDecoder, RuntimeEncoder
+
+from backends.catalog import CatalogProvider, DeviceDescription, Surroundings, load_catalog, open_provider
+from backends.ibm.account import IbmAccount
+from backends.ibm.cloud_provider import IbmCloudProvider
+from backends.jax_device import JaxDevice
+from backends.provider import (
+    JobState,
+    ProviderUnavailable,
+    ResultMissing,
+    SubmitRejected,
+    SubmitUnknown,
+)
+from measurement.plan import Bases, ExecutionPlan
+from problems.circuit import Circuit, Rotation
+from shotwise.errors import CannotRunError
+
+KEY = "very-secret-api-key"
+CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/0123456789abcdef:11111111-2222:secret-instance:"
+BACKEND = "ibm_manila"
+FOLDER = Path(fake_provider.__file__).parent / "backends" / "manila"
+
+
+class Emulator(ThreadingHTTPServer):
+    """IBM's token service and REST API in one, with a job store; runs jobs without noise at once."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.jobs: dict[str, dict] = {}
+        self.faults: list[str] = []
+        self.posts = 0
+        self.hold_as: str | None = None
+        self.result: str | None = None
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Connections are dropped on purpose."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Emulator
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def reply(self, status: int, body: object = None, headers: dict[str, str] | None = None) -> None:
+        text = body if isinstance(body, str) else json.dumps(body, cls=RuntimeEncoder)
+        data = b"" if body is None else text.encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path == "/identity/token":
+            if KEY.encode() not in body:
+                return self.reply(400, {"errorMessage": "bad key"})
+            claims = {"iat": int(time.time()), "exp": int(time.time()) + 3600}
+            parts = [{"alg": "HS256", "typ": "JWT"}, claims]
+            encoded = [base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in parts]
+            return self.reply(200, {"access_token": ".".join([*encoded, "c2ln"]), "expires_in": 3600})
+        assert self.headers["Service-CRN"] == CRN
+        assert self.headers["Authorization"].startswith("Bearer ")
+        if self.path.endswith("/cancel"):
+            job = self.server.jobs[self.path.split("/")[2]]
+            if job["state"]["status"] == "Completed":
+                return self.reply(409, {"errors": [{"message": "job has ended"}]})
+            job["state"] = {"status": "Cancelled"}
+            return self.reply(204)
+        self.server.posts += 1
+        fault = self.server.faults.pop(0) if self.server.faults else ""
+        if fault.startswith("refuse"):
+            headers = {"Retry-After": "7"} if fault.endswith("429") else {}
+            return self.reply(int(fault[-3:]), {"errors": [{"message": f"refused {KEY}"}]}, headers)
+        job_id = self.accept(json.loads(body))
+        if fault == "drop":
+            return self.connection.close()
+        if fault == "late":
+            time.sleep(4.0)
+        if fault.startswith("accept"):
+            return self.reply(int(fault[-3:]), {"errors": [{"message": "gateway"}]})
+        if fault == "garbage":
+            return self.reply(200, "<html>")
+        return self.reply(200, {"id": job_id, "backend": BACKEND})
+
+    def accept(self, payload: dict) -> str:
+        job_id = f"job{len(self.server.jobs)}"
+        params = json.loads(json.dumps(payload["params"]), cls=RuntimeDecoder)
+        pubs = [(circuit, values, shots) for circuit, values, shots in params["pubs"]]
+        result = StatevectorSampler(seed=1).run(pubs).result()
+        self.server.jobs[job_id] = {
+            "id": job_id,
+            "tags": payload["tags"],
+            "backend": payload["backend"],
+            "cost": payload["cost"],
+            "program": {"id": payload["program_id"]},
+            "state": {"status": self.server.hold_as or "Completed"},
+            "result": json.dumps(result, cls=RuntimeEncoder),
+        }
+        return job_id
+
+    def do_GET(self) -> None:
+        url = urlparse(self.path)
+        parts, query = url.path.strip("/").split("/"), parse_qs(url.query)
+        if self.server.faults and self.server.faults[0].startswith("ask"):
+            return self.reply(int(self.server.faults.pop(0)[-3:]), {"errors": []})
+        if parts[0] == "backends":
+            if parts[2] == "status":
+                return self.reply(200, {"state": True, "status": "active", "length_queue": 12})
+            kind = {"configuration": "conf", "properties": "props"}[parts[2]]
+            return self.reply(200, (FOLDER / f"{kind}_manila.json").read_text())
+        if len(parts) == 1:
+            tags = set(query.get("tags", ()))
+            found = [self.told(job) for job in self.server.jobs.values() if tags <= set(job["tags"])]
+            skip = int(query.get("offset", ["0"])[0])
+            return self.reply(200, {"jobs": found[skip : skip + 2], "count": len(found)})
+        job = self.server.jobs.get(parts[1])
+        if job is None:
+            return self.reply(404, {"errors": [{"message": "job not found"}]})
+        if len(parts) == 2:
+            return self.reply(200, self.told(job))
+        if parts[2] == "metrics":
+            ended = job["state"]["status"] in ("Completed", "Failed", "Cancelled")
+            usage = {
+                "qpu_charge_time_seconds": 3 if ended else 0,
+                "status": "complete" if ended else "pending",
+            }
+            return self.reply(200, {"usage": usage})
+        if self.server.result == "404":
+            return self.reply(404, {"errors": []})
+        return self.reply(200, job["result"] if self.server.result is None else self.server.result)
+
+    def told(self, job: dict) -> dict:
+        return {key: job[key] for key in ("id", "tags", "backend", "program", "state")}
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    server = Emulator()
+    monkeypatch.setenv("IAM_URL", server.url)
+    monkeypatch.setenv("USAGE_DATA_OPT_OUT", "True")  # the SDK would walk the stack at every request
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def description() -> DeviceDescription:
+    whole = load_catalog()["ibm-fez"].model_dump()
+    return DeviceDescription.model_validate({**whole, "vendor_name": BACKEND, "n_qubits": 5})
+
+
+@pytest.fixture
+def provider(emulator: Emulator, description: DeviceDescription) -> IbmCloudProvider:
+    return IbmCloudProvider(description, IbmAccount(KEY, CRN, api_url=emulator.url, timeout_s=5.0))
+
+
+@pytest.fixture
+def plan() -> ExecutionPlan:
+    rotations = [
+        Rotation(0b0001, 0b0001, None, 0),
+        Rotation(0b0011, 0, 0b01, 1),
+        Rotation(0b1111, 0, 0b0011, 2),
+        Rotation(0, 0b0101, offset=0.5),
+        Rotation(0b0110, 0b0010, None, 0, 0.5),
+    ]
+    circuit = Circuit.build(4, rotations, initial_state=0b0011)
+    angles = circuit.angles(np.random.default_rng(3).normal(size=(2, 3)))
+    bases = Bases(np.array([0, 0b0111]), np.array([0, 0b1010]))
+    point, basis = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    return ExecutionPlan(circuit, angles, bases, point, basis, np.full(4, 4000), (5, 1))
+
+
+def test_a_job_is_bought_found_polled_fetched_and_billed(
+    provider: IbmCloudProvider, emulator: Emulator, plan: ExecutionPlan
+) -> None:
+    """Total variation of two draws of 4,000 over 16 states exceeds 0.1 with probability below 1e-6."""
+    assert isinstance(provider, CatalogProvider)
+    assert not provider.honours_tokens
+    job_id = provider.submit(plan, "token-1")
+    assert provider.find("token-1") == [job_id]
+    assert provider.find("token-2") == []
+    report = provider.poll(job_id)
+    assert (report.state, report.cost_micro_usd) == (JobState.DONE, 4_800_000)  # 3 s at 1.60
+    outcome, exact = provider.fetch(job_id, plan), JaxDevice().sample(plan)
+    for row in range(len(plan)):
+        both = np.zeros((2, 16))
+        for which, source in enumerate((outcome, exact)):
+            states, counts = source.row(row)
+            both[which, states] = counts / counts.sum()
+        assert np.abs(both[0] - both[1]).sum() / 2 < 0.1
+    (line,) = provider.bill()
+    assert (line.job_id, line.token, line.cost_micro_usd) == (job_id, "token-1", 4_800_000)
+    assert emulator.jobs[job_id]["tags"] == ["shotwise", "token-1"]
+    assert emulator.jobs[job_id]["cost"] == 14  # 5 + 4 * 0.1 + 16,000 * 0.0005 s, IBM's limit of run time
+
+
+def test_all_pages_of_jobs_are_read(provider: IbmCloudProvider, plan: ExecutionPlan) -> None:
+    jobs = [provider.submit(plan, "same") for _ in range(5)]
+    assert provider.find("same") == jobs
+    assert len(provider.bill()) == 5
+
+
+@pytest.mark.parametrize(
+    "fault", ["accept500", "accept502", "accept503", "accept504", "accept409", "drop", "garbage"]
+)
+def test_a_lost_answer_is_unknown_is_never_repeated_and_the_tag_finds_the_job(
+    provider: IbmCloudProvider, emulator: Emulator, plan: ExecutionPlan, fault: str
+) -> None:
+    emulator.faults.append(fault)
+    with pytest.raises(SubmitUnknown):
+        provider.submit(plan, "lost")
+    assert emulator.faults == []
+    assert emulator.posts == 1  # the SDK's session would have posted again
+    assert provider.find("lost") == ["job0"]
+
+
+def test_a_timeout_is_unknown(
+    emulator: Emulator, description: DeviceDescription, plan: ExecutionPlan
+) -> None:
+    provider = IbmCloudProvider(description, IbmAccount(KEY, CRN, api_url=emulator.url, timeout_s=2.0))
+    provider.hardware_use(plan)
+    emulator.faults.append("late")
+    with pytest.raises(SubmitUnknown):
+        provider.submit(plan, "slow")
+    assert len(provider.find("slow")) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "permanent"), [(400, True), (401, True), (403, True), (422, True), (429, False)]
+)
+def test_a_refusal_bought_nothing(
+    provider: IbmCloudProvider, emulator: Emulator, plan: ExecutionPlan, status: int, permanent: bool
+) -> None:
+    emulator.faults.append(f"refuse{status}")
+    with pytest.raises(SubmitRejected) as caught:
+        provider.submit(plan, "refused")
+    assert caught.value.permanent is permanent
+    assert caught.value.retry_after_s == (7.0 if status == 429 else None)
+    assert KEY not in str(caught.value)
+    assert provider.find("refused") == []
+
+
+def test_nothing_is_sent_where_nobody_listens(
+    description: DeviceDescription, plan: ExecutionPlan, emulator: Emulator
+) -> None:
+    provider = IbmCloudProvider(description, IbmAccount(KEY, CRN, api_url=emulator.url))
+    provider.hardware_use(plan)  # configuration and calibration are known
+    provider._account.api.session.base_url = "http://127.0.0.1:9"
+    with pytest.raises(SubmitRejected) as caught:
+        provider.submit(plan, "unheard")
+    assert not caught.value.permanent
+
+
+def test_a_wrong_key_sends_nothing_and_is_never_shown(
+    emulator: Emulator, description: DeviceDescription, plan: ExecutionPlan, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    account = IbmAccount("another-secret", CRN, api_url=emulator.url)
+    provider = IbmCloudProvider(description, account)
+    with pytest.raises(SubmitRejected) as caught:
+        provider.submit(plan, "x")
+    shown = f"{caught.value!r} {provider!r} {account!r} {caplog.text}"
+    assert "another-secret" not in shown
+    assert emulator.posts == 0
+
+
+def test_limits_are_refused_before_anything_is_sent(
+    provider: IbmCloudProvider, emulator: Emulator, plan: ExecutionPlan
+) -> None:
+    from dataclasses import replace
+
+    uneven = replace(plan, shots=np.array([1, 2, 3, 4]))
+    for wrong, token in ((uneven, "t"), (plan, "t" * 65)):
+        with pytest.raises(SubmitRejected) as caught:
+            provider.submit(wrong, token)
+        assert caught.value.permanent
+    assert emulator.posts == 0
+
+
+def test_a_queued_job_is_cancelled_and_measured_nothing(
+    provider: IbmCloudProvider, emulator: Emulator, plan: ExecutionPlan
+) -> None:
+    emulator.hold_as = "Queued"
+    job_id = provider.submit(plan, "wait")
+    report = provider.poll(job_id)
+    assert (report.state, report.cost_micro_usd) == (JobState.QUEUED, None)
+    with pytest.raises(ProviderUnavailable):
+        provider.fetch(job_id, plan)
+    assert provider.bill() == []
+    assert provider.cancel(job_id).state is JobState.CANCELLED
+    assert provider.fetch(job_id, plan).counts.sum() == 0
+
+
+def test_cancelling_an_ended_job_tells_its_end(provider: IbmCloudProvider, plan: ExecutionPlan) -> None:
+    assert provider.cancel(provider.submit(plan, "done")).state is JobState.DONE
+
+
+def test_a_job_stopped_at_its_limit_failed(
+    provider: IbmCloudProvider, emulator: Emulator, plan: ExecutionPlan
+) -> None:
+    job_id = provider.submit(plan, "long")
+    emulator.jobs[job_id]["state"] = {"status": "Cancelled", "reason": "ran too long", "reason_code": 1305}
+    report = provider.poll(job_id)
+    assert (report.state, report.message) == (JobState.FAILED, "ran too long")
+
+
+@pytest.mark.parametrize("result", ["404", "", "{", '{"pub_results": 1}'])
+def test_a_missing_result_is_told_from_an_unreachable_one(
+    provider: IbmCloudProvider, emulator: Emulator, plan: ExecutionPlan, result: str
+) -> None:
+    job_id = provider.submit(plan, "empty")
+    emulator.result = result
+    with pytest.raises(ResultMissing):
+        provider.fetch(job_id, plan)
+
+
+def test_questions_without_an_answer_are_unavailable(
+    provider: IbmCloudProvider, emulator: Emulator, plan: ExecutionPlan
+) -> None:
+    job_id = provider.submit(plan, "t")
+    for question in (
+        lambda: provider.poll(job_id),
+        lambda: provider.find("t"),
+        provider.bill,
+        provider.status,
+    ):
+        emulator.faults.append("ask502")
+        with pytest.raises(ProviderUnavailable):
+            question()
+        assert emulator.faults == []
+    with pytest.raises(ProviderUnavailable):
+        provider.poll("no-such-job")
+
+
+def test_status_and_calibration_are_the_backends_own(provider: IbmCloudProvider, emulator: Emulator) -> None:
+    status = provider.status()
+    assert (status.online, status.queue_length) == (True, 12)
+    calibration = provider.calibration(0)
+    assert calibration.n_qubits == 5
+    assert calibration is provider.calibration(1)
+    emulator.faults.append("ask500")
+    with pytest.raises(ProviderUnavailable):
+        provider.calibration(10**15)
+
+
+def test_credentials_come_from_the_caller(description: DeviceDescription) -> None:
+    with pytest.raises(CannotRunError, match="needs QISKIT_IBM_TOKEN"):
+        open_provider(description, Surroundings(secret=lambda name: None))
+    secrets = {"QISKIT_IBM_TOKEN": KEY, "QISKIT_IBM_INSTANCE": CRN}
+    surroundings = Surroundings(secret=secrets.get)
+    assert open_provider(description, surroundings).name == "ibm-fez"
+    assert KEY not in repr(surroundings)
