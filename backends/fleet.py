@@ -232,7 +232,7 @@ def _sandbox_description(name: str) -> DeviceDescription:
 
 
 def _sandbox_usage(provider: Provider, plan: ExecutionPlan) -> Usage:
-    """A sandbox bills by its own compiler's counts, a task a circuit; its usage function is the one to ask."""
+    """A sandbox bills by its own compiler's counts, a task a circuit: it is the one to ask."""
     from backends.sandbox.usage import usage_of as usage_in_sandbox
 
     return usage_in_sandbox(plan, provider.description().queue)  # pyright: ignore[reportAttributeAccessIssue]

@@ -41,7 +41,7 @@ def main() -> None:
         if result.bitstring is None:
             found = f"{1e3 * (result.error or 0):.4f} mHa above {result.reference_method}"
         else:
-            found = f"best sample {result.best_value:.6g}, {result.reference_method} {result.reference_energy:.6g}"
+            found = f"best {result.best_value:.6g}, {result.reference_method} {result.reference_energy:.6g}"
         print(
             f"{name:18} {prepared.problem.n_qubits:6} {len(final.parameters):11} {result.iterations:11}"
             f" {time.perf_counter() - started:8.1f}  {result.reason:16} {found}",

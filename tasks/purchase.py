@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -141,7 +141,7 @@ class _Legs:
             return _restored(kept)
         open_ = [name for name in self.prepared.fleet_names if self.buyer.breaker.is_open(name)]
         decision = decide(self.prepared, plan, self.question, [*without, *open_])
-        book.decide(self.iteration, batch, 0, json.dumps(asdict(decision)))
+        book.decide(self.iteration, batch, 0, decision.to_json())
         return decision
 
     def buy(self, device: str, plan: ExecutionPlan, failed: tuple[str, ...]) -> Outcome:

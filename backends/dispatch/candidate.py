@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
@@ -72,6 +73,13 @@ class Decision:
     policy: str
     route: tuple[tuple[str, float], ...]
     verdicts: tuple[Verdict, ...]
+
+    def to_json(self) -> str:
+        """As JSON, for the journal."""
+        verdicts = [
+            {"candidate": vars(v.candidate), "score": v.score, "reason": v.reason} for v in self.verdicts
+        ]
+        return json.dumps({"policy": self.policy, "route": self.route, "verdicts": verdicts})
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -3,8 +3,8 @@
 `balanced` is ours: the least expected cost for the error asked for. A run's shots fix the statistical error
 that it asks for, s. A device with bias b delivers the mean square error s^2 + b^2; were the bias noise,
 reaching s^2 would take (1 + b^2/s^2) times the shots and so the money. That product is the score. Its limit:
-shots do not really remove a bias, so where every device is far worse than s it prefers the cheap. Free devices
-tie at zero; the smaller predicted error breaks every tie, then time.
+shots do not really remove a bias, so where every device is far worse than s it prefers the cheap. Free
+devices tie at zero; the smaller predicted error breaks every tie, then time.
 
 `explore_exploit` walks cheaply far from the optimum and finishes on the best device, as Qoncord does (MICRO
 2024). `ensemble` shares a batch by the inverse of the predicted mean square errors, after EQC (ISCA 2022).
@@ -22,6 +22,7 @@ Policy = Callable[[Candidate, Question], Score]
 EXPLOIT_FROM = 0.7
 """Share of the iterations after which `explore_exploit` turns to the best device."""
 ENSEMBLE_DEVICES = 3
+_RATIO_MAX = 1e100
 
 
 def cheapest(candidate: Candidate, question: Question) -> Score:
@@ -47,7 +48,7 @@ def best_fidelity(candidate: Candidate, question: Question) -> Score:
 def balanced(candidate: Candidate, question: Question) -> Score:
     """Least expected cost for the error asked for; see the module's text."""
     asked = candidate.std_error or 1.0
-    excess = 1.0 + (candidate.bias / asked) ** 2
+    excess = 1.0 + min(candidate.bias / asked, _RATIO_MAX) ** 2
     return (candidate.cost_micro_usd * excess, candidate.error, candidate.time_s)
 
 

@@ -92,8 +92,8 @@ class ShotsExecution(Section):
     """Energies estimated from samples; `shots` are spent on every energy evaluation, over all its groups.
 
     `device` names one device. With `policy` the dispatcher routes every batch over `devices` (default: all
-    that the catalog enables) instead. Devices whose calibration is missing, in the future, impossible, or older
-    than `stale_after_s` are not used unless `allow_bad_calibration`.
+    that the catalog enables) instead. Devices whose calibration is missing, in the future, impossible, or
+    older than `stale_after_s` are not used unless `allow_bad_calibration`.
     """
 
     mode: Literal["shots"]

@@ -21,7 +21,7 @@ START_S_MAX = 120
 
 @dataclass(frozen=True)
 class Folder:
-    """A state folder with its journal; `api_url` names a Prefect server to share, else each run has its own."""
+    """A state folder with its journal; `api_url` names a Prefect server to share."""
 
     home: Path
     api_url: str | None = None

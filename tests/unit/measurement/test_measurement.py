@@ -101,7 +101,7 @@ def test_shifted_energies_give_the_adjoint_gradient() -> None:
 
 
 def test_intervals_cover_the_exact_energy() -> None:
-    """200 seeds at 95 %: a true 95 % interval falls outside 92..98 % with probability 0.06; the seeds are fixed."""
+    """200 fixed seeds: a true 95 % interval falls outside 92..98 % of them with probability 0.06."""
     point = np.array([[0.4, -0.3, 0.8]])
     grouping, device = qubit_wise_commuting(HAMILTONIAN), JaxDevice()
     exact = device.expectation(CIRCUIT, HAMILTONIAN, CIRCUIT.angles(point), gradient=False).values[0]

@@ -1,0 +1,113 @@
+"""Selection is pure: what is refused, how each policy ranks, what is said about the losers."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backends.dispatch import POLICIES, Candidate, Question, select
+from shotwise.errors import CannotRunError
+
+CHEAP = Candidate(
+    "cheap", cost_micro_usd=100, cost_micro_usd_max=120, wait_s=50, success=0.5, bias=0.2, std_error=0.1
+)
+GOOD = Candidate(
+    "good", cost_micro_usd=900, cost_micro_usd_max=990, wait_s=500, success=0.9, bias=0.01, std_error=0.1
+)
+QUICK = Candidate(
+    "quick", cost_micro_usd=600, cost_micro_usd_max=600, wait_s=1, success=0.6, bias=0.1, std_error=0.1
+)
+FLEET = [CHEAP, GOOD, QUICK]
+
+
+@pytest.mark.parametrize(
+    ("policy", "winner"),
+    [
+        ("cheapest", "cheap"),
+        ("fastest", "quick"),
+        ("least_busy", "quick"),
+        ("best_fidelity", "good"),
+        ("balanced", "cheap"),
+        ("single:good", "good"),
+    ],
+)
+def test_each_policy_has_its_winner(policy: str, winner: str) -> None:
+    waiting = [dataclasses.replace(c, waiting_jobs=at) for c, at in zip(FLEET, (5, 9, 1), strict=True)]
+    assert select(waiting, Question(), policy).devices == (winner,)
+
+
+def test_balanced_pays_for_quality_when_the_bias_would_drown_the_precision_asked_for() -> None:
+    asked = [dataclasses.replace(c, std_error=0.01) for c in FLEET]
+    assert select(asked, Question(), "balanced").devices == ("good",)
+
+
+def test_balanced_minimises_cost_times_the_excess_of_the_squared_error() -> None:
+    decision = select(FLEET, Question(), "balanced")
+    scores = {v.candidate.device: v.score for v in decision.verdicts}
+    assert scores["cheap"] == pytest.approx(100 * (1 + 4))
+    assert scores["good"] == pytest.approx(900 * (1 + 0.01))
+
+
+def test_explore_exploit_turns_to_the_best_device_to_finish() -> None:
+    assert select(FLEET, Question(progress=0.1), "explore_exploit").devices == ("cheap",)
+    assert select(FLEET, Question(progress=0.9), "explore_exploit").devices == ("good",)
+
+
+def test_an_ensemble_shares_by_inverse_squared_error() -> None:
+    route = dict(select(FLEET, Question(), "ensemble").route)
+    assert sum(route.values()) == pytest.approx(1)
+    assert route["good"] > route["quick"] > route["cheap"] > 0
+    assert route["good"] / route["cheap"] == pytest.approx(CHEAP.error**2 / GOOD.error**2)
+
+
+def test_what_the_budget_cannot_hold_in_the_worst_case_is_refused() -> None:
+    decision = select(FLEET, Question(micro_usd_left=700), "best_fidelity")
+    assert decision.devices == ("quick",)
+    (lost,) = [v for v in decision.verdicts if v.candidate.device == "good"]
+    assert "worst case" in lost.reason
+    assert lost.score is None
+
+
+def test_every_loser_has_a_reason_and_refusals_come_last() -> None:
+    broken = Candidate("broken", "calibration holds an error of 1")
+    decision = select([broken, *FLEET], Question(), "cheapest")
+    assert len(decision.verdicts) == 4
+    assert decision.verdicts[-1].reason == "calibration holds an error of 1"
+    assert all(v.reason for v in decision.verdicts)
+
+
+def test_when_nothing_can_run_the_reasons_are_said() -> None:
+    with pytest.raises(CannotRunError, match=r"stale.*and 1 more"):
+        select([Candidate(f"d{i}", f"stale {i}") for i in range(4)], Question(), "balanced")
+
+
+candidates = st.builds(
+    Candidate,
+    device=st.uuids().map(str),
+    refusal=st.sampled_from([None, None, None, "no"]),
+    cost_micro_usd=st.integers(0, 10**9),
+    cost_micro_usd_max=st.integers(0, 10**9),
+    wait_s=st.floats(0, 1e6),
+    success=st.floats(0, 1),
+    bias=st.floats(0, 10),
+    std_error=st.floats(0, 1),
+    waiting_jobs=st.integers(0, 10_000),
+)
+
+
+@given(st.lists(candidates, min_size=1, max_size=20), st.sampled_from(sorted(POLICIES)), st.floats(0, 1))
+def test_selection_never_routes_to_what_it_refused_and_ignores_order(
+    fleet: list[Candidate], policy: str, progress: float
+) -> None:
+    question = Question(progress, micro_usd_left=500_000_000)
+    able = {c.device for c in fleet if c.refusal is None and c.cost_micro_usd_max <= 500_000_000}
+    if not able:
+        with pytest.raises(CannotRunError):
+            select(fleet, question, policy)
+        return
+    decision = select(fleet, question, policy)
+    assert set(decision.devices) <= able
+    assert sum(share for _, share in decision.route) == pytest.approx(1)
+    assert {v.candidate.device for v in decision.verdicts} == {c.device for c in fleet}
+    assert select(fleet[::-1], question, policy).route == decision.route
