@@ -15,9 +15,9 @@ $(STAMP): pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m compileall -q -j 2 .venv/lib shotwise flows tasks problems measurement optimizers backends ledger || true
-	$(BIN)/python -m tasks.prefect_server --make-template
-	$(BIN)/python -m tasks.tracking --make-template
+	$(BIN)/python -m compileall -qq -j 2 .venv/lib shotwise flows tasks problems measurement optimizers backends ledger || true
+	$(BIN)/python -m tasks.prefect_server --make-template >/dev/null
+	$(BIN)/python -m tasks.tracking --make-template 2>/dev/null
 	touch $(STAMP)
 
 demo: setup  ## run a VQE on H2 and a MaxCut QAOA, and say where to look next
@@ -29,7 +29,7 @@ demo: setup  ## run a VQE on H2 and a MaxCut QAOA, and say where to look next
 	@echo "Look at both in the Prefect and MLflow UIs: $(BIN)/shotwise ui"
 
 test: setup  ## run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
 
 campaign-resume: setup  ## kill thirty runs at seeded moments and compare every byte
 	$(BIN)/python -m pytest -m campaign -s tests/simulation/test_resume.py
