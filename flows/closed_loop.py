@@ -36,7 +36,7 @@ from tasks.prepare import Prepared, prepare
 from tasks.progress import Progress, tell_watchers, watching
 from tasks.provenance import versions_json
 from tasks.purchase import check_can_start, fits_budget
-from tasks.result import RunResult, summary_rows
+from tasks.result import RunResult, final_from_record, summary_rows
 from tasks.slots import device_slot
 from tasks.stages import commit_segment, evaluate_finally, finish, measure, next_plan, run_segment, update
 from tasks.state import LoopState, from_bytes, initial
@@ -103,7 +103,16 @@ def _drive(prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopSta
             return None
         state, records = iterate(prepared, drive, state)
         _tell(prepared, drive, state, records)
-    final = evaluate_finally(prepared, drive.lease, buyer, state)
+    try:
+        final = evaluate_finally(prepared, drive.lease, buyer, state)
+    except (
+        BudgetExceededError
+    ):  # what was kept for it was spent elsewhere in the tenant: report the last energy
+        records = Journal(drive.lease.database).iterations(drive.lease.run_id)
+        if not records:
+            raise
+        state = replace(state, reason=Reason.BUDGET_REACHED)
+        final = final_from_record(prepared, state, records[-1])
     return finish(prepared, drive.lease, state, final)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from ledger import IterationRecord
 from measurement import ExecutionPlan
 from optimizers import Reason
 from shotwise.rng import Purpose
@@ -124,6 +125,14 @@ def final_exact(prepared: Prepared, state: LoopState) -> Final:
         1,
         0,
     )
+
+
+def final_from_record(prepared: Prepared, state: LoopState, record: IterationRecord) -> Final:
+    """The last iteration's energy, where no budget is left for an evaluation of its own."""
+    parameters = np.frombuffer(record.parameters, dtype="<f8")
+    circuit = prepared.stage(state.operators).circuit
+    fidelity = fidelity_at(prepared, circuit, parameters)
+    return Final(parameters, record.energy, record.energy_std_error, None, fidelity, 0, 0)
 
 
 def completed(prepared: Prepared, run_id: str, state: LoopState, final: Final) -> RunResult:
