@@ -198,18 +198,18 @@ def _find_or_spawn(home: Home, port: int) -> tuple[str, int | None]:
             listener.bind(("127.0.0.1", port))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
             _replace_file(address, json.dumps({"url": url}).encode())
-            return url, _spawn(home, listener.fileno(), lock_fd)
+            return url, _spawn(home, url, listener.fileno(), lock_fd)
     except OSError as error:
         raise RunFailedError(f"the local Prefect server cannot be started: {error}") from error
     finally:
         os.close(lock_fd)
 
 
-def _spawn(home: Home, listener_fd: int, lock_fd: int) -> int:
+def _spawn(home: Home, url: str, listener_fd: int, lock_fd: int) -> int:
     """Start the server process, which inherits the port and server.lock, in a session away from Ctrl-C."""
     log = home.logs / "prefect-server.log"
     is_full = log.exists() and log.stat().st_size > _LOG_BYTES_MAX
-    environment = server_settings(home)
+    environment = server_settings(home, url)
     source_root = Path(__file__).resolve().parents[1]
     if source_root != Path(sysconfig.get_path("purelib")):
         paths = [environment.get("PYTHONPATH"), str(source_root)]

@@ -56,7 +56,7 @@ def client_settings(home: Home, url: str, *, own: bool) -> dict[str, str]:
     return settings | {"PREFECT_HOME": os.environ.get("PREFECT_HOME", str(home.prefect))}
 
 
-def server_settings(home: Home) -> dict[str, str]:
+def server_settings(home: Home, url: str) -> dict[str, str]:
     """The server's whole environment. Runs share it, so no Prefect setting of one run's shell reaches it."""
     # PYTHONWARNINGS=error, set for one's own code, would end the server at its first import.
     dropped = ("PREFECT_", "PYTHONWARNINGS")
@@ -69,6 +69,8 @@ def server_settings(home: Home) -> dict[str, str]:
         | {
             "PREFECT_HOME": str(home.prefect),
             "PREFECT_PROFILE": "local",
+            # The page asks this address, which by default is that of Prefect's own port.
+            "PREFECT_SERVER_UI_API_URL": url,
             "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home.prefect / 'prefect.db'}",
             "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "1",

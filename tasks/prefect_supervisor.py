@@ -65,7 +65,7 @@ def make_template(folder: Path | None = None) -> Path:
     with tempfile.TemporaryDirectory(dir=template.parent) as scratch:
         home = Home(Path(scratch)).make()
         home.prefect.mkdir()
-        os.environ.update(server_settings(home))
+        os.environ.update(server_settings(home, "http://127.0.0.1/api"))
         asyncio.run(_migrate())
         built = Path(scratch) / "template.db"
         with contextlib.closing(sqlite3.connect(home.prefect / "prefect.db")) as database:

@@ -163,7 +163,7 @@ class _Run:
             **{f"version.{package}": found for package, found in versions.items() if package != "git_commit"},
         }
         run = self.client.create_run(
-            experiment_id, start_time=self.record.created_us // 1000, tags=tags, run_name=self.spec["name"]
+            experiment_id, start_time=self.record.created_us // 1000, tags=tags, run_name=self.run_id
         )
         params = [Param(key, value) for key, value in _scalar_params(self.spec).items()]
         self.client.log_batch(run.info.run_id, params=params)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,6 +152,12 @@ server.stop()
     flow_run_id = done.stdout.decode().strip()
     assert states(home, "task_run", "flow_run_id", flow_run_id) == ["COMPLETED"] * 50
     assert states(home, "flow_run", "id", flow_run_id) == ["COMPLETED"]
+
+
+def test_the_page_asks_the_address_that_it_is_served_from(shared: PrefectServer) -> None:
+    url = shared.wait()
+    with urllib.request.urlopen(url.removesuffix("/api") + "/ui-settings") as answer:
+        assert json.load(answer)["api_url"] == url
 
 
 def test_runs_of_a_killed_process_are_closed(home: Home, shared: PrefectServer) -> None:
