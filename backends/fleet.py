@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -91,6 +92,14 @@ class Fleet:
             return provider.calibration()  # pyright: ignore[reportAttributeAccessIssue]
         told = getattr(provider, "calibration", None)
         return told(self.now_us()) if told else None
+
+    def calibration_json(self, name: str) -> str | None:
+        """The latest calibration for the journal, None where there is none or it cannot be had now."""
+        try:
+            calibration = self.calibration(name)
+        except ProviderUnavailable:
+            return None
+        return None if calibration is None else json.dumps(asdict(calibration))
 
     def candidates(self, plan: ExecutionPlan, grouping: Grouping, observable: PauliSum) -> list[Candidate]:
         """Every device's predictions for the batch, with the reason where it cannot take it."""

@@ -163,7 +163,12 @@ class Buyer:
         provider, description = self.fleet.provider(device), self.fleet.description(device)
         if record is None:
             quote = self.fleet.quote_micro_usd(device, plan)
-            self.book.intend(key, device=device, promise=Amount(plan.shots_total, quote))
+            self.book.intend(
+                key,
+                device=device,
+                promise=Amount(plan.shots_total, quote),
+                calibration_json=self.fleet.calibration_json(device),
+            )
             return self._submit(key, provider, description, plan)
         if record.state is JobPhase.DONE:
             if record.outcome is None:

@@ -1,5 +1,6 @@
 """Buying a batch under every fault of the fault list: nothing lost, nothing bought twice, books agree."""
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import select
 
 from backends.fleet import SANDBOX_URL, Fleet
 from backends.jax_device import JaxDevice
@@ -223,6 +225,17 @@ def test_what_the_budget_has_no_room_for_is_not_even_intended(buyer: Buyer) -> N
     with pytest.raises(BudgetExceededError):
         buyer.buy(0, 0, IDEAL, plan())
     assert jobs_of(buyer.book.lease.database) == []
+
+
+def test_a_job_keeps_the_calibration_that_it_ran_under(buyer: Buyer) -> None:
+    from ledger.tables import jobs
+
+    buyer.buy(0, 0, NO_TOKENS, plan())
+    with buyer.book.lease.database.read() as connection:
+        (kept,) = connection.execute(select(jobs.c.calibration_json)).scalars()
+    told = buyer.fleet.calibration(NO_TOKENS)
+    assert told is not None
+    assert json.loads(kept)["readout_error"] == list(told.readout_error)
 
 
 def test_a_stale_driver_buys_nothing(buyer: Buyer) -> None:
