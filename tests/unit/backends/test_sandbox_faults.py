@@ -74,7 +74,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
 @pytest.fixture(scope="module")
 def devices(process: SandboxProcess) -> tuple[SandboxControl, dict[str, SandboxProvider]]:
     names = ("sandbox-ideal", "sandbox-slow", "sandbox-cheap")
-    return process.control(), {name: process.provider(name, Timeouts(read_s=3.0)) for name in names}
+    return process.control(), {name: process.provider(name, Timeouts(read_s=30.0)) for name in names}
 
 
 @pytest.fixture
