@@ -126,8 +126,9 @@ def _ground(ground: GroundSpace) -> sv.Ground:
 
 @lru_cache(maxsize=4)
 def _basis_arrays(bases: Bases, n_qubits: int) -> tuple[sv.Rotations, jax.Array]:
-    """Every basis change as a stacked set of rotations, (bases, n_qubits) each, and their angles."""
+    """Every basis change as a stacked set of rotations, padded to the longest, and their angles."""
     circuits = [Circuit.build(n_qubits, bases.rotations(basis, n_qubits)) for basis in range(len(bases))]
-    stacked = [sv.rotations_of(circuit, n_qubits) for circuit in circuits]
-    angles = np.stack([np.pad(c.offset, (0, n_qubits - len(c))) for c in circuits])
+    rows = max(n_qubits, *(len(circuit) for circuit in circuits))
+    stacked = [sv.rotations_of(circuit, rows) for circuit in circuits]
+    angles = np.stack([np.pad(c.offset, (0, rows - len(c))) for c in circuits])
     return jax.tree.map(lambda *rows: jax.numpy.stack(rows), *stacked), jax.numpy.asarray(angles)

@@ -37,9 +37,10 @@ from tasks.progress import Progress, tell_watchers, watching
 from tasks.provenance import versions_json
 from tasks.purchase import check_can_start, fits_budget
 from tasks.result import RunResult, final_from_record, summary_rows
+from tasks.sampling import final_shots
 from tasks.slots import device_slot
 from tasks.stages import commit_segment, evaluate_finally, finish, measure, next_plan, run_segment, update
-from tasks.state import LoopState, from_bytes, initial
+from tasks.state import LoopState, from_bytes, initial, to_bytes
 from tasks.tracking import Tracker, mlflow_run_url
 from tasks.ui import ProgressArtifact, publish_summary
 
@@ -78,7 +79,8 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | None:
             lease.record_flow_run(flow_run_id)
             close_stale([UUID(i) for i in journal.flow_run_ids(lease.run_id) if i != flow_run_id])
             restored = lease.restore()
-            state = from_bytes(prepared, restored[1]) if restored else initial(prepared)
+            state = from_bytes(prepared, restored[1]) if restored else _begin(prepared, lease)
+            prepared = prepared.measured_in(state.grouping)
             drive = stack.enter_context(driving(lease, restored[2] if restored else 0))
             stack.callback(Tracker.start(home, lease.run_id).finish)
             stack.enter_context(watching(artifact))
@@ -146,7 +148,7 @@ def _affordable(
     prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopState, plan: ExecutionPlan
 ) -> bool:
     budget = prepared.spec.budget
-    shots = state.shots + plan.shots_total + prepared.shots_per_evaluation
+    shots = state.shots + plan.shots_total + final_shots(prepared, state)
     if budget.shots is not None and shots > budget.shots:
         return False
     if drive.active_us >= 1e6 * (budget.wall_s or float("inf")):
@@ -186,6 +188,14 @@ def _buyer(prepared: Prepared, journal: Journal, lease: Lease) -> Buyer | None:
     if (balance.limit(Currency.SHOTS), balance.limit(Currency.MICRO_USD)) != (budget.shots, micro_usd):
         ledger.set_limit(account, shots=budget.shots, micro_usd=micro_usd, note="spec")
     return Buyer(JobBook(lease, account), prepared.fleet, hold=device_slot)
+
+
+def _begin(prepared: Prepared, lease: Lease) -> LoopState:
+    """The first state, entered before anything is measured: what was chosen for the run stays chosen."""
+    state = initial(prepared)
+    if prepared.sampled:
+        lease.commit([], iteration=0, state=to_bytes(state), active_us=0)
+    return state
 
 
 def _create(journal: Journal, spec: RunSpec) -> str:

@@ -1,9 +1,12 @@
 """How an energy is measured: grouping, shot allocation, estimators, gradients from shifted circuits."""
 
-from measurement.allocation import SHOTS_PER_GROUP_MIN, allocate
+from measurement.allocation import SHOTS_PER_GROUP_MIN, allocate, allocate_all, shots_for
+from measurement.choice import Terms, choose_grouping
 from measurement.combination import Combination, combine
 from measurement.estimator import Estimates, estimate
-from measurement.grouping import Group, Grouping, qubit_wise_commuting
+from measurement.gradient_design import GradientDesign, coordinate_subset, parameter_shift, simultaneous
+from measurement.group_variances import GroupVariances, prior_variances
+from measurement.grouping import Group, Grouping, fully_commuting, overlapping, qubit_wise_commuting
 from measurement.parameter_shift import ShiftRule
 from measurement.plan import Bases, ExecutionPlan, Outcome
 
@@ -13,12 +16,24 @@ __all__ = [
     "Combination",
     "Estimates",
     "ExecutionPlan",
+    "GradientDesign",
     "Group",
+    "GroupVariances",
     "Grouping",
     "Outcome",
     "ShiftRule",
+    "Terms",
     "allocate",
+    "allocate_all",
+    "choose_grouping",
     "combine",
+    "coordinate_subset",
     "estimate",
+    "fully_commuting",
+    "overlapping",
+    "parameter_shift",
+    "prior_variances",
     "qubit_wise_commuting",
+    "shots_for",
+    "simultaneous",
 ]

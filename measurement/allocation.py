@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 SHOTS_PER_GROUP_MIN = 2
 """A variance needs two samples."""
+
+
+def shots_for(std_error: float, sigmas: np.ndarray) -> int:
+    """The fewest shots for a standard error: (sum_g sigma_g)^2 / std_error^2, shared as by `allocate`."""
+    least = SHOTS_PER_GROUP_MIN * len(sigmas)
+    return max(least, math.ceil(float(sigmas.sum()) ** 2 / std_error**2))
+
+
+def allocate_all(shots: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`allocate` for many evaluations: (points,) shots -> (points, groups)."""
+    totals, inverse = np.unique(shots, return_inverse=True)
+    return np.array([allocate(int(total), weights) for total in totals])[inverse]
 
 
 def allocate(shots: int, weights: np.ndarray) -> np.ndarray:

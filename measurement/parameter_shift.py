@@ -61,18 +61,3 @@ class ShiftRule:
 
     def __len__(self) -> int:
         return len(self.rotation)
-
-    def expand(self, angles: np.ndarray) -> np.ndarray:
-        """Each row of angles followed by its shifted copies: (points, r) -> (points * (1 + shifts), r)."""
-        shifted = np.repeat(angles[:, None, :], 1 + len(self), axis=1)
-        shifted[:, 1 + np.arange(len(self)), self.rotation] += self.shift
-        return shifted.reshape(-1, angles.shape[1])
-
-    def combine(
-        self, means: np.ndarray, variances: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Energies of `expand`'s rows -> (values, variances, gradients, gradient variances) of the points."""
-        means, variances = means.reshape(-1, 1 + len(self)), variances.reshape(-1, 1 + len(self))
-        weights = np.zeros((len(self), self.n_parameters))
-        weights[np.arange(len(self)), self.parameter] = self.factor
-        return means[:, 0], variances[:, 0], means[:, 1:] @ weights, variances[:, 1:] @ weights**2

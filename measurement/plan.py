@@ -12,21 +12,32 @@ from problems.circuit import Circuit, Rotation
 
 @dataclass(frozen=True, eq=False)
 class Bases:
-    """Measurement bases, one Pauli letter a qubit, as masks.
+    """Measurement bases: one Pauli letter a qubit, as masks, after Clifford rotations where a basis has any.
 
     Attributes:
         x, z: int64, shape (bases,). Per qubit: x only measures X, both measure Y, otherwise Z.
+        cliffords: for each basis the (x, z) of the Pauli rotations by pi/2 that come before the letters;
+            () where no basis has any.
     """
 
     x: np.ndarray
     z: np.ndarray
+    cliffords: tuple[tuple[tuple[int, int], ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)
 
+    def clifford(self, basis: int) -> tuple[tuple[int, int], ...]:
+        """The Pauli rotations of a basis that come before its letters."""
+        return self.cliffords[basis] if self.cliffords else ()
+
+    def key(self) -> bytes:
+        """Content: equal bases have equal keys."""
+        return b"".join((self.x.tobytes(), self.z.tobytes(), repr(self.cliffords or ()).encode()))
+
     def rotations(self, basis: int, n_qubits: int) -> list[Rotation]:
         """Fixed rotations that turn the basis into the computational one: RY(-pi/2) for X, RX(pi/2) for Y."""
-        rows = []
+        rows = [Rotation(x, z, offset=np.pi / 2) for x, z in self.clifford(basis)]
         for bit in (1 << q for q in range(n_qubits)):
             if int(self.x[basis]) & bit:
                 is_y = bool(int(self.z[basis]) & bit)

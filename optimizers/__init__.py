@@ -8,7 +8,16 @@ import jax
 
 jax.config.update("jax_enable_x64", True)
 
-from optimizers.build import build_optimizer, build_termination, optimizer_names  # noqa: E402
+from optimizers.adaptive_descent import AdaptiveDescent  # noqa: E402
+from optimizers.bayes_newton import BayesNewton  # noqa: E402
+from optimizers.build import (  # noqa: E402
+    Sampling,
+    build_optimizer,
+    build_termination,
+    needs_sampling,
+    needs_spectrum,
+    optimizer_names,
+)
 from optimizers.gradient_descent import GradientDescent  # noqa: E402
 from optimizers.lbfgs import Lbfgs  # noqa: E402
 from optimizers.line_fit import Frequencies, LineFit  # noqa: E402
@@ -19,6 +28,8 @@ from optimizers.termination import REASONS, Reason, Termination, TerminationStat
 
 __all__ = [
     "REASONS",
+    "AdaptiveDescent",
+    "BayesNewton",
     "Evaluation",
     "Frequencies",
     "GradientDescent",
@@ -30,11 +41,14 @@ __all__ = [
     "Progress",
     "Proposal",
     "Reason",
+    "Sampling",
     "Spsa",
     "State",
     "Termination",
     "TerminationState",
     "build_optimizer",
     "build_termination",
+    "needs_sampling",
+    "needs_spectrum",
     "optimizer_names",
 ]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from optimizers import gradient_descent, lbfgs, natural_gradient, spsa
+from optimizers import adaptive_descent, bayes_newton, gradient_descent, lbfgs, natural_gradient, spsa
+from optimizers.adaptive_descent import AdaptiveDescent, Rule, adaptive_options
+from optimizers.bayes_newton import BayesNewton
 from optimizers.gradient_descent import GradientDescent, build_gradient_descent, optax_names
 from optimizers.lbfgs import Lbfgs
 from optimizers.learning_rate import build_learning_rate
@@ -22,23 +25,62 @@ QUIET_SWEEPS_OF_LINE_FITS = 2
 """Whole sweeps of exact line minima that must change nothing; a sweep already looks along every axis."""
 
 
+_RULES: dict[str, Rule] = {"gcans": "gcans", "icans": "icans", "cost_cans": "cost_cans"}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What an optimizer that chooses its shots must know of their price and worth.
+
+    Attributes:
+        shots_min: of a derivative, so that every group gets some.
+        shots_a_point: what a point costs before its first shot, in shots' worth of money.
+        resolution: the energy that matters, such as the standard error asked for.
+    """
+
+    shots_min: int
+    shots_a_point: float = 0.0
+    resolution: float = 0.0
+
+
 def optimizer_names() -> tuple[str, ...]:
     """Every value that `optimizer.name` may have."""
-    return tuple(sorted((*optax_names(), "lbfgs", "qng", "rotosolve", "spsa")))
+    return tuple(sorted((*optax_names(), *_RULES, "bayes_newton", "lbfgs", "qng", "rotosolve", "spsa")))
 
 
-def build_optimizer(spec: OptimizerSpec, spectrum: Sequence[Frequencies] | None) -> Optimizer[Any]:
+def needs_spectrum(name: str) -> bool:
+    """Whether an optimizer must know the frequencies of the energy along each parameter."""
+    return name in ("rotosolve", "bayes_newton")
+
+
+def needs_sampling(name: str) -> bool:
+    """Whether an optimizer chooses its shots, which only sampled energies have."""
+    return name in ("bayes_newton", *_RULES)
+
+
+def build_optimizer(
+    spec: OptimizerSpec, spectrum: Sequence[Frequencies] | None, sampling: Sampling | None = None
+) -> Optimizer[Any]:
     """The optimizer that a spec names.
 
     Args:
-        spec: the section `optimizer` of a run's spec.
-        spectrum: frequencies of the energy along each parameter, which rotosolve needs; None where they
+        spec: the section `optimizer` of a run's spec, its name not `auto`.
+        spectrum: frequencies of the energy along each parameter, where `needs_spectrum`; None where they
             are not known or not commensurate.
+        sampling: where `needs_sampling`; None where energies are exact.
 
     Raises:
         SpecError: an unknown name or option, a value that cannot be meant, a setting without effect, or
             rotosolve on a landscape that it cannot fit.
     """
+    if needs_sampling(spec.name):
+        if sampling is None:
+            raise SpecError(
+                "optimizer.name", spec.name, "chooses shots, energies are exact", "use mode: shots or adam"
+            )
+        if spec.name == "bayes_newton":
+            return _build_bayes_newton(spec, spectrum, sampling)
+        return _build_adaptive_descent(spec, sampling)
     if spec.name == "lbfgs":
         return _build_lbfgs(spec)
     if spec.name == "rotosolve":
@@ -61,6 +103,46 @@ def build_termination(spec: OptimizerSpec, optimizer: Optimizer[Any]) -> Termina
             rule.max_iterations, rule.tolerance, rule.sweep, quiet_sweeps=QUIET_SWEEPS_OF_LINE_FITS
         )
     return rule
+
+
+def _build_bayes_newton(
+    spec: OptimizerSpec, spectrum: Sequence[Frequencies] | None, sampling: Sampling
+) -> BayesNewton:
+    _refuse_learning_rate(spec, "its model finds the step")
+    _refuse_schedule(spec)
+    options: dict[str, Any] = read_options("bayes_newton", spec.options, bayes_newton.OPTIONS)
+    if not spectrum:
+        raise SpecError("optimizer.name", spec.name, "the ansatz has no parameters", "use another ansatz")
+    points = 1 + sum(2 * f.degree if f.degree <= bayes_newton.EXACT_DEGREE_MAX else 2 for f in spectrum)
+    return BayesNewton(
+        tuple(spectrum),
+        shots_first=float(sampling.shots_min),
+        shots_overhead=points * sampling.shots_a_point,
+        resolution=sampling.resolution,
+        **options,
+    )
+
+
+def _build_adaptive_descent(spec: OptimizerSpec, sampling: Sampling) -> AdaptiveDescent:
+    _refuse_schedule(spec)
+    of_rule = adaptive_options(spec.options)
+    read: dict[str, Any] = read_options(spec.name, of_rule, adaptive_descent.OPTIONS)
+    lipschitz = read.get("lipschitz", adaptive_descent.OPTIONS["lipschitz"].default)
+    rate = spec.learning_rate or 1.0 / lipschitz
+    if rate >= 2.0 / lipschitz:
+        raise SpecError(
+            "optimizer.learning_rate", rate, f"not below 2 / lipschitz = {2 / lipschitz:g}", "lower it"
+        )
+    rest = {name: value for name, value in spec.options.items() if name not in of_rule}
+    descent = build_gradient_descent("sgd", rate, rest)
+    return AdaptiveDescent(
+        descent,
+        _RULES[spec.name],
+        rate,
+        shots_min=float(sampling.shots_min),
+        shots_overhead=sampling.shots_a_point,
+        **read,
+    )
 
 
 def _build_gradient_descent(spec: OptimizerSpec) -> GradientDescent:

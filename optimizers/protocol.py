@@ -66,6 +66,7 @@ class Evaluation(NamedTuple):
         gradient_variances: (P, d) squared standard errors of the gradients, or None.
         metric: (d, d) Fubini-Study metric Re[<di|dj> - <di|psi><psi|dj>] at the first point, which is
             1/4 for one rotation exp(-i angle/2 P) and a quarter of the quantum Fisher information; or None.
+        shots: what `Optimizer.shots` asked for, as it was run; None where the optimizer asks for none.
     """
 
     values: jax.Array
@@ -73,6 +74,7 @@ class Evaluation(NamedTuple):
     gradients: jax.Array | None = None
     gradient_variances: jax.Array | None = None
     metric: jax.Array | None = None
+    shots: jax.Array | None = None
 
 
 class Progress(NamedTuple):
@@ -172,6 +174,19 @@ class Optimizer(abc.ABC, Generic[S]):
     @abc.abstractmethod
     def tell(self, state: S, evaluation: Evaluation) -> S:
         """The state after the points of `ask(state)` were evaluated."""
+
+    def shots(self, state: S) -> jax.Array | None:
+        """How many shots the points of `ask(state)` shall get; None where any number will do.
+
+        Shape (P,) where values are needed; (P, 1 + d) where gradients are: the energy's, then each
+        derivative's. A wish: who runs them may round up, and says in `Evaluation.shots` what was run.
+        """
+        return None
+
+    @property
+    def chooses_shots(self) -> bool:
+        """Whether `shots` says anything."""
+        return type(self).shots is not Optimizer.shots
 
     def progress(self, state: S) -> Progress:
         """Where the optimizer stands after its last `tell`."""

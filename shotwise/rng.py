@@ -19,6 +19,8 @@ class Purpose(IntEnum):
     MEASUREMENT = 3
     FINAL_MEASUREMENT = 4
     CANDIDATES = 5
+    GRADIENT = 6
+    PILOT = 7
 
 
 def stream(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

@@ -22,8 +22,27 @@ def advance(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopS
         shots=state.shots + answer.shots,
         evaluations=state.evaluations + answer.evaluations,
         cost_micro_usd=state.cost_micro_usd + answer.cost_micro_usd,
+        scatter=answer.scatter,
+        centre_scatter=answer.centre_scatter,
     )
+    if state.piloting:
+        return _pilot(spent, answer)
     return (_grow if state.growing else _tell)(prepared, spent, answer)
+
+
+def _pilot(state: LoopState, answer: Answer) -> tuple[LoopState, IterationRecord]:
+    """The pilot moves nothing: it learned how the groups scatter, and what the start's energy is."""
+    record = _record(
+        state,
+        answer,
+        energy=float(answer.evaluation.values[0]),
+        variance=float(answer.evaluation.variances[0]),
+        gradient_norm=float("nan"),
+        parameters=state.parameters,
+    )
+    return replace(
+        state, piloting=False, pilot_shots=answer.shots, pilot_micro_usd=answer.cost_micro_usd
+    ), record
 
 
 def _tell(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopState, IterationRecord]:

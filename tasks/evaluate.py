@@ -8,11 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from backends.jax_device import JaxDevice
-from measurement import Estimates, ExecutionPlan, Outcome, ShiftRule, combine, estimate
+from measurement import (
+    Estimates,
+    ExecutionPlan,
+    GradientDesign,
+    GroupVariances,
+    Outcome,
+    ShiftRule,
+    allocate_all,
+    combine,
+    estimate,
+)
 from optimizers import Evaluation, Need
 from problems import Circuit, grow
-from shotwise.rng import Purpose
+from shotwise.rng import Purpose, stream
+from tasks.gradient import Gradient, design_of, gradient_of
 from tasks.prepare import Prepared
+from tasks.sampling import energy_shots, pilot_shots, shots_min
 from tasks.state import LoopState, Sample
 
 CANDIDATES_EVERY = 10
@@ -27,6 +39,7 @@ class Answer:
     Attributes:
         evaluation: for the optimizer; where the ansatz grows, its gradient is that of the pool.
         sample: the best basis state seen, for diagonal problems.
+        scatter, centre_scatter: what is now known of the groups; None where energies are exact.
         fidelity: weight on the exact ground space, None where unknown.
         evaluations: energies evaluated.
         shots, cost_micro_usd: spent.
@@ -38,6 +51,8 @@ class Answer:
     evaluations: int
     shots: int
     cost_micro_usd: int = 0
+    scatter: GroupVariances | None = None
+    centre_scatter: GroupVariances | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +88,15 @@ def points_of(prepared: Prepared, state: LoopState) -> np.ndarray:
     """The parameter points that the next iteration evaluates, shape (points, parameters)."""
     if state.growing:
         return np.zeros((1, len(prepared.ansatz.pool or ())))
+    if state.piloting:
+        return state.parameters[None, :]
     return np.asarray(prepared.stage(state.operators).ask(state.optimizer))
 
 
 def need_of(prepared: Prepared, state: LoopState) -> Need:
     """What the next iteration wants to know at its points."""
+    if state.piloting:
+        return Need.VALUE
     return Need.GRADIENT if state.growing else prepared.stage(state.operators).optimizer.need
 
 
@@ -91,26 +110,67 @@ def answer_exactly(prepared: Prepared, state: LoopState) -> Answer:
 
 
 def plan_iteration(prepared: Prepared, state: LoopState) -> ExecutionPlan:
-    """The circuits of the next sampled iteration, parameter shifts included, as one batch."""
-    circuit = circuit_of(prepared, state)
-    angles = circuit.angles(points_of(prepared, state))
-    if need_of(prepared, state) is not Need.VALUE:
-        angles = _shift_rule(prepared, state, circuit).expand(angles)
-    return plan_energies(prepared, circuit, angles, (Purpose.MEASUREMENT, state.iteration))
+    """The circuits of the next sampled iteration, those for its gradients included, as one batch."""
+    circuit, points = circuit_of(prepared, state), points_of(prepared, state)
+    wish = shots_wanted(prepared, state)
+    if need_of(prepared, state) is Need.VALUE:
+        angles, shots = circuit.angles(points), wish
+    else:
+        designs = gradient_designs(prepared, state, circuit, points)
+        angles = np.concatenate([design.angles for design in designs])
+        shots = np.concatenate(
+            [
+                np.full(len(design), each) if np.ndim(each) == 0 else design.shots(each)
+                for design, each in zip(designs, wish, strict=True)
+            ]
+        )
+    purpose = Purpose.PILOT if state.piloting else Purpose.MEASUREMENT
+    return plan_energies(prepared, circuit, angles, shots, state.variances.sigmas, (purpose, state.iteration))
+
+
+def shots_wanted(prepared: Prepared, state: LoopState) -> np.ndarray:
+    """Shots of every point, shape (points,), or of its energy and derivatives, (points, 1 + d)."""
+    points = len(points_of(prepared, state))
+    if state.piloting:
+        return np.full(points, float(pilot_shots(prepared)))
+    if not state.growing and prepared.chooses_shots:
+        return np.asarray(prepared.stage(state.operators).shots(state.optimizer))
+    return np.full(points, float(energy_shots(prepared, state)))
+
+
+def gradient_designs(
+    prepared: Prepared, state: LoopState, circuit: Circuit, points: np.ndarray
+) -> list[GradientDesign]:
+    """What is measured around each point for its gradient; the same for the same iteration."""
+    rule = _shift_rule(prepared, state, circuit)
+    how = gradient_of(prepared, circuit, rule) if not state.growing else Gradient("parameter_shift", "")
+    rng = stream(prepared.spec.seed, Purpose.GRADIENT, state.iteration)
+    return [design_of(how, circuit, rule, point, rng) for point in points]
 
 
 def plan_energies(
-    prepared: Prepared, circuit: Circuit, angles: np.ndarray, path: tuple[int, ...]
+    prepared: Prepared,
+    circuit: Circuit,
+    angles: np.ndarray,
+    shots: np.ndarray,
+    sigmas: np.ndarray,
+    path: tuple[int, ...],
 ) -> ExecutionPlan:
-    """Every group of the Hamiltonian at every row of angles, with its share of the shots."""
+    """Every group of the Hamiltonian at every row of angles.
+
+    Args:
+        shots: of each row, shape (rows,); never less than every group needs.
+        sigmas: the groups' scatter, by which the shots are shared, shape (groups,).
+    """
     points, groups = len(angles), len(prepared.grouping)
+    totals = np.maximum(np.ceil(shots).astype(np.int64), shots_min(prepared))
     return ExecutionPlan(
         circuit,
         angles,
         prepared.grouping.bases,
         point=np.repeat(np.arange(points), groups),
         basis=np.tile(np.arange(groups), points),
-        shots=np.tile(prepared.group_shots, points),
+        shots=allocate_all(totals, sigmas).ravel(),
         seed=(prepared.spec.seed, *path),
     )
 
@@ -119,17 +179,15 @@ def answer_from(prepared: Prepared, state: LoopState, measured: Measured) -> Ans
     """What the outcome of `plan_iteration` says; several devices' energies are combined, not mixed."""
     plan = measured.parts[0][0]
     estimates = estimates_of(prepared, measured)
-    values, variances, gradients, gradient_variances = estimates.means, estimates.variances, None, None
-    if need_of(prepared, state) is not Need.VALUE:
-        rule = _shift_rule(prepared, state, plan.circuit)
-        values, variances, gradients, gradient_variances = rule.combine(values, variances)
-    evaluation = Evaluation(
-        jnp.asarray(values),
-        jnp.asarray(variances),
-        None if gradients is None else jnp.asarray(gradients),
-        None if gradient_variances is None else jnp.asarray(gradient_variances),
-    )
-    fidelity = _fidelity(prepared, state, plan.circuit, points_of(prepared, state))
+    points, shots = points_of(prepared, state), shots_run(measured)
+    if need_of(prepared, state) is Need.VALUE:
+        evaluation = Evaluation(
+            jnp.asarray(estimates.means), jnp.asarray(estimates.variances), shots=jnp.asarray(shots)
+        )
+    else:
+        designs = gradient_designs(prepared, state, plan.circuit, points)
+        evaluation = _with_gradients(designs, estimates, shots)
+    fidelity = _fidelity(prepared, state, plan.circuit, points)
     return Answer(
         evaluation,
         best_sample(prepared, measured),
@@ -137,7 +195,43 @@ def answer_from(prepared: Prepared, state: LoopState, measured: Measured) -> Ans
         len(plan.angles),
         measured.shots,
         measured.cost_micro_usd,
+        _updated(prepared, state.variances, measured, None),
+        _updated(prepared, state.centre_variances, measured, 0),
     )
+
+
+def _with_gradients(designs: list[GradientDesign], estimates: Estimates, shots: np.ndarray) -> Evaluation:
+    ends = np.cumsum([len(design) for design in designs])
+    parts = [slice(end - len(design), end) for end, design in zip(ends, designs, strict=True)]
+    found = [
+        design.combine(estimates.means[part], estimates.variances[part])
+        for design, part in zip(designs, parts, strict=True)
+    ]
+    values, variances, gradients, gradient_variances = zip(*found, strict=True)
+    spent = [shots[part] @ (design.weights != 0) for design, part in zip(designs, parts, strict=True)]
+    return Evaluation(
+        jnp.asarray(values),
+        jnp.asarray(variances),
+        jnp.asarray(np.array(gradients)),
+        jnp.asarray(np.array(gradient_variances)),
+        shots=jnp.asarray(np.array(spent, dtype=np.float64)),
+    )
+
+
+def shots_run(measured: Measured) -> np.ndarray:
+    """Shots of every point over all devices, float64, shape (points,)."""
+    return np.sum(
+        [np.bincount(plan.point, plan.shots, minlength=len(plan.angles)) for plan, _ in measured.parts],
+        axis=0,
+    )
+
+
+def _updated(
+    prepared: Prepared, scatter: GroupVariances, measured: Measured, point: int | None
+) -> GroupVariances:
+    for plan, outcome in measured.parts:
+        scatter = scatter.updated(plan, prepared.grouping, outcome, point=point)
+    return scatter
 
 
 def estimates_of(prepared: Prepared, measured: Measured) -> Estimates:
@@ -201,7 +295,7 @@ def _shift_rule(prepared: Prepared, state: LoopState, circuit: Circuit) -> Shift
 
 def _fidelity(prepared: Prepared, state: LoopState, circuit: Circuit, points: np.ndarray) -> float | None:
     """Fidelity where the iteration stands: at its only point, or at the point that its points surround."""
-    if len(points) == 1:
+    if len(points) == 1 or state.piloting:
         return fidelity_at(prepared, circuit, points[0])
     stage = prepared.stage(state.operators)
     return fidelity_at(prepared, circuit, np.asarray(stage.optimizer.progress(state.optimizer).parameters))

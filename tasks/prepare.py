@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import jax
@@ -11,13 +11,30 @@ import numpy as np
 from backends import DEVICE_NAMES, Device, open_device
 from backends.fleet import Fleet, Trust, fleet_names
 from backends.jax_device import JaxDevice
-from measurement import SHOTS_PER_GROUP_MIN, Grouping, ShiftRule, allocate, qubit_wise_commuting
-from optimizers import Frequencies, Need, Optimizer, Termination, build_optimizer, build_termination
+from measurement import SHOTS_PER_GROUP_MIN, Grouping, GroupVariances, ShiftRule, shots_for
+from optimizers import (
+    Frequencies,
+    Need,
+    Optimizer,
+    Sampling,
+    Termination,
+    build_optimizer,
+    build_termination,
+    needs_sampling,
+    needs_spectrum,
+)
 from problems import Ansatz, Circuit, Problem, build_ansatz, build_problem, grow, spectrum
 from shotwise.errors import CannotRunError, SpecError
 from shotwise.home import Home
 from shotwise.rng import Purpose, stream
-from shotwise.spec import AdaptAnsatz, RunSpec, ShotsExecution
+from shotwise.spec import AdaptAnsatz, OptimizerSpec, RunSpec, ShotsExecution
+from tasks.sampling import (
+    MeasurementBasis,
+    asked_std_error,
+    measurement_basis,
+    shots_a_circuit,
+    shots_min,
+)
 
 FIDELITY_QUBITS_MAX = 14
 """Above this a fidelity beside every sampled iteration would cost more than the iteration."""
@@ -32,13 +49,34 @@ class Prepared:
     ansatz: Ansatz
     device: Device
     fleet: Fleet | None = None
+    grouping_kind: str | None = None
+    """The grouping that the run began with; None to choose."""
 
     @property
     def policy(self) -> str:
         """How batches are routed: the spec's policy, or its one device."""
-        execution = self.spec.execution
-        assert isinstance(execution, ShotsExecution)
+        execution = self.shots_execution
         return execution.policy or f"single:{execution.device}"
+
+    @property
+    def shots_execution(self) -> ShotsExecution:
+        """How a sampled run executes."""
+        execution = self.spec.execution
+        assert isinstance(execution, ShotsExecution), "only sampled runs have shots"
+        return execution
+
+    @cached_property
+    def optimizer_spec(self) -> OptimizerSpec:
+        """The spec's optimizer, `auto` resolved."""
+        if self.spec.optimizer.name != "auto":
+            return self.spec.optimizer
+        adaptive = self.sampled and self.shots_execution.adaptive and self.ansatz.pool is None
+        return self.spec.optimizer.model_copy(update={"name": "bayes_newton" if adaptive else "adam"})
+
+    @property
+    def chooses_shots(self) -> bool:
+        """Whether the optimizer sets the shots of every iteration."""
+        return needs_sampling(self.optimizer_spec.name)
 
     @property
     def fleet_names(self) -> tuple[str, ...]:
@@ -48,10 +86,17 @@ class Prepared:
     def sampled(self) -> bool:
         return isinstance(self.spec.execution, ShotsExecution)
 
+    @cached_property
+    def asked_std_error(self) -> float:
+        """The standard error that the final energy shall have, in the problem's unit."""
+        return asked_std_error(self.shots_execution, self.problem, self.ansatz.circuit)
+
     @property
     def shots_per_evaluation(self) -> int:
-        """Shots of one energy evaluation; 0 where energies are exact."""
-        return self.spec.execution.shots if isinstance(self.spec.execution, ShotsExecution) else 0
+        """Shots of one energy evaluation before anything was measured; 0 where energies are exact."""
+        if not self.sampled:
+            return 0
+        return self.shots_execution.shots or shots_for(self.asked_std_error, self.prior_variances.sigmas)
 
     @property
     def iterations_max(self) -> int:
@@ -62,13 +107,24 @@ class Prepared:
         )
 
     @cached_property
-    def grouping(self) -> Grouping:
-        return qubit_wise_commuting(self.problem.hamiltonian)
+    def measurement(self) -> MeasurementBasis:
+        if not self.sampled:
+            return measurement_basis(self.problem, self.ansatz.circuit, "qubit_wise", 1.0, None)
+        kind = self.grouping_kind or self.shots_execution.grouping
+        return measurement_basis(self.problem, self.ansatz.circuit, kind, self.asked_std_error, self.fleet)
 
-    @cached_property
-    def group_shots(self) -> np.ndarray:
-        """Shots of every group in one energy evaluation, shape (groups,)."""
-        return allocate(self.shots_per_evaluation, np.array([group.weight for group in self.grouping.groups]))
+    def measured_in(self, kind: str | None) -> Prepared:
+        """The same, measuring in the grouping that the run began with."""
+        return self if kind in (None, self.grouping.kind) else replace(self, grouping_kind=kind)
+
+    @property
+    def grouping(self) -> Grouping:
+        return self.measurement.grouping
+
+    @property
+    def prior_variances(self) -> GroupVariances:
+        """What is thought of the groups' scatter before any shot."""
+        return self.measurement.prior
 
     @property
     def initial_parameters(self) -> np.ndarray:
@@ -103,6 +159,11 @@ class Stage:
         """Energy evaluations of one sampled iteration, parameter shifts included."""
         points = self.optimizer.points_per_ask
         return points if self.optimizer.need is Need.VALUE else points * (1 + len(self.shift_rule))
+
+    @cached_property
+    def shots(self):
+        """The shots that the optimizer wants for the points of `ask`."""
+        return jax.jit(self.optimizer.shots)
 
     @cached_property
     def ask(self):
@@ -165,21 +226,31 @@ def _fleet(spec: RunSpec) -> Fleet | None:
 
 @lru_cache(maxsize=8)
 def _stage(prepared: Prepared, operators: tuple[int, ...]) -> Stage:
-    spec = prepared.spec
     circuit = prepared.ansatz.circuit
     for operator in operators:
         circuit = grow(circuit, (prepared.ansatz.pool or ())[operator])
-    rotosolve = spec.optimizer.name == "rotosolve"
-    frequencies = [Frequencies(*pair) for pair in spectrum(circuit)] if rotosolve else None
-    optimizer = build_optimizer(spec.optimizer, frequencies)
+    named = prepared.optimizer_spec
+    frequencies = None
+    if needs_spectrum(named.name):
+        frequencies = [Frequencies(*pair) for pair in spectrum(circuit)]
+    optimizer = build_optimizer(named, frequencies, _sampling(prepared) if prepared.sampled else None)
     if optimizer.need is Need.METRIC and (prepared.sampled or not prepared.device.capabilities.metric):
         raise SpecError(
             "optimizer.name",
-            spec.optimizer.name,
+            named.name,
             "natural gradients need exact metrics",
             "use execution {mode: exact, device: jax}",
         )
-    return Stage(circuit, optimizer, build_termination(spec.optimizer, optimizer))
+    return Stage(circuit, optimizer, build_termination(named, optimizer))
+
+
+def _sampling(prepared: Prepared) -> Sampling:
+    groups = len(prepared.grouping)
+    return Sampling(
+        shots_min=2 * shots_min(prepared),
+        shots_a_point=groups * shots_a_circuit(prepared.fleet),
+        resolution=prepared.asked_std_error,
+    )
 
 
 def _check_device(prepared: Prepared) -> None:
@@ -195,6 +266,13 @@ def _check_device(prepared: Prepared) -> None:
 
 
 def _check_shots(prepared: Prepared) -> None:
+    if prepared.shots_execution.adaptive and not prepared.chooses_shots and prepared.ansatz.pool is None:
+        raise SpecError(
+            "optimizer.name",
+            prepared.optimizer_spec.name,
+            "does not choose its shots, the spec asks for adaptive ones",
+            "use auto, bayes_newton, gcans, icans or cost_cans, or a fixed number of shots",
+        )
     shots, groups = prepared.shots_per_evaluation, len(prepared.grouping)
     least = SHOTS_PER_GROUP_MIN * groups
     if shots < least:
@@ -206,7 +284,8 @@ def _check_shots(prepared: Prepared) -> None:
     limit = prepared.spec.budget.shots
     adaptive = isinstance(prepared.spec.ansatz, AdaptAnsatz)
     energies = 1 if adaptive else prepared.stage().energies_per_iteration
-    need = shots * (energies + 1)
+    each = shots_min(prepared) if prepared.chooses_shots else shots
+    need = shots + each * energies
     if limit is not None and need > limit:
         raise CannotRunError(
             "budget.shots",

@@ -17,6 +17,7 @@ from shotwise.errors import CannotRunError
 from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.evaluate import Measured, plan_iteration
 from tasks.prepare import Prepared
+from tasks.sampling import final_shots
 from tasks.state import LoopState, initial
 
 _LEG_BATCHES = 100_000
@@ -63,9 +64,10 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
     """
     if prepared.fleet is None:
         return
-    plan = plan_iteration(prepared, initial(prepared))
+    state = initial(prepared)
+    plan = plan_iteration(prepared, state)
     decision = decide(prepared, plan, Question())
-    need = _worst_step_micro_usd(prepared, decision, plan)
+    need = _worst_step_micro_usd(decision, plan, final_shots(prepared, state))
     payer, usd = prepared.spec.account, prepared.spec.budget.usd
     known = {balance.account: balance.left(Currency.MICRO_USD) for balance in ledger.balances()}
     rooms = {
@@ -95,14 +97,14 @@ def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: Execut
         decision = decide(prepared, plan, question)
     except CannotRunError:
         return False
-    return _worst_step_micro_usd(prepared, decision, plan) <= question.micro_usd_left
+    return _worst_step_micro_usd(decision, plan, final_shots(prepared, state)) <= question.micro_usd_left
 
 
-def _worst_step_micro_usd(prepared: Prepared, decision: Decision, plan: ExecutionPlan) -> int:
+def _worst_step_micro_usd(decision: Decision, plan: ExecutionPlan, final: int) -> int:
     """What an iteration reserves at most on the route, and the final evaluation's share of as much again."""
     worst = {v.candidate.device: v.candidate.cost_micro_usd_max for v in decision.verdicts}
     batch = sum(worst[device] for device in decision.devices)
-    return batch + math.ceil(batch * prepared.shots_per_evaluation / max(plan.shots_total, 1))
+    return batch + math.ceil(batch * final / max(plan.shots_total, 1))
 
 
 def purchase(

@@ -22,6 +22,7 @@ from tasks.evaluate import (
     plan_energies,
 )
 from tasks.prepare import Prepared
+from tasks.sampling import final_shots
 from tasks.state import LoopState, Sample
 
 
@@ -92,7 +93,9 @@ def final_plan(prepared: Prepared, state: LoopState) -> ExecutionPlan:
     """One independent evaluation at the last parameters."""
     circuit = prepared.stage(state.operators).circuit
     angles = circuit.angles(state.parameters[None, :])
-    return plan_energies(prepared, circuit, angles, (Purpose.FINAL_MEASUREMENT, state.iteration))
+    shots = np.array([final_shots(prepared, state)])
+    path = (Purpose.FINAL_MEASUREMENT, state.iteration)
+    return plan_energies(prepared, circuit, angles, shots, state.centre_variances.sigmas, path)
 
 
 def final_from(prepared: Prepared, state: LoopState, measured: Measured) -> Final:

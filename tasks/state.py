@@ -10,11 +10,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from measurement import GroupVariances
 from optimizers import Reason
 from shotwise.errors import RunFailedError
 from tasks.prepare import Prepared
+from tasks.sampling import needs_pilot
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class LoopState:
         growing: the next iteration looks for an operator to grow, rather than moving parameters.
         optimizer, termination: their states, pytrees of arrays.
         parameters: shape (d,), of the last evaluation; where an adaptive ansatz goes on from.
+        grouping: name of the grouping that the run measures in; None where energies are exact.
+        scatter: what is known of its groups; None where energies are exact.
+        centre_scatter: the same at the points where the run stands, without their shifted neighbours.
+        piloting: the next iteration only learns the groups' scatter at the start.
+        pilot_shots, pilot_micro_usd: what that took.
         best: lowest exact energy so far and its parameters; None where energies are sampled.
         sample: best basis state seen in the whole run (diagonal problems).
         shots, evaluations, cost_micro_usd: spent so far.
@@ -47,12 +54,30 @@ class LoopState:
     optimizer: Any
     termination: Any
     parameters: np.ndarray
+    grouping: str | None = None
+    scatter: GroupVariances | None = None
+    centre_scatter: GroupVariances | None = None
+    piloting: bool = False
+    pilot_shots: int = 0
+    pilot_micro_usd: int = 0
     best: tuple[float, np.ndarray] | None = None
     sample: Sample | None = None
     shots: int = 0
     evaluations: int = 0
     cost_micro_usd: int = 0
     reason: Reason | None = None
+
+    @property
+    def variances(self) -> GroupVariances:
+        """What is known of the groups' scatter, in a sampled run."""
+        assert self.scatter is not None, "only sampled runs have groups"
+        return self.scatter
+
+    @property
+    def centre_variances(self) -> GroupVariances:
+        """The groups' scatter where the run stands."""
+        assert self.centre_scatter is not None, "only sampled runs have groups"
+        return self.centre_scatter
 
     def with_sample(self, sample: Sample | None) -> LoopState:
         """Keep the better of two samples; the earlier one where they tie."""
@@ -64,7 +89,18 @@ def initial(prepared: Prepared) -> LoopState:
     """The state before the first iteration."""
     parameters = prepared.initial_parameters
     optimizer, termination = prepared.stage().start(parameters, prepared.spec.seed)
-    return LoopState(0, (), prepared.ansatz.pool is not None, optimizer, termination, parameters)
+    return LoopState(
+        0,
+        (),
+        prepared.ansatz.pool is not None,
+        optimizer,
+        termination,
+        parameters,
+        grouping=prepared.grouping.kind if prepared.sampled else None,
+        scatter=prepared.prior_variances if prepared.sampled else None,
+        centre_scatter=prepared.prior_variances if prepared.sampled else None,
+        piloting=needs_pilot(prepared),
+    )
 
 
 def to_bytes(state: LoopState) -> bytes:
@@ -74,6 +110,10 @@ def to_bytes(state: LoopState) -> bytes:
         "iteration": state.iteration,
         "operators": state.operators,
         "growing": state.growing,
+        "grouping": state.grouping,
+        "piloting": state.piloting,
+        "pilot_shots": state.pilot_shots,
+        "pilot_micro_usd": state.pilot_micro_usd,
         "best_energy": state.best[0] if state.best else None,
         "sample": [state.sample.energy, state.sample.state] if state.sample else None,
         "shots": state.shots,
@@ -84,6 +124,9 @@ def to_bytes(state: LoopState) -> bytes:
     leaves = jax.tree.leaves((state.optimizer, state.termination))
     arrays = {f"leaf_{at:03d}": np.asarray(leaf) for at, leaf in enumerate(leaves)}
     arrays |= {"header": np.array(json.dumps(header)), "parameters": state.parameters}
+    for name, scatter in (("scatter", state.scatter), ("centre", state.centre_scatter)):
+        if scatter is not None:
+            arrays |= {f"{name}_squares": scatter.squares, f"{name}_shots": scatter.shots}
     if state.best:
         arrays["best_parameters"] = state.best[1]
     buffer = io.BytesIO()
@@ -122,6 +165,12 @@ def from_bytes(prepared: Prepared, data: bytes) -> LoopState:
         optimizer=optimizer,
         termination=termination,
         parameters=parameters,
+        grouping=header["grouping"],
+        scatter=_scatter(arrays, "scatter"),
+        centre_scatter=_scatter(arrays, "centre"),
+        piloting=header["piloting"],
+        pilot_shots=header["pilot_shots"],
+        pilot_micro_usd=header["pilot_micro_usd"],
         best=(header["best_energy"], arrays["best_parameters"]) if "best_parameters" in arrays else None,
         sample=Sample(header["sample"][0], header["sample"][1]) if header["sample"] else None,
         shots=header["shots"],
@@ -129,3 +178,9 @@ def from_bytes(prepared: Prepared, data: bytes) -> LoopState:
         cost_micro_usd=header["cost_micro_usd"],
         reason=Reason(header["reason"]) if header["reason"] else None,
     )
+
+
+def _scatter(arrays: dict[str, np.ndarray], name: str) -> GroupVariances | None:
+    if f"{name}_squares" not in arrays:
+        return None
+    return GroupVariances(arrays[f"{name}_squares"], arrays[f"{name}_shots"])

@@ -172,13 +172,14 @@ class LocalProvider:
 
 def _digest(plan: ExecutionPlan) -> str:
     """Content of a plan."""
-    circuit, bases = plan.circuit, plan.bases
+    circuit = plan.circuit
     whole = hashlib.sha256(
         repr((circuit.n_qubits, circuit.initial_state, circuit.initial_plus, plan.seed)).encode()
     )
-    tables = (circuit.x, circuit.z, circuit.source, circuit.excitation, plan.angles, bases.x, bases.z)
+    tables = (circuit.x, circuit.z, circuit.source, circuit.excitation, plan.angles)
     for array in (*tables, plan.point, plan.basis, plan.shots):
         whole.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+    whole.update(plan.bases.key())
     return whole.hexdigest()
 
 

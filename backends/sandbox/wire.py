@@ -50,6 +50,7 @@ class PlanMessage(_Exact):
     angles: Floats
     bases_x: list[Mask] = Field(min_length=1, max_length=ROWS_MAX)
     bases_z: list[Mask] = Field(min_length=1, max_length=ROWS_MAX)
+    bases_cliffords: list[list[tuple[Mask, Mask]]] = Field(default=[], max_length=ROWS_MAX)
     point: list[Annotated[int, Field(ge=0, lt=ROWS_MAX)]] = Field(min_length=1, max_length=ROWS_MAX)
     basis: list[Annotated[int, Field(ge=0, lt=ROWS_MAX)]] = Field(min_length=1, max_length=ROWS_MAX)
     shots: list[Annotated[int, Field(ge=0, le=SHOTS_MAX)]] = Field(min_length=1, max_length=ROWS_MAX)
@@ -79,6 +80,7 @@ class PlanMessage(_Exact):
             angles=_text(plan.angles),
             bases_x=plan.bases.x.tolist(),
             bases_z=plan.bases.z.tolist(),
+            bases_cliffords=[[*rotations] for rotations in plan.bases.cliffords],
             point=plan.point.tolist(),
             basis=plan.basis.tolist(),
             shots=plan.shots.tolist(),
@@ -103,7 +105,11 @@ class PlanMessage(_Exact):
         return ExecutionPlan(
             circuit,
             _floats(self.angles, self.points * len(self.x)).reshape(self.points, len(self.x)),
-            Bases(np.array(self.bases_x, dtype=np.int64), np.array(self.bases_z, dtype=np.int64)),
+            Bases(
+                np.array(self.bases_x, dtype=np.int64),
+                np.array(self.bases_z, dtype=np.int64),
+                tuple(tuple(rotations) for rotations in self.bases_cliffords),
+            ),
             np.array(self.point, dtype=np.int64),
             np.array(self.basis, dtype=np.int64),
             np.array(self.shots, dtype=np.int64),
@@ -123,6 +129,10 @@ class PlanMessage(_Exact):
         for name in ("basis", "shots"):
             _require(len(getattr(self, name)) == rows, f"{name} has not one entry a row")
         _require(len(self.bases_x) == len(self.bases_z), "bases_x and bases_z differ in length")
+        _require(len(self.bases_cliffords) in (0, len(self.bases_x)), "bases_cliffords misses a basis")
+        _require(sum(map(len, self.bases_cliffords)) <= ROTATIONS_MAX, "bases_cliffords is too long")
+        masks = (mask for rotations in self.bases_cliffords for pair in rotations for mask in pair)
+        _require(max(masks, default=0) < states, "bases_cliffords names a qubit that is not there")
         for name in ("x", "z", "source", "bases_x", "bases_z"):
             _require(max(getattr(self, name), default=0) < states, f"{name} names a qubit that is not there")
         _require(self.initial_state < states, "initial_state names a qubit that is not there")

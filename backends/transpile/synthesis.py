@@ -78,11 +78,13 @@ def build_circuit(gates: Gates, circuit: Circuit, angles: Sequence[Angle]) -> No
         if circuit.excitation[index]:
             _excitation(gates, circuit, index, angles[index])
         else:
-            _pauli_rotation(gates, int(circuit.x[index]), int(circuit.z[index]), angles[index])
+            _pauli_rotation(gates, _bits(int(circuit.x[index])), _bits(int(circuit.z[index])), angles[index])
 
 
 def change_basis(gates: Gates, bases: Bases, basis: int, qubits: Sequence[int]) -> None:
     """Append the rotations of `Bases.rotations`, with our qubit q at `qubits[q]`."""
+    for x, z in bases.clifford(basis):
+        _pauli_rotation(gates, [qubits[q] for q in _bits(x)], [qubits[q] for q in _bits(z)], np.pi / 2)
     for q, qubit in enumerate(qubits):
         if int(bases.x[basis]) >> q & 1:
             if int(bases.z[basis]) >> q & 1:
@@ -95,22 +97,26 @@ def _bits(mask: int) -> list[int]:
     return [q for q in range(mask.bit_length()) if mask >> q & 1]
 
 
-def _pauli_rotation(gates: Gates, x: int, z: int, angle: Angle) -> None:
-    """exp(-i angle/2 P): to the Z basis, the parity onto the last qubit, RZ, and back."""
-    qubits = _bits(x | z)
+def _pauli_rotation(gates: Gates, x: Sequence[int], z: Sequence[int], angle: Angle) -> None:
+    """exp(-i angle/2 P): to the Z basis, the parity onto the last qubit, RZ, and back.
+
+    Args:
+        x, z: the qubits on which P has X or Y, and Z or Y.
+    """
+    qubits = sorted({*x, *z})
     if not qubits:
         return
     if len(qubits) == 1:
-        gate = {(True, False): gates.rx, (False, True): gates.rz, (True, True): gates.ry}[x != 0, z != 0]
+        gate = {(True, False): gates.rx, (False, True): gates.rz, (True, True): gates.ry}[bool(x), bool(z)]
         gate(angle, qubits[0])
         return
-    for q in _bits(x):
-        (gates.rx(np.pi / 2, q) if z >> q & 1 else gates.h(q))
+    for q in x:
+        (gates.rx(np.pi / 2, q) if q in z else gates.h(q))
     _ladder(gates, qubits)
     gates.rz(angle, qubits[-1])
     _ladder(gates, qubits, back=True)
-    for q in _bits(x):
-        (gates.rx(-np.pi / 2, q) if z >> q & 1 else gates.h(q))
+    for q in x:
+        (gates.rx(-np.pi / 2, q) if q in z else gates.h(q))
 
 
 def _ladder(gates: Gates, qubits: list[int], *, back: bool = False) -> None:

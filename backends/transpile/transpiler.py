@@ -92,7 +92,7 @@ class Transpiler:
         structure = Structure.of(plan)
         with self._lock:
             routed_key = self._digest(structure.key())
-            key = self._digest(routed_key, plan.bases.x.tobytes(), plan.bases.z.tobytes())
+            key = self._digest(routed_key, plan.bases.key())
             if key not in self._transpiled:
                 if routed_key not in self._routed:
                     _keep(self._routed, routed_key, self._route(structure))
@@ -132,7 +132,7 @@ class Transpiler:
         return _Routed(circuit, use, estimate_success(use, self._calibration))
 
     def _finish(self, routed: _Routed, bases: Bases, key: str) -> Transpiled:
-        manager = self._one_qubit_manager()
+        manager = self._finishing_manager(entangling=bool(bases.cliffords))
         circuits = []
         for basis in range(len(bases)):
             circuit = routed.circuit.copy()
@@ -144,13 +144,16 @@ class Transpiler:
         free = tuple(np.array([p.index for p in c.parameters], dtype=np.int64) for c in circuits)
         return Transpiled(tuple(circuits), free, routed.use, routed.success, key)
 
-    def _one_qubit_manager(self) -> PassManager:
-        """Native gates for the appended basis changes, merged with what is before them; routes nothing."""
+    def _finishing_manager(self, *, entangling: bool) -> PassManager:
+        """Native gates for the appended basis changes, merged with what is before them.
+
+        Only entangling changes are routed; letters are where their qubits are.
+        """
         return generate_preset_pass_manager(
             optimization_level=1,
             target=self._target,
             initial_layout=list(range(self._target.num_qubits or 0)),
-            routing_method="none",
+            routing_method="sabre" if entangling else "none",
             seed_transpiler=self._seeds[0],
         )
 

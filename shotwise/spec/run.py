@@ -64,11 +64,14 @@ class ScheduleSpec(Section):
 class OptimizerSpec(Section):
     """How parameters move and when to stop.
 
-    `name` is any Optax optimizer (adam, sgd, adamw, ...) or one of lbfgs, spsa, qng, rotosolve.
-    `options` go to that optimizer by name. `tolerance` is in the problem's energy unit.
+    `name` is any Optax optimizer (adam, sgd, adamw, ...), one of lbfgs, spsa, qng, rotosolve, or one that
+    chooses its own shots: bayes_newton, gcans, icans, cost_cans. `auto` is bayes_newton under adaptive shots
+    and adam otherwise. `gradient` says how sampled gradients are got. `options` go to the optimizer by name.
+    `tolerance` is in the problem's energy unit.
     """
 
-    name: str = Field(default="adam", max_length=40)
+    name: str = Field(default="auto", max_length=40)
+    gradient: Literal["auto", "parameter_shift", "coordinates", "spsa"] = "auto"
     learning_rate: float | None = Field(default=None, gt=0)
     schedule: ScheduleSpec = ScheduleSpec()
     max_iterations: int = Field(default=200, ge=1, le=1_000_000)
@@ -89,15 +92,23 @@ PolicyName = Literal[
 
 
 class ShotsExecution(Section):
-    """Energies estimated from samples; `shots` are spent on every energy evaluation, over all its groups.
+    """Energies estimated from samples.
+
+    `shots` are spent on every energy evaluation, over all its groups; or `target_std_error` says what
+    standard error an energy shall have, in the problem's unit. With `shot_policy: adaptive` (short: `policy:
+    adaptive`) the optimizer chooses the shots of every iteration, and the two are for the final energy alone.
 
     `device` names one device. With `policy` the dispatcher routes every batch over `devices` (default: all
     that the catalog enables) instead. Devices whose calibration is missing, in the future, impossible, or
-    older than `stale_after_s` are not used unless `allow_bad_calibration`.
+    older than `stale_after_s` are not used unless `allow_bad_calibration`. `grouping` says which Pauli terms
+    are read from the same shots.
     """
 
     mode: Literal["shots"]
-    shots: int = Field(ge=1, le=10**9)
+    shots: int | None = Field(default=None, ge=1, le=10**9)
+    target_std_error: float | None = Field(default=None, gt=0)
+    shot_policy: Literal["fixed", "adaptive"] = "fixed"
+    grouping: Literal["auto", "qubit_wise", "overlapping", "fully_commuting"] = "auto"
     device: str = Field(default="jax", max_length=64)
     policy: PolicyName | None = None
     devices: Annotated[tuple[str, ...], Strict(False)] | None = Field(
@@ -105,6 +116,27 @@ class ShotsExecution(Section):
     )
     stale_after_s: float = Field(default=86_400.0, gt=0)
     allow_bad_calibration: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _adaptive_for_short(cls, given: object) -> object:
+        """`policy: adaptive` is about shots, every other policy about devices."""
+        if not isinstance(given, dict) or given.get("policy") != "adaptive":
+            return given
+        routed = {"policy": "balanced"} if given.get("devices") else {}
+        return {**{k: v for k, v in given.items() if k != "policy"}, "shot_policy": "adaptive", **routed}
+
+    @model_validator(mode="after")
+    def _knows_how_many(self) -> ShotsExecution:
+        if self.shots is not None and self.target_std_error is not None:
+            raise ValueError("give shots or target_std_error, not both")
+        if self.shots is None and self.target_std_error is None and not self.adaptive:
+            raise ValueError("shots are missing: give shots, target_std_error or policy: adaptive")
+        return self
+
+    @property
+    def adaptive(self) -> bool:
+        return self.shot_policy == "adaptive"
 
 
 ExecutionSpec = Annotated[ExactExecution | ShotsExecution, Field(discriminator="mode")]

@@ -116,7 +116,7 @@ def test_shots_are_counted_where_they_are_run() -> None:
 
 def test_iterations_draw_different_numbers_and_seeds_matter() -> None:
     optimizer = {"name": "sgd", "learning_rate": 1e-12, "max_iterations": 4}
-    _, records = run(ready(H2, SHOTS, optimizer=optimizer))
+    _, records = run(ready(H2, {**SHOTS, "grouping": "qubit_wise"}, optimizer=optimizer))
     _, others = run(ready(H2, SHOTS, optimizer=optimizer, name="other", seed=8))
     energies = [r["energy"] for r in records]
     assert len(set(energies)) == 4

@@ -1,0 +1,73 @@
+"""Which grouping measures a Hamiltonian for the least money, or with the fewest shots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from measurement.group_variances import prior_variances
+from measurement.grouping import Grouping, fully_commuting, overlapping, qubit_wise_commuting
+from problems.pauli import PauliSum
+
+ADDED_BIAS_SHARE_MAX = 0.25
+"""Entangling bases may add this share of the error asked for as bias; beyond, letters are better."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What measuring costs.
+
+    Attributes:
+        std_error: asked for of one energy.
+        shots_a_circuit: what a circuit costs before its first shot, in shots' worth of money.
+        two_qubit_error: of the device; 0 for noiseless simulators.
+    """
+
+    std_error: float
+    shots_a_circuit: float = 0.0
+    two_qubit_error: float = 0.0
+
+
+def choose_grouping(
+    hamiltonian: PauliSum, basis_state: int | None, terms: Terms, kind: str = "auto"
+) -> Grouping:
+    """The grouping with the least fee * groups + shots for the error asked for.
+
+    `auto` looks at qubit-wise, overlapping and fully commuting groups; the last only where their entangling
+    rotations, two CX a pair of qubits, would add little bias.
+    """
+    letters = qubit_wise_commuting(hamiltonian)
+    if kind == "qubit_wise" or hamiltonian.is_diagonal:
+        return letters
+    shared = overlapping(letters, hamiltonian, np.sqrt(prior_variances(letters, hamiltonian, basis_state)))
+    if kind == "overlapping":
+        return shared
+    clifford = fully_commuting(hamiltonian)
+    if kind == "fully_commuting":
+        return clifford
+    offered = [letters, shared]
+    if _added_bias(clifford, terms.two_qubit_error) <= ADDED_BIAS_SHARE_MAX * terms.std_error:
+        offered.append(clifford)
+
+    def cost(grouping: Grouping) -> float:
+        sigmas = np.sqrt(prior_variances(grouping, hamiltonian, basis_state))
+        return terms.shots_a_circuit * len(grouping) + float(sigmas.sum()) ** 2 / terms.std_error**2
+
+    return min(offered, key=cost)
+
+
+def entangling_gates(grouping: Grouping) -> np.ndarray:
+    """CX gates of every basis change where each rotation is a ladder there and back, shape (groups,)."""
+    return np.array(
+        [
+            sum(2 * ((x | z).bit_count() - 1) for x, z in grouping.bases.clifford(basis))
+            for basis in range(len(grouping))
+        ]
+    )
+
+
+def _added_bias(grouping: Grouping, two_qubit_error: float) -> float:
+    """Bias of an energy if every failed gate puts its group into the mixed state, at worst."""
+    lost = 1.0 - (1.0 - two_qubit_error) ** entangling_gates(grouping)
+    return float(lost @ [group.weight for group in grouping.groups])

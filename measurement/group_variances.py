@@ -1,0 +1,94 @@
+"""How much each group's reading scatters from shot to shot: a prior, then what the shots themselves say.
+
+Var(E) = sum_g V_g / s_g for s_g shots on group g, so these V_g decide how shots are shared (Neyman) and how
+many a target error takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from measurement.grouping import Grouping
+from measurement.plan import ExecutionPlan, Outcome
+from problems.pauli import PauliSum, parity
+
+PRIOR_SHOTS = 4.0
+"""How many shots the prior is worth."""
+MEMORY = 0.8
+"""What earlier shots still count after an iteration: the state moves on."""
+MIXED_SHARE = 0.05
+"""Of the maximally mixed state in the prior of a problem whose start is a basis state."""
+
+
+@dataclass(frozen=True, eq=False)
+class GroupVariances:
+    """Pooled squares of deviations over pooled shots.
+
+    Attributes:
+        squares: shape (groups,), in the Hamiltonian's unit squared.
+        shots: shape (groups,), effective shots behind them; the prior counts too.
+    """
+
+    squares: np.ndarray
+    shots: np.ndarray
+
+    @classmethod
+    def prior(cls, variances: np.ndarray) -> GroupVariances:
+        """A guess that `PRIOR_SHOTS` shots would outweigh."""
+        return cls(variances * PRIOR_SHOTS, np.full(len(variances), PRIOR_SHOTS))
+
+    @property
+    def values(self) -> np.ndarray:
+        """Single-shot variances V_g, shape (groups,)."""
+        return self.squares / self.shots
+
+    @property
+    def sigmas(self) -> np.ndarray:
+        """Single-shot standard deviations, shape (groups,); never all zero."""
+        sigmas = np.sqrt(self.values)
+        return sigmas if sigmas.any() else np.ones(len(sigmas))
+
+    def updated(
+        self, plan: ExecutionPlan, grouping: Grouping, outcome: Outcome, *, point: int | None = None
+    ) -> GroupVariances:
+        """With one more outcome, of all points or of one; what was known before fades by `MEMORY`."""
+        squares, shots = MEMORY * self.squares, MEMORY * self.shots
+        for row in range(len(plan)) if point is None else np.flatnonzero(plan.point == point):
+            states, counts = outcome.row(row)
+            basis, n = int(plan.basis[row]), int(counts.sum())
+            if n < 2:
+                continue
+            values = grouping.groups[basis].values(states)
+            mean = float(values @ counts) / n
+            squares[basis] += float((values - mean) ** 2 @ counts) * n / (n - 1)
+            shots[basis] += n
+        return GroupVariances(squares, shots)
+
+
+def prior_variances(grouping: Grouping, hamiltonian: PauliSum, basis_state: int | None) -> np.ndarray:
+    """Single-shot variances before any shot, shape (groups,).
+
+    In a computational basis state k a group A = sum_t c_t P_t has the variance |A k|^2 - <A>^2, the weight of
+    A k on other basis states, which the terms give at once. A share of the variance in the maximally
+    mixed state, sum_t c_t^2, is added for where the run will go.
+
+    Args:
+        basis_state: what the circuit starts from, such as the Hartree-Fock state; None where it is no
+            basis state: then the mixed state alone counts.
+    """
+    mixed = np.array([group.weight**2 for group in grouping.groups])
+    if basis_state is None:
+        return mixed
+    terms = hamiltonian.without_constant()
+    phases = 1j ** np.bitwise_count(terms.x & terms.z).astype(np.int64)
+    amplitudes = phases * (1 - 2 * parity(basis_state & terms.z))
+    found = np.zeros(len(grouping))
+    for at, group in enumerate(grouping.groups):
+        parts = np.abs(group.coefficients) * np.sign(terms.coefficients[group.terms])
+        flips, inverse = np.unique(terms.x[group.terms], return_inverse=True)
+        image = np.zeros(len(flips), dtype=np.complex128)
+        np.add.at(image, inverse, parts * amplitudes[group.terms])
+        found[at] = float((np.abs(image[flips != 0]) ** 2).sum())
+    return found + MIXED_SHARE * mixed

@@ -1,0 +1,331 @@
+"""Newton's method on a Gaussian belief about the gradient field, with shots chosen for what they can pay.
+
+The default under adaptive shots. Every iteration measures derivatives along the parameters at one centre, by
+the general shift rule (arXiv:2107.12390). Nothing that was paid for is forgotten: all earlier
+gradients, at other centres, enter a linear model of the field around the new centre (Gaussian regression on
+g(c) = g_0 + H (c - c_0), measured curvatures as its prior mean, noise grown by a remainder of second order in
+the distance). Its rules:
+
+* Newton's step is taken to the model's minimum, and each parameter's way from the start is shrunk by
+  max(0, 1 - lambda / z^2), z being that way in its standard errors: positive-part James-Stein estimation
+  (James & Stein 1961), so that parameters which noise alone would move stay where they started.
+* An iteration may spend `growth` times what was spent before, never less than a fee's worth of shots: few
+  shots far from the optimum, more near it, and at most about `growth` too many when it ends.
+* A parameter's share of them goes with the root of (variance of its derivative / curvature), which minimises
+  the energy lost to noise, sum_j var_j / (2 h_j), and is less where it has not stood out from noise yet.
+* It ends where the energy that noise and distance still cost is below the `resolution`: more shots could
+  not be seen in the result.
+
+Limits: a parameter that matters less than noise can show stays at its start; the model is local, so a start
+in another basin stays there; the regression takes O(d memory^3) per iteration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optimizers.line_fit import Frequencies
+from optimizers.options import Option
+from optimizers.protocol import Evaluation, Need, Optimizer, Progress, count, start_point
+
+EXACT_DEGREE_MAX = 3
+"""Up to this degree a derivative takes 2 R energies and is exact; beyond, two and a central difference."""
+
+OPTIONS = {
+    "growth": Option(0.3, maximum=10.0, open_minimum=True),
+    "shrinkage": Option(1.5, maximum=10.0),
+    "memory": Option(32, minimum=2, maximum=256),
+    "difference": Option(0.15, maximum=1.0, open_minimum=True),
+    "step_max": Option(0.5, open_minimum=True),
+}
+
+# In units of the energy's single-shot standard deviation, which sets the scale of slopes and curvatures
+_SLOPE = 0.5
+_CURVATURE, _CURVATURE_SPREAD, _CURVATURE_MIN = 0.5, 0.3, 0.08
+_COUPLING, _CURVATURE_ERROR = 0.15, 0.2
+_REMAINDER = 0.15
+_FADING = 0.9
+_NOT_USED = 1e12
+_SETTLED_SHARE = 0.3
+"""Of its possible loss, what a parameter counts that has not stood out from noise."""
+
+
+class _Design(NamedTuple):
+    """Static tables of the P - 1 shifted points: whose derivative they serve, and how."""
+
+    coordinate: np.ndarray
+    shift: np.ndarray
+    slope: np.ndarray
+    bend: np.ndarray
+    centre_bend: np.ndarray
+
+
+class BayesNewtonState(NamedTuple):
+    """State of `BayesNewton`; K is its memory, P its points.
+
+    Attributes:
+        iteration: () int64.
+        start: (d,) where shrinkage leads back to.
+        parameters: (d,) the next centre.
+        centres, gradients, variances: (K, d) rings of what was measured; unused rows have huge variances.
+        curvatures, curvature_weights: (d,) weighted sums and weights of the measured second derivatives.
+        scatter: (P,) single-shot variances at the points of the design.
+        scale: () the energy's single-shot standard deviation at the first centre.
+        shots: (P,) for the next points.
+        spent: () shots so far.
+        last: progress at the next centre, as the model predicts it.
+    """
+
+    iteration: jax.Array
+    start: jax.Array
+    parameters: jax.Array
+    centres: jax.Array
+    gradients: jax.Array
+    variances: jax.Array
+    curvatures: jax.Array
+    curvature_weights: jax.Array
+    scatter: jax.Array
+    scale: jax.Array
+    shots: jax.Array
+    spent: jax.Array
+    last: Progress
+
+
+class _Belief(NamedTuple):
+    """The gradient field around a centre: mean (d,), variance (d,) and Hessian (d, d)."""
+
+    gradient: jax.Array
+    variance: jax.Array
+    hessian: jax.Array
+
+
+@final
+@dataclass(frozen=True)
+class BayesNewton(Optimizer[BayesNewtonState]):
+    """See the module.
+
+    Attributes:
+        spectrum: the frequencies of the energy along each of the d parameters.
+        shots_first: shots of a derivative in the first iteration, and the least in any.
+        shots_overhead: what an iteration costs before its first shot, in shots' worth of money.
+        resolution: the energy that matters, such as the standard error asked for.
+        growth, shrinkage, memory, difference, step_max: see the module; radians for the last two.
+    """
+
+    spectrum: tuple[Frequencies, ...]
+    shots_first: float
+    shots_overhead: float = 0.0
+    resolution: float = 0.0
+    growth: float = 0.3
+    shrinkage: float = 1.5
+    memory: int = 32
+    difference: float = 0.15
+    step_max: float = 0.5
+
+    need: ClassVar[Need] = Need.VALUE
+
+    @property
+    def points_per_ask(self) -> int:
+        return 1 + len(self._design.coordinate)
+
+    @property
+    def sweep(self) -> int:
+        return 1
+
+    @cached_property
+    def _design(self) -> _Design:
+        parts = [_line(j, f, self.difference) for j, f in enumerate(self.spectrum)]
+        coordinate, shift, slope, bend = (np.concatenate([part[at] for part in parts]) for at in range(4))
+        return _Design(coordinate.astype(np.int64), shift, slope, bend, np.array([part[4] for part in parts]))
+
+    def init(self, x0: jax.Array, key: jax.Array) -> BayesNewtonState:
+        x0 = start_point(x0)
+        d, k, points = x0.shape[0], self.memory, self.points_per_ask
+        ring = jnp.zeros((k, d))
+        return BayesNewtonState(
+            iteration=count(),
+            start=x0,
+            parameters=x0,
+            centres=ring,
+            gradients=ring,
+            variances=jnp.full((k, d), _NOT_USED),
+            curvatures=jnp.zeros(d),
+            curvature_weights=jnp.zeros(d),
+            scatter=jnp.zeros(points),
+            scale=jnp.zeros(()),
+            shots=self._point_shots(jnp.full(d, self.shots_first)),
+            spent=jnp.zeros(()),
+            last=Progress.start(x0),
+        )
+
+    def ask(self, state: BayesNewtonState) -> jax.Array:
+        """The centre, then every parameter's shifted points."""
+        design = self._design
+        points = jnp.broadcast_to(state.parameters, (self.points_per_ask, state.parameters.shape[0]))
+        rows = 1 + jnp.arange(len(design.coordinate))
+        return points.at[rows, jnp.asarray(design.coordinate)].add(jnp.asarray(design.shift))
+
+    def shots(self, state: BayesNewtonState) -> jax.Array:
+        return state.shots
+
+    def tell(self, state: BayesNewtonState, evaluation: Evaluation) -> BayesNewtonState:
+        state = self._remember(state, evaluation)
+        belief = self._belief(state)
+        step, z2, inverse = self._step(state, belief)
+        quadratic = 0.5 * step @ belief.hessian @ step
+        moved = state.parameters + step
+        loss = self._loss(belief, z2, inverse)
+        gain = jnp.maximum(-(belief.gradient @ step + quadratic), 0.0)
+        last = Progress.at(
+            moved,
+            evaluation.values[0] + belief.gradient @ step + quadratic,
+            evaluation.variances[0] + belief.variance @ step**2,
+            gradient=belief.gradient,
+            stalled=(jnp.sum(loss) + gain < self.resolution) & (state.iteration > 0),
+        )
+        return state._replace(
+            iteration=state.iteration + 1,
+            parameters=moved,
+            shots=self._next_shots(state, z2, inverse),
+            last=last,
+        )
+
+    def _remember(self, state: BayesNewtonState, evaluation: Evaluation) -> BayesNewtonState:
+        """Enter the slopes and bends that the points tell at this centre."""
+        design = self._design
+        d = state.parameters.shape[0]
+        coordinate = jnp.asarray(design.coordinate)
+        slope, bend, centre = (jnp.asarray(a) for a in (design.slope, design.bend, design.centre_bend))
+        shots = state.shots if evaluation.shots is None else evaluation.shots
+        values = evaluation.values
+        seen = evaluation.variances * shots
+        first = state.iteration == 0
+        before = jnp.where(first, jnp.mean(seen), state.scatter)
+        scatter = (before + seen) / 2
+        scale = jnp.where(first, jnp.sqrt(jnp.mean(seen)), state.scale)
+        scale = jnp.maximum(scale, 1e-12)
+        variances = scatter / jnp.maximum(shots, 1.0)
+
+        def gather(rows: jax.Array) -> jax.Array:
+            return jax.ops.segment_sum(rows, coordinate, d)
+
+        bends = centre * values[0] + gather(bend * values[1:])
+        bend_variances = centre**2 * variances[0] + gather(bend**2 * variances[1:])
+        prior = (_CURVATURE_SPREAD * scale) ** -2
+        faded = jnp.where(first, 1.0, 1.0 - _FADING) * prior
+        kept = jnp.where(first, 0.0, _FADING)
+        weight = 1.0 / (bend_variances + (0.1 * scale) ** 2)
+        slot = state.iteration % self.memory
+        return state._replace(
+            centres=state.centres.at[slot].set(state.parameters),
+            gradients=state.gradients.at[slot].set(gather(slope * values[1:])),
+            variances=state.variances.at[slot].set(gather(slope**2 * variances[1:])),
+            curvatures=kept * state.curvatures + faded * _CURVATURE * scale + weight * bends,
+            curvature_weights=kept * state.curvature_weights + faded + weight,
+            scatter=scatter,
+            scale=scale,
+            spent=state.spent + jnp.sum(shots),
+        )
+
+    def _belief(self, state: BayesNewtonState) -> _Belief:
+        """Gaussian regression of every component of the gradient on the way from the newest centre."""
+        scale = state.scale
+        away = state.centres - state.parameters
+        inner = away @ away.T
+        distance2 = jnp.diagonal(inner)
+        remainder = (_REMAINDER * scale * distance2) ** 2
+        curvature = jnp.maximum(state.curvatures / state.curvature_weights, _CURVATURE_MIN * scale)
+        slope_prior = (_SLOPE * scale) ** 2
+
+        def component(gradients, variances, along, bend, row):
+            own = jnp.outer(along, along)
+            covariance = (_COUPLING * scale) ** 2 * (inner - own) + (_CURVATURE_ERROR * scale) ** 2 * own
+            noise = variances + remainder + 1e-12 * slope_prior
+            matrix = slope_prior + covariance + jnp.diag(noise)
+            right = jnp.stack([gradients - bend * along, jnp.full_like(along, slope_prior)], axis=1)
+            solved = jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix), True), right)
+            couplings = (_COUPLING * scale) ** 2 * (away.T @ solved[:, 0])
+            mean = slope_prior * jnp.sum(solved[:, 0])
+            variance = slope_prior - slope_prior * jnp.sum(solved[:, 1])
+            return mean, variance, jnp.where(row, bend, couplings)
+
+        columns = jax.vmap(component, in_axes=(1, 1, 1, 0, 0))
+        rows = jnp.eye(state.parameters.shape[0], dtype=bool)
+        mean, variance, hessian = columns(state.gradients, state.variances, away, curvature, rows)
+        return _Belief(mean, jnp.maximum(variance, 0.0), (hessian + hessian.T) / 2)
+
+    def _step(self, state: BayesNewtonState, belief: _Belief) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """(step, z^2 of each parameter's way from the start, inverse Hessian)."""
+        values, vectors = jnp.linalg.eigh(belief.hessian)
+        inverse = (vectors / jnp.maximum(values, _CURVATURE_MIN * state.scale)) @ vectors.T
+        way = state.parameters - inverse @ belief.gradient - state.start
+        z2 = way**2 / jnp.maximum(inverse**2 @ belief.variance, 1e-300)
+        kept = jnp.maximum(0.0, 1.0 - self.shrinkage / jnp.maximum(z2, 1e-12))
+        step = state.start + kept * way - state.parameters
+        return jnp.clip(step, -self.step_max, self.step_max), z2, inverse
+
+    def _loss(self, belief: _Belief, z2: jax.Array, inverse: jax.Array) -> jax.Array:
+        """Energy that noise in each derivative is expected to cost, (d,)."""
+        return 0.5 * belief.variance * jnp.diagonal(inverse) * _evidence(z2)
+
+    def _next_shots(self, state: BayesNewtonState, z2: jax.Array, inverse: jax.Array) -> jax.Array:
+        size = jnp.abs(jnp.asarray(self._design.slope))
+        coordinate, d = jnp.asarray(self._design.coordinate), state.parameters.shape[0]
+        total = jax.ops.segment_sum(size, coordinate, d)
+        variance = total * jax.ops.segment_sum(size * state.scatter[1:], coordinate, d)
+        value = jnp.sqrt(variance * jnp.diagonal(inverse) * _evidence(z2))
+        afford = jnp.maximum(self.growth * state.spent, max(self.shots_overhead, self.shots_first * d))
+        share = afford * value / jnp.maximum(jnp.sum(value), 1e-300)
+        return self._point_shots(jnp.maximum(share, self.shots_first))
+
+    def _point_shots(self, derivative: jax.Array) -> jax.Array:
+        """(P,) shots of the points from those of the derivatives (d,), by the size of their weights."""
+        size = jnp.abs(jnp.asarray(self._design.slope))
+        coordinate = jnp.asarray(self._design.coordinate)
+        total = jax.ops.segment_sum(size, coordinate, derivative.shape[0])
+        shifted = derivative[coordinate] * size / total[coordinate]
+        return jnp.concatenate([jnp.mean(derivative)[None], shifted])
+
+
+def _evidence(z2: jax.Array) -> jax.Array:
+    """From `_SETTLED_SHARE` for a parameter lost in noise to 1 for one at two standard errors."""
+    return _SETTLED_SHARE + (1.0 - _SETTLED_SHARE) * jnp.clip(z2 / 4.0, 0.0, 1.0)
+
+
+def _line(
+    coordinate: int, frequencies: Frequencies, difference: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+    """(coordinate, shifts, slope weights, bend weights, the centre's bend weight) along one parameter.
+
+    For degree R the shifts are +-(2 m - 1) pi / (2 R) over the base frequency, m = 1..R, and the slope's
+    weights those of arXiv:2107.12390, eq. 13; the bend's solve for the cosine coefficients.
+    """
+    degree, base = frequencies.degree, frequencies.base
+    if degree == 0:
+        empty = np.zeros(0)
+        return empty, empty, empty, empty, 0.0
+    if degree > EXACT_DEGREE_MAX:
+        shifts = np.array([difference, -difference])
+        slopes = np.array([0.5, -0.5]) / difference
+        return np.full(2, coordinate), shifts, slopes, np.full(2, difference**-2), -2.0 * difference**-2
+    m = np.arange(1, degree + 1)
+    phase = (2 * m - 1) * np.pi / (2 * degree)
+    slope = (-1.0) ** (m - 1) / (4 * degree * np.sin(phase / 2) ** 2)
+    k = np.arange(degree + 1)
+    rows = np.vstack([np.ones(degree + 1), 2 * np.cos(np.outer(phase, k))])
+    bend = np.linalg.solve(rows.T, -(k.astype(float) ** 2))
+    shifts = np.concatenate([phase, -phase]) / base
+    slopes = base * np.concatenate([slope, -slope])
+    return (
+        np.full(2 * degree, coordinate),
+        shifts,
+        slopes,
+        base**2 * np.tile(bend[1:], 2),
+        float(base**2 * bend[0]),
+    )
