@@ -5,7 +5,7 @@ from ledger.amounts import Amount, Balance, Currency
 from ledger.audit import Difference
 from ledger.database import Database
 from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationError
-from ledger.jobs import JobBook, JobPhase, JobRecord, decisions_of, jobs_of
+from ledger.jobs import JobBook, JobPhase, JobRecord, decisions_of, jobs_of, spent_by_device
 from ledger.journal import IterationRecord, JobKey, Journal, Lease, RunRecord, now_us
 from ledger.ledger import Ledger
 from ledger.rules import Entry, EntryKind, Reservation, ReservationState
@@ -37,4 +37,5 @@ __all__ = [
     "decisions_of",
     "jobs_of",
     "now_us",
+    "spent_by_device",
 ]

@@ -15,7 +15,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from ledger import reservations
 from ledger.amounts import Amount
@@ -188,6 +188,18 @@ def jobs_of(
     with database.read() as connection:
         rows = connection.execute(query).mappings().all()
     return [_record(dict(row)) for row in rows]
+
+
+def spent_by_device(database: Database, run_id: str) -> dict[str, Amount]:
+    """Shots and money of a run's ended jobs, free ones included, by the device that ran them."""
+    query = (
+        select(jobs.c.device, func.sum(jobs.c.shots), func.sum(jobs.c.cost_micro_usd))
+        .where(jobs.c.run_id == run_id, jobs.c.state.in_([phase for phase in JobPhase if phase.ended]))
+        .group_by(jobs.c.device)
+        .order_by(jobs.c.device)
+    )
+    with database.read() as connection:
+        return {device: Amount(int(shots), int(cost)) for device, shots, cost in connection.execute(query)}
 
 
 def decisions_of(database: Database, run_id: str) -> list[tuple[int, int, int, str]]:

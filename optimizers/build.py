@@ -64,7 +64,7 @@ def build_optimizer(
     """The optimizer that a spec names.
 
     Args:
-        spec: the section `optimizer` of a run's spec, its name not `auto`.
+        spec: the section `optimizer` of a run's spec; `auto` is adam for whoever knows nothing better.
         spectrum: frequencies of the energy along each parameter, where `needs_spectrum`; None where they
             are not known or not commensurate.
         sampling: where `needs_sampling`; None where energies are exact.
@@ -73,6 +73,8 @@ def build_optimizer(
         SpecError: an unknown name or option, a value that cannot be meant, a setting without effect, or
             rotosolve on a landscape that it cannot fit.
     """
+    if spec.name == "auto":
+        spec = spec.model_copy(update={"name": "adam"})
     if needs_sampling(spec.name):
         if sampling is None:
             raise SpecError(

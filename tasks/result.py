@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from ledger import IterationRecord
+from ledger import Amount, IterationRecord
 from measurement import ExecutionPlan
-from optimizers import Reason
+from optimizers import Need, Reason
 from shotwise.rng import Purpose
 from tasks.evaluate import (
     Measured,
@@ -21,9 +22,13 @@ from tasks.evaluate import (
     fidelity_at,
     plan_energies,
 )
+from tasks.gradient import gradient_of
 from tasks.prepare import Prepared
 from tasks.sampling import final_shots
 from tasks.state import LoopState, Sample
+
+Z_95 = 1.96
+"""Standard errors to each side of a 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,10 @@ class RunResult:
             sample of the whole run, one character a node in node order; approximation_ratio: best over
             reference.
         best_value: energy of the best sample, for diagonal problems.
+        target_std_error: what was asked for, where the spec said it; `energy_std_error` is what was achieved.
+        spent_by_phase: shots and USD of pilot, optimization and final evaluation.
+        spent_by_device: shots and USD of every device.
+        method: the optimizer, the gradient and the grouping that were used, `auto` resolved, with the reason.
     """
 
     run_id: str
@@ -66,6 +75,18 @@ class RunResult:
     reference_cut_value: float | None = None
     approximation_ratio: float | None = None
     operators: int | None = None
+    target_std_error: float | None = None
+    spent_by_phase: dict[str, dict[str, float]] = field(default_factory=dict)
+    spent_by_device: dict[str, dict[str, float]] = field(default_factory=dict)
+    method: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the energy; None where it is exact or unknown."""
+        if self.energy is None or not self.energy_std_error:
+            return None
+        half = Z_95 * self.energy_std_error
+        return self.energy - half, self.energy + half
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
@@ -138,7 +159,13 @@ def final_from_record(prepared: Prepared, state: LoopState, record: IterationRec
     return Final(parameters, record.energy, record.energy_std_error, None, fidelity, 0, 0)
 
 
-def completed(prepared: Prepared, run_id: str, state: LoopState, final: Final) -> RunResult:
+def completed(
+    prepared: Prepared,
+    run_id: str,
+    state: LoopState,
+    final: Final,
+    spent_by_device: Mapping[str, Amount] | None = None,
+) -> RunResult:
     """The result of a run that came to its end; `state` has the final evaluation's costs already."""
     reason = state.reason or Reason.ITERATION_LIMIT
     reference = prepared.problem.reference
@@ -159,8 +186,41 @@ def completed(prepared: Prepared, run_id: str, state: LoopState, final: Final) -
         parameters_sha256=hashlib.sha256(final.parameters.astype("<f8").tobytes()).hexdigest(),
         parameters=[float(p) for p in final.parameters],
         operators=len(state.operators) if prepared.ansatz.pool is not None else None,
+        method=_method(prepared, state),
     )
+    if prepared.sampled:
+        result = replace(
+            result,
+            target_std_error=prepared.shots_execution.target_std_error,
+            spent_by_phase=_phases(state, final),
+            spent_by_device={name: _spent(a) for name, a in (spent_by_device or {}).items()},
+        )
     return result if state.sample is None else _with_sample(prepared, result, state.sample)
+
+
+def _phases(state: LoopState, final: Final) -> dict[str, dict[str, float]]:
+    pilot = Amount(state.pilot_shots, state.pilot_micro_usd)
+    last = Amount(final.shots, final.cost_micro_usd)
+    moving = Amount(
+        state.shots - pilot.shots - last.shots, state.cost_micro_usd - pilot.micro_usd - last.micro_usd
+    )
+    return {"pilot": _spent(pilot), "optimization": _spent(moving), "final": _spent(last)}
+
+
+def _spent(amount: Amount) -> dict[str, float]:
+    return {"shots": amount.shots, "cost_usd": amount.micro_usd / 1e6}
+
+
+def _method(prepared: Prepared, state: LoopState) -> dict[str, str]:
+    optimizer = prepared.optimizer_spec.name
+    if not prepared.sampled:
+        return {"optimizer": optimizer}
+    method = {"optimizer": optimizer, "grouping": prepared.grouping.kind}
+    stage = prepared.stage(state.operators)
+    if stage.optimizer.need is Need.VALUE:
+        return method
+    gradient = gradient_of(prepared, stage.circuit, stage.shift_rule)
+    return {**method, "gradient": f"{gradient.kind} ({gradient.reason})"}
 
 
 def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
@@ -170,11 +230,16 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
     def energy(value: float | None) -> str | None:
         return None if value is None else f"{value:.8f}{suffix}"
 
-    interval = f" +- {1.96 * result.energy_std_error:.1e} (95 %)" if result.energy_std_error else ""
+    interval = f" +- {Z_95 * result.energy_std_error:.1e} (95 %)" if result.energy_std_error else ""
+    asked = result.target_std_error
     rows = [
         ("state", f"{result.state} ({result.reason})"),
         ("energy", f"{energy(result.energy)}{interval}" if result.energy is not None else None),
         (f"reference ({result.reference_method})", energy(result.reference_energy)),
+        (
+            "standard error",
+            None if asked is None else f"{result.energy_std_error:.1e} achieved, {asked:.1e} asked for",
+        ),
         ("error", None if result.error is None else f"{result.error:.2e}{suffix}"),
         ("fidelity", None if result.fidelity is None else f"{result.fidelity:.6f}"),
         ("cut value (expected)", None if result.cut_value is None else f"{result.cut_value:.6g}"),
@@ -197,8 +262,15 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
         ("energy evaluations", str(result.evaluations)),
         ("shots", f"{result.shots:,}"),
         ("cost", f"${result.cost_usd:.2f}"),
+        *((f"  {name}", _amount_text(spent)) for name, spent in result.spent_by_phase.items()),
+        *((f"  on {name}", _amount_text(spent)) for name, spent in result.spent_by_device.items()),
+        *result.method.items(),
     ]
     return [(name, value) for name, value in rows if value is not None]
+
+
+def _amount_text(spent: Mapping[str, float]) -> str:
+    return f"{spent['shots']:,.0f} shots, ${spent['cost_usd']:.2f}"
 
 
 def _with_sample(prepared: Prepared, result: RunResult, sample: Sample) -> RunResult:

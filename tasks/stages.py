@@ -18,7 +18,7 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
-from ledger import IterationRecord, JobKey, Lease
+from ledger import IterationRecord, JobKey, Lease, spent_by_device
 from measurement import ExecutionPlan, Outcome
 from tasks.advance import advance
 from tasks.durable import Buyer
@@ -119,7 +119,8 @@ def finish(prepared: Prepared, lease: Lease, state: LoopState, final: Final) -> 
         evaluations=state.evaluations + final.evaluations,
         cost_micro_usd=state.cost_micro_usd + final.cost_micro_usd,
     )
-    result = completed(prepared, lease.run_id, spent, final)
+    devices = spent_by_device(lease.database, lease.run_id)
+    result = completed(prepared, lease.run_id, spent, final, devices)
     lease.finish(state=result.state, reason=result.reason, result_json=result.to_json())
     return result
 

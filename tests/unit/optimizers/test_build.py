@@ -13,6 +13,7 @@ from optimizers import (
     LineFit,
     NaturalGradient,
     Need,
+    Sampling,
     Spsa,
     build_optimizer,
     build_termination,
@@ -46,7 +47,7 @@ def test_names(name, kind, need, points, sweep):
 
 def test_every_name_builds_with_its_defaults_and_hashes():
     for name in optimizer_names():
-        hash(build_optimizer(OptimizerSpec(name=name), SPECTRUM))
+        hash(build_optimizer(OptimizerSpec(name=name), SPECTRUM, Sampling(shots_min=20)))
 
 
 def test_spsa_settings():
