@@ -11,7 +11,7 @@ import numpy as np
 from backends import DEVICE_NAMES, Device, open_device
 from backends.fleet import Fleet, Trust, fleet_names
 from backends.jax_device import JaxDevice
-from measurement import SHOTS_PER_GROUP_MIN, Grouping, GroupVariances, ShiftRule, shots_for
+from measurement import SHOTS_PER_GROUP_MIN, Grouping, GroupVariances, ShiftRule, Terms, shots_for
 from optimizers import (
     Frequencies,
     Need,
@@ -34,6 +34,7 @@ from tasks.sampling import (
     measurement_basis,
     shots_a_circuit,
     shots_min,
+    two_qubit_error,
 )
 
 FIDELITY_QUBITS_MAX = 14
@@ -107,11 +108,19 @@ class Prepared:
         )
 
     @cached_property
+    def shots_a_circuit(self) -> float:
+        """What a circuit costs before its first shot, in shots' worth of money."""
+        return shots_a_circuit(self.fleet)
+
+    @cached_property
     def measurement(self) -> MeasurementBasis:
         if not self.sampled:
-            return measurement_basis(self.problem, self.ansatz.circuit, "qubit_wise", 1.0, None)
+            return measurement_basis(self.problem, self.ansatz.circuit, "qubit_wise", Terms(1.0))
         kind = self.grouping_kind or self.shots_execution.grouping
-        return measurement_basis(self.problem, self.ansatz.circuit, kind, self.asked_std_error, self.fleet)
+        terms = Terms(self.asked_std_error)
+        if kind == "auto":
+            terms = Terms(self.asked_std_error, self.shots_a_circuit, two_qubit_error(self.fleet))
+        return measurement_basis(self.problem, self.ansatz.circuit, kind, terms)
 
     def measured_in(self, kind: str | None) -> Prepared:
         """The same, measuring in the grouping that the run began with."""
@@ -248,7 +257,7 @@ def _sampling(prepared: Prepared) -> Sampling:
     groups = len(prepared.grouping)
     return Sampling(
         shots_min=2 * shots_min(prepared),
-        shots_a_point=groups * shots_a_circuit(prepared.fleet),
+        shots_a_point=groups * prepared.shots_a_circuit,
         resolution=prepared.asked_std_error,
     )
 

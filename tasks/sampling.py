@@ -48,13 +48,10 @@ class MeasurementBasis:
     prior: GroupVariances
 
 
-def measurement_basis(
-    problem: Problem, circuit: Circuit, kind: str, std_error: float, fleet: Fleet | None
-) -> MeasurementBasis:
-    """The grouping of that kind; for "auto" the one that costs least on what the fleet offers."""
+def measurement_basis(problem: Problem, circuit: Circuit, kind: str, terms: Terms) -> MeasurementBasis:
+    """The grouping of that kind; for "auto" the one that costs least on those terms."""
     hamiltonian, start = problem.hamiltonian, _basis_state(circuit)
-    fee, error = (shots_a_circuit(fleet), two_qubit_error(fleet)) if kind == "auto" else (0.0, 0.0)
-    grouping = choose_grouping(hamiltonian, start, Terms(std_error, fee, error), kind)
+    grouping = choose_grouping(hamiltonian, start, terms, kind)
     return MeasurementBasis(grouping, GroupVariances.prior(prior_variances(grouping, hamiltonian, start)))
 
 
