@@ -38,9 +38,10 @@ def covered(prepared: Prepared, parameters: np.ndarray, seeds: int) -> float:
     circuit = prepared.stage().circuit
     angles = circuit.angles(parameters[None, :])
     exact = exact_energies(prepared, circuit, parameters[None, :])[0]
-    inside = 0
+    inside, sigmas = 0, prepared.prior_variances.sigmas
+    shots = np.array([prepared.shots_per_evaluation])
     for seed in range(seeds):
-        plan = plan_energies(prepared, circuit, angles, (99, seed))
+        plan = plan_energies(prepared, circuit, angles, shots, sigmas, (99, seed))
         found = estimate(plan, prepared.grouping, prepared.device.sample(plan))
         inside += abs(found.means[0] - exact) <= 1.96 * np.sqrt(found.variances[0])
     return inside / seeds
