@@ -159,7 +159,7 @@ class BayesNewton(Optimizer[BayesNewtonState]):
             curvature_weights=jnp.zeros(d),
             scatter=jnp.zeros(points),
             scale=jnp.zeros(()),
-            shots=self._point_shots(jnp.full(d, self.shots_first)),
+            shots=self._point_shots(jnp.full(d, self._least(d) / d)),
             spent=jnp.zeros(()),
             last=Progress.start(x0),
         )
@@ -280,9 +280,13 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         total = jax.ops.segment_sum(size, coordinate, d)
         variance = total * jax.ops.segment_sum(size * state.scatter[1:], coordinate, d)
         value = jnp.sqrt(variance * jnp.diagonal(inverse) * _evidence(z2))
-        afford = jnp.maximum(self.growth * state.spent, max(self.shots_overhead, self.shots_first * d))
+        afford = jnp.maximum(self.growth * state.spent, self._least(d))
         share = afford * value / jnp.maximum(jnp.sum(value), 1e-300)
         return self._point_shots(jnp.maximum(share, self.shots_first))
+
+    def _least(self, d: int) -> float:
+        """Shots of an iteration, at least: as much money for shots as for fees."""
+        return max(self.shots_overhead, self.shots_first * d)
 
     def _point_shots(self, derivative: jax.Array) -> jax.Array:
         """(P,) shots of the points from those of the derivatives (d,), by the size of their weights."""
