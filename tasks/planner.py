@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backends.dispatch import Decision, Question
-from backends.fleet import std_error_of
+from backends.prediction import std_error_of
 from shotwise.errors import CannotRunError
 from tasks.evaluate import plan_iteration
 from tasks.prepare import Prepared
-from tasks.purchase import decide
+from tasks.purchase import decide, finally_asked, worst_case_micro_usd
 from tasks.result import final_plan
 from tasks.state import initial
 
@@ -23,7 +23,8 @@ class RunPlan:
         circuits, shots: of one iteration; `groups` measurement bases an energy, `energies` an iteration.
         iterations_max: at most.
         std_error: of one energy, from the groups' weights: an upper guide.
-        decision: where the first batch would go, with every candidate's verdict; None for free local runs.
+        decision, final_decision: where the first batch and the final evaluation would go, with every
+            candidate's verdict; None for free local runs.
         iteration_micro_usd, final_micro_usd: worst cases of one iteration and of the final evaluation.
         iterations_affordable: how many iterations the budgets surely allow; None without a limit.
         refusal: why nothing can run it, None where something can.
@@ -38,6 +39,7 @@ class RunPlan:
     iterations_max: int
     std_error: float
     decision: Decision | None
+    final_decision: Decision | None
     iteration_micro_usd: int
     final_micro_usd: int
     seconds: float
@@ -63,14 +65,17 @@ def plan_run(prepared: Prepared, *, micro_usd_left: int | None = None) -> RunPla
     state = initial(prepared)
     stage = prepared.stage()
     batch, final = plan_iteration(prepared, state), final_plan(prepared, state)
-    decision, refusal, each, last, seconds = None, None, 0, 0, 0.0
+    decision, final_decision, refusal, each, last, seconds = None, None, None, 0, 0, 0.0
     if prepared.fleet is not None:
         try:
-            decision = decide(prepared, batch, Question(0.0, micro_usd_left))
-            chosen = [v.candidate for v in decision.verdicts if v.candidate.device in decision.devices]
-            each = sum(c.cost_micro_usd_max for c in chosen)
-            last = sum(prepared.fleet.quote_micro_usd(c.device, final) for c in chosen)
-            seconds = max(c.time_s for c in chosen)
+            question = Question(micro_usd_left=micro_usd_left)
+            decision = decide(prepared, batch, question)
+            each = worst_case_micro_usd(decision)
+            seconds = max(v.candidate.time_s for v in decision.chosen)
+            expected = prepared.iterations_max * each
+            at_end = finally_asked(replace(question, micro_usd_spent=expected))
+            final_decision = decide(prepared, final, at_end)
+            last = worst_case_micro_usd(final_decision)
         except CannotRunError as error:
             refusal = str(error)
     return RunPlan(
@@ -83,6 +88,7 @@ def plan_run(prepared: Prepared, *, micro_usd_left: int | None = None) -> RunPla
         iterations_max=prepared.iterations_max,
         std_error=std_error_of(final, prepared.grouping),
         decision=decision,
+        final_decision=final_decision,
         iteration_micro_usd=each,
         final_micro_usd=last,
         seconds=seconds,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,7 +16,7 @@ from shotwise.errors import CannotRunError
 from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.evaluate import Measured, plan_iteration
 from tasks.prepare import Prepared
-from tasks.sampling import final_shots
+from tasks.result import final_plan
 from tasks.state import LoopState, initial
 
 _LEG_BATCHES = 100_000
@@ -34,8 +33,12 @@ def question_of(prepared: Prepared, buyer: Buyer, state: LoopState) -> Question:
     def left(currency: Currency) -> int | None:
         return min((room for b in balances if (room := b.left(currency)) is not None), default=None)
 
-    progress = state.iteration / max(prepared.iterations_max, 1)
-    return Question(progress, left(Currency.MICRO_USD), left(Currency.SHOTS))
+    return Question(
+        progress=state.iteration / max(prepared.iterations_max, 1),
+        micro_usd_spent=state.cost_micro_usd,
+        micro_usd_left=left(Currency.MICRO_USD),
+        shots_left=left(Currency.SHOTS),
+    )
 
 
 def decide(
@@ -66,8 +69,6 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
         return
     state = initial(prepared)
     plan = plan_iteration(prepared, state)
-    decision = decide(prepared, plan, Question())
-    need = _worst_step_micro_usd(decision, plan, final_shots(prepared, state))
     payer, usd = prepared.spec.account, prepared.spec.budget.usd
     known = {balance.account: balance.left(Currency.MICRO_USD) for balance in ledger.balances()}
     rooms = {
@@ -75,12 +76,18 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
         f"budget of {payer.tenant}": known.get(payer.tenant),
         f"budget of {payer.tenant}/{payer.project}": known.get(f"{payer.tenant}/{payer.project}"),
     }
-    for field, room in rooms.items():
-        if room is not None and need > room:
-            problem = f"one iteration and the final evaluation may take ${need / 1e6:.2f}"
-            raise CannotRunError(
-                field, f"${room / 1e6:.2f} left", problem, "raise it or lower execution.shots"
-            )
+    limits = {field: room for field, room in rooms.items() if room is not None}
+    decide(prepared, plan, Question())
+    if not limits:
+        return
+    field, room = min(limits.items(), key=lambda limit: limit[1])
+    if not fits(prepared, state, plan, Question(micro_usd_left=room)):
+        raise CannotRunError(
+            field,
+            f"${room / 1e6:.2f} left",
+            "no device takes one iteration and the final evaluation for that in the worst case",
+            "raise it or lower execution.shots; `shotwise plan` lists what each device would cost",
+        )
 
 
 def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: ExecutionPlan) -> bool:
@@ -90,21 +97,40 @@ def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: Execut
     """
     if buyer.book.attempts(state.iteration, 0):
         return True
-    question = question_of(prepared, buyer, state)
-    if question.micro_usd_left is None:
+    return fits(prepared, state, plan, question_of(prepared, buyer, state))
+
+
+def fits(prepared: Prepared, state: LoopState, plan: ExecutionPlan, question: Question) -> bool:
+    """Whether a step is affordable without spending what the final evaluation is to cost.
+
+    The final evaluation decides what the run reports, so the device that the policy wants for it is kept
+    affordable; only a run that has measured nothing yet makes do with a cheaper one.
+    """
+    left = question.micro_usd_left
+    if left is None:
         return True
+    final = final_plan(prepared, state)
     try:
-        decision = decide(prepared, plan, question)
+        rest = left - worst_case_micro_usd(decide(prepared, plan, question))
+        wanted = worst_case_micro_usd(decide(prepared, final, finally_asked(question)))
+        if wanted <= rest:
+            return True
+        if state.iteration > 0:
+            return False
+        decide(prepared, final, finally_asked(replace(question, micro_usd_left=rest)))
     except CannotRunError:
         return False
-    return _worst_step_micro_usd(decision, plan, final_shots(prepared, state)) <= question.micro_usd_left
+    return True
 
 
-def _worst_step_micro_usd(decision: Decision, plan: ExecutionPlan, final: int) -> int:
-    """What an iteration reserves at most on the route, and the final evaluation's share of as much again."""
-    worst = {v.candidate.device: v.candidate.cost_micro_usd_max for v in decision.verdicts}
-    batch = sum(worst[device] for device in decision.devices)
-    return batch + math.ceil(batch * final / max(plan.shots_total, 1))
+def finally_asked(question: Question) -> Question:
+    """What is asked of the fleet where the final evaluation is routed."""
+    return replace(question, progress=1.0, final=True)
+
+
+def worst_case_micro_usd(decision: Decision) -> int:
+    """What a decision's route reserves at most."""
+    return sum(verdict.candidate.cost_micro_usd_max for verdict in decision.chosen)
 
 
 def purchase(
@@ -116,6 +142,7 @@ def purchase(
         BudgetExceededError: a limit has no room for the next job; what was bought stays in the journal.
         CannotRunError: no device is left that can take it.
     """
+    question = finally_asked(question) if final else question
     legs = _Legs(prepared, buyer, iteration, question, next_leg=_FINAL_LEGS if final else 0)
     decision = legs.decision(plan, ())
     parts = [(part, legs.buy(device, part, ())) for device, part in _shared(plan, decision.route)]

@@ -41,7 +41,7 @@ def select(candidates: Sequence[Candidate], question: Question, policy: str) -> 
         for score, _, c in scored
     ]
     verdicts += [Verdict(c, None, why) for c, why in refused]
-    return Decision(policy, route, tuple(verdicts))
+    return Decision(policy, route, tuple(verdicts), question)
 
 
 def _refusal(candidate: Candidate, question: Question, only: str | None) -> str | None:
