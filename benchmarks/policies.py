@@ -6,12 +6,12 @@ Every run starts from random parameters and may spend the same money on SPSA ste
 on the evaluation that it reports. Devices are the enabled ones that cost something: with free ones every
 policy would cost nothing. Noise is that of real calibration snapshots, prices those of real device classes.
 
-Two tables come out. The first is the end of each run: `error` is |reported energy - least energy of the
-ansatz|, `parameters` the part of it that is in the parameters, the rest being the reporting device's bias and
-shot noise; `hours` are the catalog's expected queues and run times. The second asks what the error that
-`best_fidelity` ends with (its median over the seeds) would have cost: each run is cut at its first step from
-which on its error stays below that, and pays for the steps so far and for one final evaluation. A run that
-never gets there costs infinity.
+The first table is the end of each run: `error` is |reported energy - least energy of the ansatz|,
+`parameters` the part of it that is in the parameters, the rest being the reporting device's bias and shot
+noise; `hours` are the catalog's expected queues and run times. The others ask what the error that one policy
+ends with would have cost the rest, seed by seed, from the same start: each run is cut at its first step from
+which on its error stays below that one's (plus its standard error), and pays for the steps so far and for one
+final evaluation. A run that never gets there costs infinity.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PROBLEMS = {
     "maxcut": {"kind": "maxcut", "generator": {"name": "random_regular", "degree": 3, "nodes": 8, "seed": 1}},
 }
 SHOTS = 2000
-START_SPREAD = 0.5
+START_SPREAD = 0.3
 """Radians. From the usual starts (Hartree-Fock, fixed angles) there would be little left to optimise."""
 
 
@@ -66,7 +66,7 @@ class Run:
     """One finished run.
 
     Attributes:
-        reported: the energy of the final evaluation.
+        reported, std_error: the energy of the final evaluation and its standard error.
         least: the ansatz's own least energy, which a perfect run would report.
         final_usd: cost of the final evaluation; `hours` and `cost_usd` include it.
         device, final_device: where most steps went, and the final evaluation.
@@ -77,6 +77,7 @@ class Run:
     seed: int
     steps: tuple[Step, ...] = field(repr=False)
     reported: float
+    std_error: float
     least: float
     final_usd: float
     cost_usd: float
@@ -186,9 +187,11 @@ def run(problem: str, policy: str, seed: int, fleet: Fleet, usd: float, iteratio
         decisions = [json.loads(text) for *_, text in decisions_of(journal.database, run_id)]
         journal.database.close()
     used = [decision["route"][0][0] for decision in decisions]
+    final = final_from(prepared, state, bought)
     return Run(
         problem, policy, seed, tuple(steps),
-        reported=final_from(prepared, state, bought).energy,
+        reported=final.energy,
+        std_error=final.energy_std_error,
         least=least_energy(prepared),
         final_usd=bought.cost_micro_usd / 1e6,
         cost_usd=(state.cost_micro_usd + bought.cost_micro_usd) / 1e6,
@@ -242,20 +245,16 @@ def print_ends(runs: list[Run]) -> None:
         )
 
 
-def print_equal_error(runs: list[Run], against: str = "best_fidelity") -> None:
-    """The second table: what the error that `against` ends with costs each policy."""
+def print_equal_error(runs: list[Run], against: str) -> None:
+    """What the error that `against` ends with costs each policy: median and range over the seeds."""
     print(f"\n| problem | policy | USD to the error of {against} | seeds that reach it |")
     print("|---|---|---|---|")
-    for problem in dict.fromkeys(run.problem for run in runs):
-        target = np.median([r.error for r in runs if (r.problem, r.policy) == (problem, against)])
-        for _, policy, group in _grouped([r for r in runs if r.problem == problem]):
-            costs = np.array([r.cost_to(float(target)) for r in group])
-            low, mid, high = np.percentile(costs, [25, 50, 75], method="nearest")
-            reached = int(np.isfinite(costs).sum())
-            print(
-                f"| {problem} ({target:.3f}) | {policy} | {mid:.2f} ({low:.2f} to {high:.2f}) "
-                f"| {reached} of {len(group)} |"
-            )
+    targets = {(r.problem, r.seed): r.error + r.std_error for r in runs if r.policy == against}
+    for problem, policy, group in _grouped(runs):
+        costs = np.array([r.cost_to(targets[r.problem, r.seed]) for r in group])
+        low, mid, high = np.percentile(costs, [0, 50, 100], method="nearest")
+        reached = f"{int(np.isfinite(costs).sum())} of {len(group)}"
+        print(f"| {problem} | {policy} | {mid:.2f} ({low:.2f} to {high:.2f}) | {reached} |")
 
 
 def _grouped(runs: list[Run]) -> Iterator[tuple[str, str, list[Run]]]:
@@ -266,7 +265,11 @@ def _grouped(runs: list[Run]) -> Iterator[tuple[str, str, list[Run]]]:
 def write_csv(runs: list[Run], path: Path) -> None:
     """One row a run."""
     with path.open("w", newline="") as file:
-        rows = [{**asdict(r), "steps": len(r.steps), "error": r.error} for r in runs]
+        ends = ({**asdict(r), "steps": len(r.steps)} for r in runs)
+        rows = [
+            {**end, "error": r.error, "parameter_error": r.parameter_error}
+            for end, r in zip(ends, runs, strict=True)
+        ]
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)
@@ -277,8 +280,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=list(PROBLEMS))
     parser.add_argument("--policies", nargs="+", default=list(POLICIES), choices=list(POLICIES))
-    parser.add_argument("--usd", type=float, default=80.0)
-    parser.add_argument("--iterations", type=int, default=25)
+    parser.add_argument("--usd", type=float, default=45.0)
+    parser.add_argument("--iterations", type=int, default=12)
     parser.add_argument("--csv", type=Path, help="also write one row a run")
     arguments = parser.parse_args()
     runs: list[Run] = []
@@ -291,7 +294,9 @@ def main() -> None:
                     runs.append(run(problem, policy, seed, fleet, arguments.usd, arguments.iterations))
                     print(runs[-1], flush=True)
     print_ends(runs)
-    print_equal_error(runs)
+    for against in ("best_fidelity", "balanced"):
+        if against in arguments.policies:
+            print_equal_error(runs, against)
     if arguments.csv:
         write_csv(runs, arguments.csv)
 
