@@ -51,12 +51,14 @@ class Fleet:
     Attributes:
         names: the devices that may be used, in the order in which they are offered.
         jobs_folder: where local providers remember their jobs across processes.
+        secret: a credential by name, asked when a device that needs it is opened, and never kept here.
     """
 
     names: tuple[str, ...]
     jobs_folder: Path | None = None
     trust: Trust = Trust()
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000
+    secret: Callable[[str], str | None] = field(default=os.environ.get, repr=False)
     _providers: dict[str, Provider] = field(default_factory=dict, repr=False)
     _descriptions: dict[str, DeviceDescription] = field(default_factory=dict, repr=False)
     _lines: dict[str, tuple[int, DeviceStatus]] = field(default_factory=dict, repr=False)
@@ -77,8 +79,16 @@ class Fleet:
     def provider(self, name: str) -> Provider:
         """The device, ready for jobs. Raises CannotRunError."""
         if name not in self._providers:
-            self._providers[name] = _open(name, self.description(name), self.jobs_folder)
+            self._providers[name] = self._open(name)
         return self._providers[name]
+
+    def _open(self, name: str) -> Provider:
+        description = self.description(name)
+        if not _in_sandbox(name):
+            return open_provider(description, Surroundings(secret=self.secret, jobs_folder=self.jobs_folder))
+        from backends.sandbox.adapter import SandboxProvider
+
+        return SandboxProvider(name, _sandbox_url(name), honours_tokens=description.honours_tokens)
 
     def close(self) -> None:
         """Close idle connections; the devices open again when needed."""
@@ -185,14 +195,6 @@ def fleet_names(devices: Sequence[str] | None) -> tuple[str, ...]:
 
 def _in_sandbox(name: str) -> bool:
     return name.startswith(SANDBOX_PREFIX)
-
-
-def _open(name: str, description: DeviceDescription, jobs_folder: Path | None) -> Provider:
-    if not _in_sandbox(name):
-        return open_provider(description, Surroundings(jobs_folder=jobs_folder))
-    from backends.sandbox.adapter import SandboxProvider
-
-    return SandboxProvider(name, _sandbox_url(name), honours_tokens=description.honours_tokens)
 
 
 def _sandbox_url(name: str) -> str:

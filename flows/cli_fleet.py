@@ -226,10 +226,11 @@ def reconcile(correct: bool, as_json: bool) -> None:
     from backends.fleet import Fleet
     from ledger import Database
     from shotwise.home import Home
+    from tasks.credentials import credential
     from tasks.reconcile import reconcile as compare
 
     home = Home.from_environment()
-    fleet = Fleet((), home.root / "local-jobs")
+    fleet = Fleet((), home.root / "local-jobs", secret=credential)
     found = compare(Database(home.database_url), fleet.provider, correct=correct)
     if as_json:
         click.echo(json.dumps([{**vars(d), "kind": d.kind.value} for d in found]))
