@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from backends.dispatch import Decision, Question
@@ -10,7 +11,7 @@ from backends.prediction import std_error_of
 from shotwise.errors import CannotRunError
 from tasks.evaluate import plan_iteration
 from tasks.prepare import Prepared
-from tasks.purchase import decide, finally_asked, worst_case_micro_usd
+from tasks.purchase import NOTHING, decide, finally_asked, worst_case_micro_usd
 from tasks.result import final_plan
 from tasks.state import initial
 
@@ -56,10 +57,13 @@ class RunPlan:
         return self.iterations_max * self.shots + self.shots // max(self.energies, 1)
 
 
-def plan_run(prepared: Prepared, *, micro_usd_left: int | None = None) -> RunPlan:
+def plan_run(
+    prepared: Prepared, *, micro_usd_left: int | None = None, without: Mapping[str, str] = NOTHING
+) -> RunPlan:
     """Plan a sampled run.
 
     Args:
+        without: devices that are not to be used now, each with the reason.
         micro_usd_left: what the budgets above the run allow, None for no limit.
     """
     state = initial(prepared)
@@ -69,12 +73,12 @@ def plan_run(prepared: Prepared, *, micro_usd_left: int | None = None) -> RunPla
     if prepared.fleet is not None:
         try:
             question = Question(micro_usd_left=micro_usd_left)
-            decision = decide(prepared, batch, question)
+            decision = decide(prepared, batch, question, without)
             each = worst_case_micro_usd(decision)
             seconds = max(v.candidate.time_s for v in decision.chosen)
             expected = prepared.iterations_max * each
             at_end = finally_asked(replace(question, micro_usd_spent=expected))
-            final_decision = decide(prepared, final, at_end)
+            final_decision = decide(prepared, final, at_end, without)
             last = worst_case_micro_usd(final_decision)
         except CannotRunError as error:
             refusal = str(error)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
 from backends.catalog import join_outcomes, split_plan
 from backends.dispatch import Decision, Question, select
-from ledger import Currency, Ledger
+from ledger import Currency, Database, Ledger
 from measurement import SHOTS_PER_GROUP_MIN, ExecutionPlan, Outcome
 from shotwise.errors import CannotRunError
 from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.evaluate import Measured, plan_iteration
+from tasks.health import unfit
 from tasks.prepare import Prepared
 from tasks.result import final_plan
 from tasks.state import LoopState, initial
@@ -41,10 +43,16 @@ def question_of(prepared: Prepared, buyer: Buyer, state: LoopState) -> Question:
     )
 
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
 def decide(
-    prepared: Prepared, plan: ExecutionPlan, question: Question, without: Sequence[str] = ()
+    prepared: Prepared, plan: ExecutionPlan, question: Question, without: Mapping[str, str] = NOTHING
 ) -> Decision:
     """Route a plan by the spec's policy.
+
+    Args:
+        without: devices that are not to be used, each with the reason.
 
     Raises:
         CannotRunError: no device can take it.
@@ -52,10 +60,16 @@ def decide(
     fleet = prepared.fleet
     assert fleet is not None, "only routed runs decide"
     candidates = [
-        replace(c, refusal="failed in this iteration") if c.device in without else c
+        replace(c, refusal=c.refusal or without[c.device]) if c.device in without else c
         for c in fleet.candidates(plan, prepared.grouping, prepared.problem.hamiltonian)
     ]
     return select(candidates, question, prepared.policy)
+
+
+def set_aside(prepared: Prepared, database: Database) -> dict[str, str]:
+    """Devices that recent jobs speak against. One that the spec names alone is used whatever they say."""
+    routed = prepared.fleet is not None and not prepared.policy.startswith("single:")
+    return unfit(database, prepared.fleet_names) if routed else {}
 
 
 def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
@@ -77,11 +91,12 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
         f"budget of {payer.tenant}/{payer.project}": known.get(f"{payer.tenant}/{payer.project}"),
     }
     limits = {field: room for field, room in rooms.items() if room is not None}
-    decide(prepared, plan, Question())
+    without = set_aside(prepared, ledger.database)
     if not limits:
+        decide(prepared, plan, Question(), without)
         return
     field, room = min(limits.items(), key=lambda limit: limit[1])
-    if not fits(prepared, state, plan, Question(micro_usd_left=room)):
+    if not fits(prepared, state, plan, Question(micro_usd_left=room), without):
         raise CannotRunError(
             field,
             f"${room / 1e6:.2f} left",
@@ -97,28 +112,35 @@ def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: Execut
     """
     if buyer.book.attempts(state.iteration, 0):
         return True
-    return fits(prepared, state, plan, question_of(prepared, buyer, state))
+    without = set_aside(prepared, buyer.book.lease.database)
+    return fits(prepared, state, plan, question_of(prepared, buyer, state), without)
 
 
-def fits(prepared: Prepared, state: LoopState, plan: ExecutionPlan, question: Question) -> bool:
+def fits(
+    prepared: Prepared, state: LoopState, plan: ExecutionPlan, question: Question, without: Mapping[str, str]
+) -> bool:
     """Whether a step is affordable without spending what the final evaluation is to cost.
 
     The final evaluation decides what the run reports, so the device that the policy wants for it is kept
     affordable; only a run that has measured nothing yet makes do with a cheaper one.
+
+    Raises:
+        CannotRunError: no device can take the step, whatever the budget.
     """
     left = question.micro_usd_left
     if left is None:
         return True
     final = final_plan(prepared, state)
     try:
-        rest = left - worst_case_micro_usd(decide(prepared, plan, question))
-        wanted = worst_case_micro_usd(decide(prepared, final, finally_asked(question)))
+        rest = left - worst_case_micro_usd(decide(prepared, plan, question, without))
+        wanted = worst_case_micro_usd(decide(prepared, final, finally_asked(question), without))
         if wanted <= rest:
             return True
         if state.iteration > 0:
             return False
-        decide(prepared, final, finally_asked(replace(question, micro_usd_left=rest)))
+        decide(prepared, final, finally_asked(replace(question, micro_usd_left=rest)), without)
     except CannotRunError:
+        decide(prepared, plan, replace(question, micro_usd_left=None), without)
         return False
     return True
 
@@ -168,8 +190,11 @@ class _Legs:
         kept = book.decision(self.iteration, batch, 0)
         if kept is not None:
             return _restored(kept)
-        open_ = [name for name in self.prepared.fleet_names if self.buyer.breaker.is_open(name)]
-        decision = decide(self.prepared, plan, self.question, [*without, *open_])
+        reasons = set_aside(self.prepared, book.lease.database)
+        names = self.prepared.fleet_names
+        reasons |= {name: "failed again and again" for name in names if self.buyer.breaker.is_open(name)}
+        reasons |= dict.fromkeys(without, "failed in this iteration")
+        decision = decide(self.prepared, plan, self.question, reasons)
         book.decide(self.iteration, batch, 0, decision.to_json())
         return decision
 

@@ -22,6 +22,7 @@ then time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from backends.dispatch.candidate import Candidate, Question
 
@@ -32,6 +33,26 @@ EXPLOIT_FROM = 0.7
 """Share of the iterations after which `explore_exploit` turns to the best device."""
 ENSEMBLE_DEVICES = 3
 _RATIO_MAX = 1e100
+
+
+class Criterion(NamedTuple):
+    """What one entry of a score is, in words: a text with a place for the value, and the value's unit."""
+
+    text: str
+    unit: float = 1.0
+
+    def of(self, value: float) -> str:
+        return self.text.format(value / self.unit)
+
+
+COST = Criterion("costs ${:,.2f}", 1e6)
+PRECISION = Criterion("${:,.2f} for the precision asked for", 1e6)
+WORTH = Criterion("${:,.2f} for the run, weighted by its squared error", 1e6)
+ERROR = Criterion("expected error {:.2g}")
+TIME = Criterion("takes {:,.0f} s")
+WAIT = Criterion("waits {:,.0f} s")
+QUEUE = Criterion("{:.0f} jobs wait")
+FAILURE = Criterion("a shot fails with probability {:.3f}")
 
 
 def cheapest(candidate: Candidate, question: Question) -> Score:
@@ -65,7 +86,11 @@ def balanced(candidate: Candidate, question: Question) -> Score:
 
 def explore_exploit(candidate: Candidate, question: Question) -> Score:
     """Cheap devices first, the best one to finish."""
-    return (cheapest if question.progress < EXPLOIT_FROM else best_fidelity)(candidate, question)
+    return (cheapest if _explores(question) else best_fidelity)(candidate, question)
+
+
+def _explores(question: Question) -> bool:
+    return question.progress < EXPLOIT_FROM
 
 
 def ensemble(candidate: Candidate, question: Question) -> Score:
@@ -82,6 +107,25 @@ POLICIES: dict[str, Policy] = {
     "explore_exploit": explore_exploit,
     "ensemble": ensemble,
 }
+
+
+def criteria(policy: str, question: Question) -> tuple[Criterion, ...]:
+    """What the entries of a policy's scores are, in order."""
+    match policy:
+        case "cheapest":
+            return COST, ERROR, TIME
+        case "fastest":
+            return TIME, ERROR, COST
+        case "least_busy":
+            return QUEUE, WAIT, ERROR
+        case "best_fidelity":
+            return FAILURE, COST, TIME
+        case "explore_exploit":
+            return criteria("cheapest" if _explores(question) else "best_fidelity", question)
+        case "ensemble":
+            return ERROR, COST, TIME
+        case _:
+            return WORTH if question.final else PRECISION, ERROR, TIME
 
 
 def shares(policy: str, ranked: Sequence[Candidate]) -> tuple[tuple[str, float], ...]:
