@@ -1,6 +1,8 @@
 """Policies at equal budget over the calibrated noisy fleet: error, cost and simulated time.
 
-    python benchmarks/policies.py [--seeds 5] [--problems h2 heh_plus maxcut] [--csv policies.csv]
+    python benchmarks/policies.py [--seeds 0 1 2 3 4] [--problems h2 heh_plus maxcut] [--runs FILE]
+
+Finished runs are kept in `--runs` and not run again, so that it can be done in pieces.
 
 Every run starts from random parameters and may spend the same money on SPSA steps of 2000 shots an energy and
 on the evaluation that it reports. Devices are the enabled ones that cost something: with free ones every
@@ -24,6 +26,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby, product
 from pathlib import Path
 
 import numpy as np
@@ -250,7 +253,7 @@ def print_equal_error(runs: list[Run], against: str) -> None:
     print(f"\n| problem | policy | USD to the error of {against} | seeds that reach it |")
     print("|---|---|---|---|")
     targets = {(r.problem, r.seed): r.error + r.std_error for r in runs if r.policy == against}
-    for problem, policy, group in _grouped(runs):
+    for problem, policy, group in _grouped([r for r in runs if (r.problem, r.seed) in targets]):
         costs = np.array([r.cost_to(targets[r.problem, r.seed]) for r in group])
         low, mid, high = np.percentile(costs, [0, 50, 100], method="nearest")
         reached = f"{int(np.isfinite(costs).sum())} of {len(group)}"
@@ -260,6 +263,20 @@ def print_equal_error(runs: list[Run], against: str) -> None:
 def _grouped(runs: list[Run]) -> Iterator[tuple[str, str, list[Run]]]:
     for problem, policy in dict.fromkeys((run.problem, run.policy) for run in runs):
         yield problem, policy, [r for r in runs if (r.problem, r.policy) == (problem, policy)]
+
+
+def read_runs(path: Path | None) -> list[Run]:
+    """The runs that an earlier call finished."""
+    lines = path.read_text().splitlines() if path and path.exists() else []
+    found = [json.loads(line) for line in lines]
+    return [Run(**{**run, "steps": tuple(Step(**step) for step in run["steps"])}) for run in found]
+
+
+def keep_run(run: Run, path: Path | None) -> None:
+    """Add one to those."""
+    if path:
+        with path.open("a") as file:
+            file.write(json.dumps(asdict(run)) + "\n")
 
 
 def write_csv(runs: list[Run], path: Path) -> None:
@@ -277,26 +294,32 @@ def write_csv(runs: list[Run], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=list(PROBLEMS))
     parser.add_argument("--policies", nargs="+", default=list(POLICIES), choices=list(POLICIES))
     parser.add_argument("--usd", type=float, default=45.0)
     parser.add_argument("--iterations", type=int, default=12)
+    parser.add_argument("--runs", type=Path, help="where finished runs are kept")
     parser.add_argument("--csv", type=Path, help="also write one row a run")
     arguments = parser.parse_args()
-    runs: list[Run] = []
+    runs = read_runs(arguments.runs)
+    done = {(r.problem, r.policy, r.seed) for r in runs}
+    wanted = product(arguments.problems, arguments.seeds, arguments.policies)
     with tempfile.TemporaryDirectory() as home:
         os.environ["SHOTWISE_HOME"] = home
-        for problem in arguments.problems:
-            fleet = open_fleet(8 if problem == "maxcut" else 4)
-            for policy in arguments.policies:
-                for seed in range(arguments.seeds):
-                    runs.append(run(problem, policy, seed, fleet, arguments.usd, arguments.iterations))
-                    print(runs[-1], flush=True)
+        for problem, group in groupby(wanted, key=lambda run: run[0]):
+            fleet = None
+            for _, seed, policy in group:
+                if (problem, policy, seed) in done:
+                    continue
+                fleet = fleet or open_fleet(8 if problem == "maxcut" else 4)
+                runs.append(run(problem, policy, seed, fleet, arguments.usd, arguments.iterations))
+                keep_run(runs[-1], arguments.runs)
+                print(runs[-1], flush=True)
+    runs.sort(key=lambda r: (list(PROBLEMS).index(r.problem), list(POLICIES).index(r.policy), r.seed))
     print_ends(runs)
     for against in ("best_fidelity", "balanced"):
-        if against in arguments.policies:
-            print_equal_error(runs, against)
+        print_equal_error(runs, against)
     if arguments.csv:
         write_csv(runs, arguments.csv)
 

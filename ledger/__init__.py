@@ -4,7 +4,7 @@ from ledger.accounts import KEEP, Keep
 from ledger.amounts import Amount, Balance, Currency
 from ledger.audit import Difference
 from ledger.database import Database
-from ledger.device_history import DeviceHistory, device_histories
+from ledger.device_history import DeviceHistory, device_histories, failing_devices
 from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationError
 from ledger.jobs import JobBook, JobPhase, JobRecord, decisions_of, jobs_of, spent_by_device
 from ledger.journal import IterationRecord, JobKey, Journal, Lease, RunRecord, now_us
@@ -40,6 +40,7 @@ __all__ = [
     "claim_submission",
     "decisions_of",
     "device_histories",
+    "failing_devices",
     "jobs_of",
     "now_us",
     "spent_by_device",

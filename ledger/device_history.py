@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from ledger.database import Database
 from ledger.jobs import JobPhase
@@ -51,6 +51,18 @@ def device_histories(
             )
             for device in devices
         }
+
+
+def failing_devices(database: Database, *, since_us: int, failures_min: int) -> list[str]:
+    """Devices with at least so many jobs that failed after `since_us`: reads no other jobs."""
+    query = (
+        select(jobs.c.device)
+        .where(jobs.c.state == JobPhase.FAILED, jobs.c.done_us > since_us)
+        .group_by(jobs.c.device)
+        .having(func.count() >= failures_min)
+    )
+    with database.read() as connection:
+        return list(connection.execute(query).scalars())
 
 
 def _history(device: str, newest_first: Sequence) -> DeviceHistory:

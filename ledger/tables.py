@@ -103,6 +103,7 @@ jobs = Table(
     Column("calibration_json", Text),
     Column("note", Text),
     Index("jobs_of_device", "device", "created_us"),
+    Index("jobs_by_end", "state", "done_us"),
 )
 
 # The last submissions of a provider account, as many as its rate limit allows in a window.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ledger import Database, DeviceHistory, device_histories, now_us
+from ledger import Database, DeviceHistory, device_histories, failing_devices, now_us
 
 RECENT_S = 24 * 3600
 FAILURES_MAX = 3
@@ -24,7 +24,10 @@ def recent(database: Database, devices: Sequence[str]) -> dict[str, DeviceHistor
 def unfit(database: Database, devices: Sequence[str]) -> dict[str, str]:
     """Devices that should not be sent a batch now, each with the reason."""
     at_us = now_us()
-    reasons = {name: breaker(history, at_us) for name, history in recent(database, devices).items()}
+    since_us = at_us - round(PAUSE_LONGEST_S * 1e6)
+    failing = failing_devices(database, since_us=since_us, failures_min=FAILURES_MAX)
+    suspects = [name for name in devices if name in failing]
+    reasons = {name: breaker(history, at_us) for name, history in recent(database, suspects).items()}
     return {name: why for name, why in reasons.items() if why}
 
 

@@ -15,8 +15,10 @@ def upgrade() -> None:
         sa.Column("at_us", sa.BigInteger, nullable=False),
     )
     op.create_index("jobs_of_device", "jobs", ["device", "created_us"])
+    op.create_index("jobs_by_end", "jobs", ["state", "done_us"])
 
 
 def downgrade() -> None:
+    op.drop_index("jobs_by_end", "jobs")
     op.drop_index("jobs_of_device", "jobs")
     op.drop_table("submissions")
