@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 STALE_AFTER_S = 24 * 3600
 _CLOCK_SKEW_S = 300
@@ -36,6 +37,11 @@ class Calibration:
     def n_qubits(self) -> int:
         return len(self.readout_error)
 
+    @property
+    def errors(self) -> tuple:
+        """Everything but when: equal for snapshots that differ in nothing else."""
+        return (self.readout_error, self.one_qubit_error, self.two_qubit_error)
+
 
 def distrust(
     calibration: Calibration | None, now_us: int, *, stale_after_s: float = STALE_AFTER_S
@@ -48,11 +54,17 @@ def distrust(
         return f"calibration from {-age_s / 3600:.1f} h in the future"
     if age_s > stale_after_s:
         return f"calibration {age_s / 3600:.1f} h old, limit {stale_after_s / 3600:.0f} h"
-    errors = (
-        *calibration.readout_error,
-        *calibration.one_qubit_error,
-        *(error for _, error in calibration.two_qubit_error),
-    )
+    return _flaw(*calibration.errors)
+
+
+@lru_cache(maxsize=256)
+def _flaw(
+    readout: tuple[float, ...],
+    one_qubit: tuple[float, ...],
+    two_qubit: tuple[tuple[tuple[int, int], float], ...],
+) -> str | None:
+    """Why error rates cannot be meant; a fleet is asked the same before every batch."""
+    errors = (*readout, *one_qubit, *(error for _, error in two_qubit))
     if any(not math.isfinite(error) or error < 0 for error in errors):
         return "calibration holds a value that is no probability"
     if any(error >= 1 for error in errors):

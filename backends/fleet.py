@@ -6,33 +6,34 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from backends.calibration import STALE_AFTER_S, Calibration, distrust
 from backends.catalog import (
     DeviceDescription,
+    DeviceStatus,
     QueueModel,
     Surroundings,
     load_catalog,
     open_provider,
-    split_plan,
     usage_of,
 )
 from backends.dispatch import Candidate
+from backends.prediction import UsageOf, Work, predict, quote_micro_usd, success_untranspiled
 from backends.prices import Usage
 from backends.provider import Provider, ProviderUnavailable
-from backends.transpile.success import HardwareUse, predicted_bias, spectral_spread
+from backends.transpile.success import HardwareUse
 from measurement import ExecutionPlan, Grouping
-from problems.circuit import Circuit
 from problems.pauli import PauliSum
 from shotwise.errors import CannotRunError
 
 SANDBOX_URL = "SHOTWISE_SANDBOX_URL"
 SANDBOX_PREFIX = "sandbox-"
+
+_STATUS_KEPT_US = 30 * 1_000_000
+_PREDICTIONS_KEPT = 4096
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,18 @@ class Fleet:
     Attributes:
         names: the devices that may be used, in the order in which they are offered.
         jobs_folder: where local providers remember their jobs across processes.
+        secret: a credential by name, asked when a device that needs it is opened, and never kept here.
     """
 
     names: tuple[str, ...]
     jobs_folder: Path | None = None
     trust: Trust = Trust()
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000
+    secret: Callable[[str], str | None] = field(default=os.environ.get, repr=False)
     _providers: dict[str, Provider] = field(default_factory=dict, repr=False)
     _descriptions: dict[str, DeviceDescription] = field(default_factory=dict, repr=False)
+    _lines: dict[str, tuple[int, DeviceStatus]] = field(default_factory=dict, repr=False)
+    _predictions: dict[tuple, Candidate] = field(default_factory=dict, repr=False)
 
     def description(self, name: str) -> DeviceDescription:
         """What is known of a device before a job.
@@ -74,8 +79,16 @@ class Fleet:
     def provider(self, name: str) -> Provider:
         """The device, ready for jobs. Raises CannotRunError."""
         if name not in self._providers:
-            self._providers[name] = _open(name, self.description(name), self.jobs_folder)
+            self._providers[name] = self._open(name)
         return self._providers[name]
+
+    def _open(self, name: str) -> Provider:
+        description = self.description(name)
+        if not _in_sandbox(name):
+            return open_provider(description, Surroundings(secret=self.secret, jobs_folder=self.jobs_folder))
+        from backends.sandbox.adapter import SandboxProvider
+
+        return SandboxProvider(name, _sandbox_url(name), honours_tokens=description.honours_tokens)
 
     def close(self) -> None:
         """Close idle connections; the devices open again when needed."""
@@ -103,72 +116,73 @@ class Fleet:
 
     def candidates(self, plan: ExecutionPlan, grouping: Grouping, observable: PauliSum) -> list[Candidate]:
         """Every device's predictions for the batch, with the reason where it cannot take it."""
-        return [self._candidate(name, plan, grouping, observable) for name in self.names]
+        work = Work.of(plan, grouping, observable)
+        return [self._candidate(name, work) for name in self.names]
 
-    def _candidate(
-        self, name: str, plan: ExecutionPlan, grouping: Grouping, observable: PauliSum
-    ) -> Candidate:
+    def _candidate(self, name: str, work: Work) -> Candidate:
+        n_qubits = work.plan.circuit.n_qubits
         try:
             description = self.description(name)
-            if plan.circuit.n_qubits > description.n_qubits:
-                return Candidate(
-                    name, f"{plan.circuit.n_qubits} qubits, the device has {description.n_qubits}"
-                )
+            if n_qubits > description.n_qubits:
+                return Candidate(name, f"{n_qubits} qubits, the device has {description.n_qubits}")
             calibration = self.calibration(name) if description.calibration != "none" else None
-            judged = description.calibration != "none" and not self.trust.allow_bad
-            why = (
-                distrust(calibration, self.now_us(), stale_after_s=self.trust.stale_after_s)
-                if judged
-                else None
-            )
-            if why:
+            if why := self._distrust(description, calibration):
                 return Candidate(name, why)
-            success = self._use(name, plan.circuit, plan, calibration)[1]
-            quote = self.quote_micro_usd(name, plan)
+            line = self._line(name)
+            if not line.online:
+                return Candidate(name, f"offline: {line.message}" if line.message else "offline")
+            predicted = self._predicted(name, work, calibration)
         except (CannotRunError, ProviderUnavailable) as error:
             return Candidate(name, str(error))
-        seconds = float(description.queue.run_s(len(plan), plan.shots_total))
-        return Candidate(
-            device=name,
-            cost_micro_usd=quote,
-            cost_micro_usd_max=quote,
-            wait_s=description.queue.mean_s,
-            run_s=seconds,
-            success=success,
-            bias=predicted_bias(success, spectral_spread(observable)),
-            std_error=std_error_of(plan, grouping),
-        )
+        return replace(predicted, waiting_jobs=line.queue_length) if line.queue_length else predicted
+
+    def _distrust(self, description: DeviceDescription, calibration: Calibration | None) -> str | None:
+        if description.calibration == "none" or self.trust.allow_bad:
+            return None
+        return distrust(calibration, self.now_us(), stale_after_s=self.trust.stale_after_s)
+
+    def _line(self, name: str) -> DeviceStatus:
+        """Whether the device takes jobs and how many wait; asked at most every `_STATUS_KEPT_US`."""
+        known = self._lines.get(name)
+        if known is None or not 0 <= self.now_us() - known[0] < _STATUS_KEPT_US:
+            told = getattr(self.provider(name), "status", None)
+            known = self._lines[name] = (self.now_us(), told() if told else DeviceStatus(online=True))
+        return known[1]
+
+    def _predicted(self, name: str, work: Work, calibration: Calibration | None) -> Candidate:
+        """Predictions change with the batch's shape and the calibration, not with the circuit's angles.
+
+        A sandbox's queue and price move all the time, so that it is asked anew.
+        """
+        key = (name, work.key, None if calibration is None else calibration.errors)
+        if key in self._predictions and not _in_sandbox(name):
+            return self._predictions[key]
+        use, success = self._use(name, work.plan, calibration)
+        predicted = predict(work, self.description(name), success, self._usage(name, use))
+        if len(self._predictions) >= _PREDICTIONS_KEPT:
+            self._predictions.clear()
+        self._predictions[key] = predicted
+        return predicted
 
     def _use(
-        self, name: str, circuit: Circuit, plan: ExecutionPlan, calibration: Calibration | None
+        self, name: str, plan: ExecutionPlan, calibration: Calibration | None
     ) -> tuple[HardwareUse | None, float]:
         """What the circuit does to the hardware where the device can tell, and its predicted success."""
         told = getattr(self.provider(name), "hardware_use", None)
         found = told(plan) if told else None
         if found is not None:
             return found
-        return None, 1.0 if calibration is None else _untranspiled_success(circuit, calibration)
+        return None, 1.0 if calibration is None else success_untranspiled(plan.circuit, calibration)
 
     def quote_micro_usd(self, name: str, plan: ExecutionPlan) -> int:
         """Worst case of the whole plan at the price of now: every job that it is split into."""
-        description = self.description(name)
+        use = None if _in_sandbox(name) else self._use(name, plan, None)[0]
+        return quote_micro_usd(plan, self.description(name), self._usage(name, use))
+
+    def _usage(self, name: str, use: HardwareUse | None) -> UsageOf:
         if _in_sandbox(name):
-            usage = partial(_sandbox_usage, self.provider(name))
-        else:
-            use = self._use(name, plan.circuit, plan, None)[0]
-            usage = partial(usage_of, device=description, use=use)
-        return sum(
-            description.price.cost_micro_usd(usage(batch.plan)) for batch in split_plan(plan, description)
-        )
-
-
-def std_error_of(plan: ExecutionPlan, grouping: Grouping) -> float:
-    """Standard error of one energy of the plan, from the groups' weights: an upper guide before any shot."""
-    first = np.flatnonzero(plan.point == plan.point[0])
-    variance = sum(
-        grouping.groups[int(plan.basis[row])].weight ** 2 / max(int(plan.shots[row]), 1) for row in first
-    )
-    return float(np.sqrt(variance))
+            return partial(_sandbox_usage, self.provider(name))
+        return partial(usage_of, device=self.description(name), use=use)
 
 
 def fleet_names(devices: Sequence[str] | None) -> tuple[str, ...]:
@@ -181,14 +195,6 @@ def fleet_names(devices: Sequence[str] | None) -> tuple[str, ...]:
 
 def _in_sandbox(name: str) -> bool:
     return name.startswith(SANDBOX_PREFIX)
-
-
-def _open(name: str, description: DeviceDescription, jobs_folder: Path | None) -> Provider:
-    if not _in_sandbox(name):
-        return open_provider(description, Surroundings(jobs_folder=jobs_folder))
-    from backends.sandbox.adapter import SandboxProvider
-
-    return SandboxProvider(name, _sandbox_url(name), honours_tokens=description.honours_tokens)
 
 
 def _sandbox_url(name: str) -> str:
@@ -245,14 +251,3 @@ def _sandbox_usage(provider: Provider, plan: ExecutionPlan) -> Usage:
     from backends.sandbox.usage import usage_of as usage_in_sandbox
 
     return usage_in_sandbox(plan, provider.description().queue)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _untranspiled_success(circuit: Circuit, calibration: Calibration) -> float:
-    """Success on an all-to-all device: ladders of 2 (w - 1) two-qubit gates for a Pauli of weight w."""
-    pairs = 0
-    for index in range(len(circuit)):
-        for x, z, _ in circuit.pauli_rotations(index):
-            pairs += 2 * max((x | z).bit_count() - 1, 0)
-    two_qubit = float(np.median([error for _, error in calibration.two_qubit_error] or [0.0]))
-    readout = float(np.median(calibration.readout_error or (0.0,)))
-    return (1 - two_qubit) ** pairs * (1 - readout) ** circuit.n_qubits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
@@ -24,17 +25,20 @@ _MICRO = 1_000_000
 def devices(as_json: bool, everything: bool) -> None:
     """List the devices with health, calibration age and the price of a reference job.
 
-    The reference job is one circuit on two qubits with 1000 shots.
+    The reference job is one circuit on two qubits with 1000 shots. Jobs are those of the last day: done,
+    failed, and such of which nobody can say yet whether they were bought.
     """
+    from shotwise.home import Home
     from tasks.device_list import device_rows
 
-    rows = device_rows(everything=everything)
+    ledger = _ledger() if Home.from_environment().has_database else None
+    rows = device_rows(ledger.database if ledger else None, everything=everything)
     if as_json:
         click.echo(json.dumps(rows))
         return
     from flows.terminal import print_table
 
-    columns = ("device", "provider", "qubits", "health", "calibration age", "queue", "reference job")
+    columns = ("device", "provider", "qubits", "health", "calibration", "queue", "reference job", "jobs")
     print_table(
         columns,
         [
@@ -46,10 +50,16 @@ def devices(as_json: bool, everything: bool) -> None:
                 "" if row["calibration_age_s"] is None else f"{row['calibration_age_s'] / 3600:.1f} h",
                 f"{row['queue_s']:.0f} s",
                 f"${row['reference_job_micro_usd'] / _MICRO:.4f}",
+                _jobs(row),
             )
             for row in rows
         ],
     )
+
+
+def _jobs(row: dict) -> str:
+    told = [f"{row['jobs_' + how]} {how}" for how in ("done", "failed", "unknown") if row["jobs_" + how]]
+    return ", ".join(told)
 
 
 @click.command()
@@ -68,9 +78,12 @@ def plan(spec: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps({"shots": 0, "cost_usd_max": 0.0}) if as_json else "exact: no shots, no cost")
         return
     from tasks.planner import plan_run
+    from tasks.purchase import set_aside
 
     planned = plan_run(
-        prepared, micro_usd_left=_left_above(f"{loaded.account.tenant}/{loaded.account.project}")
+        prepared,
+        micro_usd_left=_left_above(f"{loaded.account.tenant}/{loaded.account.project}"),
+        without=set_aside(prepared, _ledger().database),
     )
     click.echo(json.dumps(_plan_json(planned))) if as_json else _print_plan(planned)
     if planned.refusal or planned.iterations_affordable == 0:
@@ -119,7 +132,10 @@ def _print_plan(planned: RunPlan) -> None:
         rows.append(("cannot run", planned.refusal))
     print_table(("", ""), rows)
     if planned.decision is not None:
-        print_decision(asdict(planned.decision))
+        print_decision(asdict(planned.decision), title=f"every iteration, policy {planned.decision.policy}")
+    if planned.final_decision is not None:
+        at_end = planned.final_decision
+        print_decision(asdict(at_end), title=f"the final evaluation, policy {at_end.policy}")
 
 
 def _worst_case(planned: RunPlan) -> str:
@@ -132,14 +148,14 @@ def print_decision(decision: dict, *, title: str | None = None) -> None:
     from flows.terminal import print_table
 
     print_table(
-        ("device", "cost", "time", "success", "bias", "verdict"),
+        ("device", "cost", "time", "error", "success", "verdict"),
         [
             (
                 c["device"],
                 f"${c['cost_micro_usd'] / _MICRO:,.4f}",
                 f"{c['wait_s'] + c['run_s']:,.0f} s",
+                f"{math.hypot(c['bias'], c['std_error']):.1e}",
                 f"{c['success']:.3f}",
-                f"{c['bias']:.1e}",
                 verdict["reason"],
             )
             for verdict in decision["verdicts"]
@@ -226,10 +242,11 @@ def reconcile(correct: bool, as_json: bool) -> None:
     from backends.fleet import Fleet
     from ledger import Database
     from shotwise.home import Home
+    from tasks.credentials import credential
     from tasks.reconcile import reconcile as compare
 
     home = Home.from_environment()
-    fleet = Fleet((), home.root / "local-jobs")
+    fleet = Fleet((), home.root / "local-jobs", secret=credential)
     found = compare(Database(home.database_url), fleet.provider, correct=correct)
     if as_json:
         click.echo(json.dumps([{**vars(d), "kind": d.kind.value} for d in found]))

@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from backends.fleet import Fleet
 from ledger import Database
 from shotwise.home import Home
+from tasks.credentials import credential
 from tasks.reconcile import Discrepancy, reconcile
 
 
@@ -18,7 +19,7 @@ from tasks.reconcile import Discrepancy, reconcile
 def compare_records(correct: bool) -> list[Discrepancy]:
     """Every difference between the three records."""
     home = Home.from_environment()
-    fleet = Fleet((), home.root / "local-jobs")
+    fleet = Fleet((), home.root / "local-jobs", secret=credential)
     return reconcile(Database(home.database_url), fleet.provider, correct=correct)
 
 

@@ -4,10 +4,12 @@ from ledger.accounts import KEEP, Keep
 from ledger.amounts import Amount, Balance, Currency
 from ledger.audit import Difference
 from ledger.database import Database
+from ledger.device_history import DeviceHistory, device_histories, failing_devices
 from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationError
 from ledger.jobs import JobBook, JobPhase, JobRecord, decisions_of, jobs_of, spent_by_device
 from ledger.journal import IterationRecord, JobKey, Journal, Lease, RunRecord, now_us
 from ledger.ledger import Ledger
+from ledger.pacing import claim_submission
 from ledger.rules import Entry, EntryKind, Reservation, ReservationState
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "BudgetExceededError",
     "Currency",
     "Database",
+    "DeviceHistory",
     "Difference",
     "Entry",
     "EntryKind",
@@ -34,7 +37,10 @@ __all__ = [
     "ReservationError",
     "ReservationState",
     "RunRecord",
+    "claim_submission",
     "decisions_of",
+    "device_histories",
+    "failing_devices",
     "jobs_of",
     "now_us",
     "spent_by_device",

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -101,6 +102,17 @@ jobs = Table(
     Column("vendor_job_id", String(200)),
     Column("calibration_json", Text),
     Column("note", Text),
+    Index("jobs_of_device", "device", "created_us"),
+    Index("jobs_by_end", "state", "done_us"),
+)
+
+# The last submissions of a provider account, as many as its rate limit allows in a window.
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("slot", Integer, primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
 )
 
 # Why each batch went where it went: candidates, scores, reasons. Entered before anything is bought.

@@ -33,6 +33,11 @@ class Home:
         return os.environ.get("DATABASE_URL") or f"sqlite:///{self.root / 'shotwise.db'}"
 
     @property
+    def has_database(self) -> bool:
+        """Whether there is one to look into: asking must not make one."""
+        return bool(os.environ.get("DATABASE_URL")) or (self.root / "shotwise.db").exists()
+
+    @property
     def mlflow_uri(self) -> str:
         """`MLFLOW_TRACKING_URI`, or SQLite in the state folder."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"

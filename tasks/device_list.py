@@ -10,18 +10,32 @@ from backends.calibration import distrust
 from backends.catalog import calibration_of, load_catalog, usage_of
 from backends.fleet import Fleet, fleet_names
 from backends.provider import ProviderUnavailable
+from ledger import Database, DeviceHistory
 from measurement import Bases, ExecutionPlan
 from problems import Circuit, Rotation
 from shotwise.errors import CannotRunError
+from tasks.health import breaker, recent
 
 REFERENCE_SHOTS = 1000
 
 
-def device_rows(*, everything: bool = False) -> list[dict[str, Any]]:
-    """One row a device; devices of a sandbox are asked, no other is opened."""
+def device_rows(database: Database | None, *, everything: bool = False) -> list[dict[str, Any]]:
+    """One row a device; devices of a sandbox are asked, no other is opened.
+
+    Args:
+        database: whose jobs tell how the devices did lately; None where nothing was ever run.
+    """
     names = tuple(dict.fromkeys((*(load_catalog().names if everything else ()), *fleet_names(None))))
     fleet = Fleet(names)
-    return [_row(fleet, name) for name in names]
+    histories = recent(database, names) if database else {name: DeviceHistory(name) for name in names}
+    return [_row(fleet, name) | _lately(histories[name], fleet.now_us()) for name in names]
+
+
+def _lately(history: DeviceHistory, now_us: int) -> dict[str, Any]:
+    """What its own jobs of the last day say of a device."""
+    told = {f"jobs_{how}": getattr(history, how) for how in ("done", "failed", "unknown", "waiting")}
+    why = breaker(history, now_us)
+    return {**told, "failures_in_a_row": history.failures_in_a_row, **({"health": why} if why else {})}
 
 
 def reference_plan() -> ExecutionPlan:

@@ -28,6 +28,7 @@ from backends.provider import (
 from ledger import Amount, JobBook, JobKey, JobPhase, JobRecord
 from measurement import ExecutionPlan, Outcome
 from shotwise.errors import CannotRunError, RunFailedError
+from tasks.pacing import wait_for_turn
 
 REFUSED = "refused:"
 """How the note of a job begins that its provider will never take."""
@@ -185,7 +186,7 @@ class Buyer:
         self, key: JobKey, provider: Provider, description: DeviceDescription, plan: ExecutionPlan
     ) -> Outcome | None:
         try:
-            job_id = provider.submit(plan, key.token)
+            job_id = self._send(provider, description, plan, key)
         except SubmitRejected as error:
             note = f"{REFUSED} {error}" if error.permanent else str(error)
             self.book.ended(key, JobPhase.FAILED, Amount(), note)
@@ -200,6 +201,12 @@ class Buyer:
         self.book.submitted(key, job_id)
         return self._await(key, provider, description, plan, job_id)
 
+    def _send(
+        self, provider: Provider, description: DeviceDescription, plan: ExecutionPlan, key: JobKey
+    ) -> str:
+        wait_for_turn(self.book.lease.database, description, self.sleep)
+        return provider.submit(plan, key.token)
+
     def _resolve(
         self, key: JobKey, provider: Provider, description: DeviceDescription, plan: ExecutionPlan
     ) -> Outcome | None:
@@ -213,7 +220,8 @@ class Buyer:
                     self.book.submitted(key, found[0])
                     return self._await(key, provider, description, plan, found[0])
                 if provider.honours_tokens:
-                    job_id = provider.submit(plan, key.token)  # the same token cannot buy a second job
+                    # the same token cannot buy a second job
+                    job_id = self._send(provider, description, plan, key)
                     self.book.submitted(key, job_id)
                     return self._await(key, provider, description, plan, job_id)
                 if time.monotonic() - asked > self.patience.visible_s:

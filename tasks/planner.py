@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from backends.dispatch import Decision, Question
-from backends.fleet import std_error_of
+from backends.prediction import std_error_of
 from shotwise.errors import CannotRunError
 from tasks.evaluate import plan_iteration
 from tasks.prepare import Prepared
-from tasks.purchase import decide
+from tasks.purchase import NOTHING, decide, finally_asked, worst_case_micro_usd
 from tasks.result import final_plan
 from tasks.state import initial
 
@@ -23,7 +24,8 @@ class RunPlan:
         circuits, shots: of one iteration; `groups` measurement bases an energy, `energies` an iteration.
         iterations_max: at most.
         std_error: of one energy, from the groups' weights: an upper guide.
-        decision: where the first batch would go, with every candidate's verdict; None for free local runs.
+        decision, final_decision: where the first batch and the final evaluation would go, with every
+            candidate's verdict; None for free local runs.
         iteration_micro_usd, final_micro_usd: worst cases of one iteration and of the final evaluation.
         iterations_affordable: how many iterations the budgets surely allow; None without a limit.
         refusal: why nothing can run it, None where something can.
@@ -38,6 +40,7 @@ class RunPlan:
     iterations_max: int
     std_error: float
     decision: Decision | None
+    final_decision: Decision | None
     iteration_micro_usd: int
     final_micro_usd: int
     seconds: float
@@ -54,23 +57,29 @@ class RunPlan:
         return self.iterations_max * self.shots + self.shots // max(self.energies, 1)
 
 
-def plan_run(prepared: Prepared, *, micro_usd_left: int | None = None) -> RunPlan:
+def plan_run(
+    prepared: Prepared, *, micro_usd_left: int | None = None, without: Mapping[str, str] = NOTHING
+) -> RunPlan:
     """Plan a sampled run.
 
     Args:
+        without: devices that are not to be used now, each with the reason.
         micro_usd_left: what the budgets above the run allow, None for no limit.
     """
     state = initial(prepared)
     stage = prepared.stage()
     batch, final = plan_iteration(prepared, state), final_plan(prepared, state)
-    decision, refusal, each, last, seconds = None, None, 0, 0, 0.0
+    decision, final_decision, refusal, each, last, seconds = None, None, None, 0, 0, 0.0
     if prepared.fleet is not None:
         try:
-            decision = decide(prepared, batch, Question(0.0, micro_usd_left))
-            chosen = [v.candidate for v in decision.verdicts if v.candidate.device in decision.devices]
-            each = sum(c.cost_micro_usd_max for c in chosen)
-            last = sum(prepared.fleet.quote_micro_usd(c.device, final) for c in chosen)
-            seconds = max(c.time_s for c in chosen)
+            question = Question(micro_usd_left=micro_usd_left)
+            decision = decide(prepared, batch, question, without)
+            each = worst_case_micro_usd(decision)
+            seconds = max(v.candidate.time_s for v in decision.chosen)
+            expected = prepared.iterations_max * each
+            at_end = finally_asked(replace(question, micro_usd_spent=expected))
+            final_decision = decide(prepared, final, at_end, without)
+            last = worst_case_micro_usd(final_decision)
         except CannotRunError as error:
             refusal = str(error)
     return RunPlan(
@@ -83,6 +92,7 @@ def plan_run(prepared: Prepared, *, micro_usd_left: int | None = None) -> RunPla
         iterations_max=prepared.iterations_max,
         std_error=std_error_of(final, prepared.grouping),
         decision=decision,
+        final_decision=final_decision,
         iteration_micro_usd=each,
         final_micro_usd=last,
         seconds=seconds,

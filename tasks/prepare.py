@@ -28,6 +28,7 @@ from shotwise.errors import CannotRunError, SpecError
 from shotwise.home import Home
 from shotwise.rng import Purpose, stream
 from shotwise.spec import AdaptAnsatz, OptimizerSpec, RunSpec, ShotsExecution
+from tasks.credentials import credential
 from tasks.sampling import (
     MeasurementBasis,
     asked_std_error,
@@ -227,7 +228,7 @@ def _fleet(spec: RunSpec) -> Fleet | None:
         return None
     names = fleet_names(execution.devices) if execution.policy else (execution.device,)
     trust = Trust(execution.stale_after_s, execution.allow_bad_calibration)
-    fleet = Fleet(names, Home.from_environment().root / "local-jobs", trust)
+    fleet = Fleet(names, Home.from_environment().root / "local-jobs", trust, secret=credential)
     for name in names:
         fleet.description(name)
     return fleet

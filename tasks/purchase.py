@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
 from backends.catalog import join_outcomes, split_plan
 from backends.dispatch import Decision, Question, select
-from ledger import Currency, Ledger
+from ledger import Currency, Database, Ledger
 from measurement import SHOTS_PER_GROUP_MIN, ExecutionPlan, Outcome
 from shotwise.errors import CannotRunError
 from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.evaluate import Measured, plan_iteration
+from tasks.health import unfit
 from tasks.prepare import Prepared
-from tasks.sampling import final_shots
+from tasks.result import final_plan
 from tasks.state import LoopState, initial
 
 _LEG_BATCHES = 100_000
@@ -34,14 +35,24 @@ def question_of(prepared: Prepared, buyer: Buyer, state: LoopState) -> Question:
     def left(currency: Currency) -> int | None:
         return min((room for b in balances if (room := b.left(currency)) is not None), default=None)
 
-    progress = state.iteration / max(prepared.iterations_max, 1)
-    return Question(progress, left(Currency.MICRO_USD), left(Currency.SHOTS))
+    return Question(
+        progress=state.iteration / max(prepared.iterations_max, 1),
+        micro_usd_spent=state.cost_micro_usd,
+        micro_usd_left=left(Currency.MICRO_USD),
+        shots_left=left(Currency.SHOTS),
+    )
+
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def decide(
-    prepared: Prepared, plan: ExecutionPlan, question: Question, without: Sequence[str] = ()
+    prepared: Prepared, plan: ExecutionPlan, question: Question, without: Mapping[str, str] = NOTHING
 ) -> Decision:
     """Route a plan by the spec's policy.
+
+    Args:
+        without: devices that are not to be used, each with the reason.
 
     Raises:
         CannotRunError: no device can take it.
@@ -49,10 +60,16 @@ def decide(
     fleet = prepared.fleet
     assert fleet is not None, "only routed runs decide"
     candidates = [
-        replace(c, refusal="failed in this iteration") if c.device in without else c
+        replace(c, refusal=c.refusal or without[c.device]) if c.device in without else c
         for c in fleet.candidates(plan, prepared.grouping, prepared.problem.hamiltonian)
     ]
     return select(candidates, question, prepared.policy)
+
+
+def set_aside(prepared: Prepared, database: Database) -> dict[str, str]:
+    """Devices that recent jobs speak against. One that the spec names alone is used whatever they say."""
+    routed = prepared.fleet is not None and not prepared.policy.startswith("single:")
+    return unfit(database, prepared.fleet_names) if routed else {}
 
 
 def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
@@ -66,8 +83,6 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
         return
     state = initial(prepared)
     plan = plan_iteration(prepared, state)
-    decision = decide(prepared, plan, Question())
-    need = _worst_step_micro_usd(decision, plan, final_shots(prepared, state))
     payer, usd = prepared.spec.account, prepared.spec.budget.usd
     known = {balance.account: balance.left(Currency.MICRO_USD) for balance in ledger.balances()}
     rooms = {
@@ -75,12 +90,19 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
         f"budget of {payer.tenant}": known.get(payer.tenant),
         f"budget of {payer.tenant}/{payer.project}": known.get(f"{payer.tenant}/{payer.project}"),
     }
-    for field, room in rooms.items():
-        if room is not None and need > room:
-            problem = f"one iteration and the final evaluation may take ${need / 1e6:.2f}"
-            raise CannotRunError(
-                field, f"${room / 1e6:.2f} left", problem, "raise it or lower execution.shots"
-            )
+    limits = {field: room for field, room in rooms.items() if room is not None}
+    without = set_aside(prepared, ledger.database)
+    if not limits:
+        decide(prepared, plan, Question(), without)
+        return
+    field, room = min(limits.items(), key=lambda limit: limit[1])
+    if not fits(prepared, state, plan, Question(micro_usd_left=room), without):
+        raise CannotRunError(
+            field,
+            f"${room / 1e6:.2f} left",
+            "no device takes one iteration and the final evaluation for that in the worst case",
+            "raise it or lower execution.shots; `shotwise plan` lists what each device would cost",
+        )
 
 
 def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: ExecutionPlan) -> bool:
@@ -90,21 +112,47 @@ def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: Execut
     """
     if buyer.book.attempts(state.iteration, 0):
         return True
-    question = question_of(prepared, buyer, state)
-    if question.micro_usd_left is None:
+    without = set_aside(prepared, buyer.book.lease.database)
+    return fits(prepared, state, plan, question_of(prepared, buyer, state), without)
+
+
+def fits(
+    prepared: Prepared, state: LoopState, plan: ExecutionPlan, question: Question, without: Mapping[str, str]
+) -> bool:
+    """Whether a step is affordable without spending what the final evaluation is to cost.
+
+    The final evaluation decides what the run reports, so the device that the policy wants for it is kept
+    affordable; only a run that has measured nothing yet makes do with a cheaper one.
+
+    Raises:
+        CannotRunError: no device can take the step, whatever the budget.
+    """
+    left = question.micro_usd_left
+    if left is None:
         return True
+    final = final_plan(prepared, state)
     try:
-        decision = decide(prepared, plan, question)
+        rest = left - worst_case_micro_usd(decide(prepared, plan, question, without))
+        wanted = worst_case_micro_usd(decide(prepared, final, finally_asked(question), without))
+        if wanted <= rest:
+            return True
+        if state.iteration > 0:
+            return False
+        decide(prepared, final, finally_asked(replace(question, micro_usd_left=rest)), without)
     except CannotRunError:
+        decide(prepared, plan, replace(question, micro_usd_left=None), without)
         return False
-    return _worst_step_micro_usd(decision, plan, final_shots(prepared, state)) <= question.micro_usd_left
+    return True
 
 
-def _worst_step_micro_usd(decision: Decision, plan: ExecutionPlan, final: int) -> int:
-    """What an iteration reserves at most on the route, and the final evaluation's share of as much again."""
-    worst = {v.candidate.device: v.candidate.cost_micro_usd_max for v in decision.verdicts}
-    batch = sum(worst[device] for device in decision.devices)
-    return batch + math.ceil(batch * final / max(plan.shots_total, 1))
+def finally_asked(question: Question) -> Question:
+    """What is asked of the fleet where the final evaluation is routed."""
+    return replace(question, progress=1.0, final=True)
+
+
+def worst_case_micro_usd(decision: Decision) -> int:
+    """What a decision's route reserves at most."""
+    return sum(verdict.candidate.cost_micro_usd_max for verdict in decision.chosen)
 
 
 def purchase(
@@ -116,6 +164,7 @@ def purchase(
         BudgetExceededError: a limit has no room for the next job; what was bought stays in the journal.
         CannotRunError: no device is left that can take it.
     """
+    question = finally_asked(question) if final else question
     legs = _Legs(prepared, buyer, iteration, question, next_leg=_FINAL_LEGS if final else 0)
     decision = legs.decision(plan, ())
     parts = [(part, legs.buy(device, part, ())) for device, part in _shared(plan, decision.route)]
@@ -141,8 +190,11 @@ class _Legs:
         kept = book.decision(self.iteration, batch, 0)
         if kept is not None:
             return _restored(kept)
-        open_ = [name for name in self.prepared.fleet_names if self.buyer.breaker.is_open(name)]
-        decision = decide(self.prepared, plan, self.question, [*without, *open_])
+        reasons = set_aside(self.prepared, book.lease.database)
+        names = self.prepared.fleet_names
+        reasons |= {name: "failed again and again" for name in names if self.buyer.breaker.is_open(name)}
+        reasons |= dict.fromkeys(without, "failed in this iteration")
+        decision = decide(self.prepared, plan, self.question, reasons)
         book.decide(self.iteration, batch, 0, decision.to_json())
         return decision
 

@@ -16,7 +16,7 @@ import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from backends.calibration import Calibration
@@ -61,10 +61,12 @@ class Snapshot:
                 vendor marks couplings so that it took out of service, and the rest is in daily use; where it
                 stays, the calibration is distrusted as a whole (`backends.calibration.distrust`).
         """
-        pairs = self.calibration.two_qubit_error
-        if drop_dead_couplings:
-            pairs = tuple((pair, error) for pair, error in pairs if error < 1)
+        pairs = self._living_pairs if drop_dead_couplings else self.calibration.two_qubit_error
         return replace(self.calibration, taken_us=now_us - round(age_s * 1e6), two_qubit_error=pairs)
+
+    @cached_property
+    def _living_pairs(self) -> tuple[tuple[tuple[int, int], float], ...]:
+        return tuple((pair, error) for pair, error in self.calibration.two_qubit_error if error < 1)
 
 
 @lru_cache(maxsize=128)

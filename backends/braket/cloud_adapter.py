@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backends.braket.account import open_session
 from backends.braket.cloud_provider import BraketCloudProvider
-from backends.catalog.adapters import Surroundings
+from backends.catalog.adapters import CREDENTIAL_REMEDY, Surroundings
 from backends.catalog.description import DeviceDescription
 from shotwise.errors import CannotRunError
 
@@ -22,7 +22,5 @@ def open_provider(description: DeviceDescription, surroundings: Surroundings) ->
     region = description.vendor_name.split(":")[3] or surroundings.secret(REGION)
     for name, value in ((BUCKET, bucket), (REGION, region)):
         if not value:
-            raise CannotRunError(
-                "execution.device", description.name, f"needs {name}", "set it or choose another"
-            )
+            raise CannotRunError("execution.device", description.name, f"needs {name}", CREDENTIAL_REMEDY)
     return BraketCloudProvider(description, open_session(region or "", surroundings.secret), bucket or "")

@@ -15,6 +15,11 @@ from backends.catalog.catalog_provider import CatalogProvider
 from backends.catalog.description import DeviceDescription
 from shotwise.errors import CannotRunError
 
+CREDENTIAL_REMEDY = (
+    "set that variable, or save a Prefect Secret block of that name in lowercase with dashes, "
+    "or choose another device"
+)
+
 
 def _now_us() -> int:
     return time.time_ns() // 1000

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
+
+from pydantic_core import to_json
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,8 @@ class Candidate:
         refusal: why it cannot take the batch, None where it can.
         cost_micro_usd: expected cost of the batch; `cost_micro_usd_max` is what would be reserved.
         wait_s, run_s: expected queueing and running time.
+        precise_micro_usd: expected cost at the precision asked for: with so many more shots (1 / success^2)
+            that energies rescaled for the noise have the standard error that noiseless ones would.
         success: predicted probability that nothing goes wrong in a shot, 1 for noiseless simulators.
         bias: predicted |bias| of one energy, in its unit.
         std_error: of one energy at the planned shots, from the groups' weights.
@@ -26,6 +29,7 @@ class Candidate:
     refusal: str | None = None
     cost_micro_usd: int = 0
     cost_micro_usd_max: int = 0
+    precise_micro_usd: int = 0
     wait_s: float = 0.0
     run_s: float = 0.0
     success: float = 1.0
@@ -49,10 +53,14 @@ class Question:
 
     Attributes:
         progress: share of the run's iterations that are done, in [0, 1].
+        final: whether this is the evaluation that the run reports, not a step of the optimization.
+        micro_usd_spent: by the run so far.
         micro_usd_left, shots_left: what the tightest budget above the run still allows; None is no limit.
     """
 
     progress: float = 0.0
+    final: bool = False
+    micro_usd_spent: int = 0
     micro_usd_left: int | None = None
     shots_left: int | None = None
 
@@ -68,19 +76,35 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Decision:
-    """Where a batch goes: devices with their shares of the shots, and every candidate's verdict."""
+    """Where a batch goes: devices with their shares of the shots, and every candidate's verdict.
+
+    Attributes:
+        question: what was known of the run, so that the decision can be made again under another policy.
+    """
 
     policy: str
     route: tuple[tuple[str, float], ...]
     verdicts: tuple[Verdict, ...]
+    question: Question = Question()
 
     def to_json(self) -> str:
         """As JSON, for the journal."""
         verdicts = [
             {"candidate": vars(v.candidate), "score": v.score, "reason": v.reason} for v in self.verdicts
         ]
-        return json.dumps({"policy": self.policy, "route": self.route, "verdicts": verdicts})
+        record = {
+            "policy": self.policy,
+            "question": vars(self.question),
+            "route": self.route,
+            "verdicts": verdicts,
+        }
+        return to_json(record, inf_nan_mode="constants").decode()
 
     @property
     def devices(self) -> tuple[str, ...]:
         return tuple(device for device, _ in self.route)
+
+    @property
+    def chosen(self) -> tuple[Verdict, ...]:
+        """The verdicts of the devices that the batch goes to."""
+        return tuple(v for v in self.verdicts if v.candidate.device in self.devices)

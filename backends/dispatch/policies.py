@@ -1,10 +1,19 @@
 """Policies: pure functions from candidates that can take a batch to scores, less being better.
 
-`balanced` is ours: the least expected cost for the error asked for. A run's shots fix the statistical error
-that it asks for, s. A device with bias b delivers the mean square error s^2 + b^2; were the bias noise,
-reaching s^2 would take (1 + b^2/s^2) times the shots and so the money. That product is the score. Its limit:
-shots do not really remove a bias, so where every device is far worse than s it prefers the cheap. Free
-devices tie at zero; the smaller predicted error breaks every tie, then time.
+`balanced` is ours: the least expected cost for the error asked for. What an error is differs between the
+steps of an optimization and the evaluation that it reports, so it asks two questions.
+
+* A step compares energies. Under noise that keeps a state with probability F, differences shrink by F and
+  keep their minimum, so what noise costs is shots: 1 / F^2 times as many for the same signal to noise. The
+  score is the price of the batch at that many (`Candidate.precise_micro_usd`), by the device's own price
+  list: where a job's fixed cost dominates, noise is cheap; where every shot is paid, it is not.
+* The final evaluation is read as it is. Shots give it the standard error s, the device adds a bias b, and the
+  run is worth what its report is worth: its score is the cost of the whole run, this batch included, times
+  (1 + b^2/s^2), by which the squared error exceeds the one asked for.
+
+Limits: real noise moves the minimum a little, most on devices of little success; b is a prediction that ranks
+devices better than it measures them. Free devices tie at zero; the smaller predicted error breaks every tie,
+then time.
 
 `explore_exploit` walks cheaply far from the optimum and finishes on the best device, as Qoncord does (MICRO
 2024). `ensemble` shares a batch by the inverse of the predicted mean square errors, after EQC (ISCA 2022).
@@ -13,6 +22,7 @@ devices tie at zero; the smaller predicted error breaks every tie, then time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from backends.dispatch.candidate import Candidate, Question
 
@@ -23,6 +33,26 @@ EXPLOIT_FROM = 0.7
 """Share of the iterations after which `explore_exploit` turns to the best device."""
 ENSEMBLE_DEVICES = 3
 _RATIO_MAX = 1e100
+
+
+class Criterion(NamedTuple):
+    """What one entry of a score is, in words: a text with a place for the value, and the value's unit."""
+
+    text: str
+    unit: float = 1.0
+
+    def of(self, value: float) -> str:
+        return self.text.format(value / self.unit)
+
+
+COST = Criterion("costs ${:,.2f}", 1e6)
+PRECISION = Criterion("${:,.2f} for the precision asked for", 1e6)
+WORTH = Criterion("${:,.2f} for the run, weighted by its squared error", 1e6)
+ERROR = Criterion("expected error {:.2g}")
+TIME = Criterion("takes {:,.0f} s")
+WAIT = Criterion("waits {:,.0f} s")
+QUEUE = Criterion("{:.0f} jobs wait")
+FAILURE = Criterion("a shot fails with probability {:.3f}")
 
 
 def cheapest(candidate: Candidate, question: Question) -> Score:
@@ -47,14 +77,20 @@ def best_fidelity(candidate: Candidate, question: Question) -> Score:
 
 def balanced(candidate: Candidate, question: Question) -> Score:
     """Least expected cost for the error asked for; see the module's text."""
-    asked = candidate.std_error or 1.0
-    excess = 1.0 + min(candidate.bias / asked, _RATIO_MAX) ** 2
-    return (candidate.cost_micro_usd * excess, candidate.error, candidate.time_s)
+    if not question.final:
+        return (candidate.precise_micro_usd, candidate.error, candidate.time_s)
+    excess = 1.0 + min(candidate.bias / (candidate.std_error or 1.0), _RATIO_MAX) ** 2
+    whole = question.micro_usd_spent + candidate.cost_micro_usd
+    return (whole * excess, candidate.error, candidate.time_s)
 
 
 def explore_exploit(candidate: Candidate, question: Question) -> Score:
     """Cheap devices first, the best one to finish."""
-    return (cheapest if question.progress < EXPLOIT_FROM else best_fidelity)(candidate, question)
+    return (cheapest if _explores(question) else best_fidelity)(candidate, question)
+
+
+def _explores(question: Question) -> bool:
+    return question.progress < EXPLOIT_FROM
 
 
 def ensemble(candidate: Candidate, question: Question) -> Score:
@@ -71,6 +107,25 @@ POLICIES: dict[str, Policy] = {
     "explore_exploit": explore_exploit,
     "ensemble": ensemble,
 }
+
+
+def criteria(policy: str, question: Question) -> tuple[Criterion, ...]:
+    """What the entries of a policy's scores are, in order."""
+    match policy:
+        case "cheapest":
+            return COST, ERROR, TIME
+        case "fastest":
+            return TIME, ERROR, COST
+        case "least_busy":
+            return QUEUE, WAIT, ERROR
+        case "best_fidelity":
+            return FAILURE, COST, TIME
+        case "explore_exploit":
+            return criteria("cheapest" if _explores(question) else "best_fidelity", question)
+        case "ensemble":
+            return ERROR, COST, TIME
+        case _:
+            return WORTH if question.final else PRECISION, ERROR, TIME
 
 
 def shares(policy: str, ranked: Sequence[Candidate]) -> tuple[tuple[str, float], ...]:

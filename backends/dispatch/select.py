@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backends.dispatch.candidate import Candidate, Decision, Question, Verdict
-from backends.dispatch.policies import POLICIES, Score, shares
+from backends.dispatch.policies import POLICIES, Criterion, Score, criteria, shares
 from shotwise.errors import CannotRunError
 
 
@@ -36,12 +36,13 @@ def select(candidates: Sequence[Candidate], question: Question, policy: str) -> 
     route = shares(policy, [candidate for _, _, candidate in scored])
     chosen = {device for device, _ in route}
     best = scored[0]
+    told = criteria(policy, question)
     verdicts = [
-        Verdict(c, score[0], "chosen" if c.device in chosen else _why_lost(policy, score, best[0], best[1]))
+        Verdict(c, score[0], "chosen" if c.device in chosen else _why_lost(told, score, best[0], best[1]))
         for score, _, c in scored
     ]
     verdicts += [Verdict(c, None, why) for c, why in refused]
-    return Decision(policy, route, tuple(verdicts))
+    return Decision(policy, route, tuple(verdicts), question)
 
 
 def _refusal(candidate: Candidate, question: Question, only: str | None) -> str | None:
@@ -55,10 +56,11 @@ def _refusal(candidate: Candidate, question: Question, only: str | None) -> str 
     return None
 
 
-def _why_lost(policy: str, score: Score, best: Score, winner: str) -> str:
-    at = next((i for i, (a, b) in enumerate(zip(score, best, strict=True)) if a != b), 0)
-    by = policy if at == 0 else f"{policy}, tie broken by criterion {at + 1}"
-    return f"{by}: {score[at]:.6g} against {best[at]:.6g} of {winner}"
+def _why_lost(told: Sequence[Criterion], score: Score, best: Score, winner: str) -> str:
+    for criterion, mine, theirs in zip(told, score, best, strict=True):
+        if mine != theirs:
+            return f"{criterion.of(mine)}, {winner} {criterion.of(theirs)}"
+    return f"equal to {winner}, which comes first by name"
 
 
 def _summary(refused: Sequence[tuple[Candidate, str]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.catalog.adapters import Surroundings
+from backends.catalog.adapters import CREDENTIAL_REMEDY, Surroundings
 from backends.catalog.description import DeviceDescription
 from backends.ibm.account import IbmAccount
 from backends.ibm.cloud_provider import IbmCloudProvider
@@ -21,7 +21,5 @@ def open_provider(description: DeviceDescription, surroundings: Surroundings) ->
     api_key, instance = (surroundings.secret(name) for name in (API_KEY, INSTANCE))
     if not api_key or not instance:
         missing = INSTANCE if api_key else API_KEY
-        raise CannotRunError(
-            "execution.device", description.name, f"needs {missing}", "set it or choose another"
-        )
+        raise CannotRunError("execution.device", description.name, f"needs {missing}", CREDENTIAL_REMEDY)
     return IbmCloudProvider(description, IbmAccount(api_key, instance))

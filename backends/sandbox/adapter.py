@@ -23,6 +23,7 @@ from typing import TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from backends.calibration import Calibration
+from backends.catalog.catalog_provider import DeviceStatus
 from backends.provider import (
     BillLine,
     JobReport,
@@ -190,6 +191,10 @@ class SandboxProvider:
         if answer.status == 404 and answer.code == "calibration_missing":
             return None
         return self._read(answer, CalibrationMessage).calibration()
+
+    def status(self) -> DeviceStatus:
+        """How many jobs wait. Raises ProviderUnavailable; whether it takes jobs shows when one is sent."""
+        return DeviceStatus(online=True, queue_length=self.queue().jobs)
 
     def queue(self) -> QueueAnswer:
         """How long the line is. Raises ProviderUnavailable."""

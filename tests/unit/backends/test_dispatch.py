@@ -1,22 +1,45 @@
 """Selection is pure: what is refused, how each policy ranks, what is said about the losers."""
 
 import dataclasses
+import json
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.dispatch import POLICIES, Candidate, Question, select
+from backends.dispatch import POLICIES, Candidate, Question, Verdict, select
 from shotwise.errors import CannotRunError
 
 CHEAP = Candidate(
-    "cheap", cost_micro_usd=100, cost_micro_usd_max=120, wait_s=50, success=0.5, bias=0.2, std_error=0.1
+    "cheap",
+    cost_micro_usd=100,
+    cost_micro_usd_max=120,
+    precise_micro_usd=400,
+    wait_s=50,
+    success=0.5,
+    bias=0.2,
+    std_error=0.1,
 )
 GOOD = Candidate(
-    "good", cost_micro_usd=900, cost_micro_usd_max=990, wait_s=500, success=0.9, bias=0.01, std_error=0.1
+    "good",
+    cost_micro_usd=900,
+    cost_micro_usd_max=990,
+    precise_micro_usd=1100,
+    wait_s=500,
+    success=0.9,
+    bias=0.01,
+    std_error=0.1,
 )
 QUICK = Candidate(
-    "quick", cost_micro_usd=600, cost_micro_usd_max=600, wait_s=1, success=0.6, bias=0.1, std_error=0.1
+    "quick",
+    cost_micro_usd=600,
+    cost_micro_usd_max=600,
+    precise_micro_usd=1600,
+    wait_s=1,
+    success=0.6,
+    bias=0.1,
+    std_error=0.1,
 )
 FLEET = [CHEAP, GOOD, QUICK]
 
@@ -37,16 +60,33 @@ def test_each_policy_has_its_winner(policy: str, winner: str) -> None:
     assert select(waiting, Question(), policy).devices == (winner,)
 
 
-def test_balanced_pays_for_quality_when_the_bias_would_drown_the_precision_asked_for() -> None:
-    asked = [dataclasses.replace(c, std_error=0.01) for c in FLEET]
-    assert select(asked, Question(), "balanced").devices == ("good",)
+def test_balanced_steps_where_the_precision_asked_for_costs_least() -> None:
+    assert select(FLEET, Question(), "balanced").devices == ("cheap",)
+    dear_shots = [dataclasses.replace(CHEAP, precise_micro_usd=2000), GOOD, QUICK]
+    assert select(dear_shots, Question(), "balanced").devices == ("good",)
 
 
-def test_balanced_minimises_cost_times_the_excess_of_the_squared_error() -> None:
-    decision = select(FLEET, Question(), "balanced")
-    scores = {v.candidate.device: v.score for v in decision.verdicts}
-    assert scores["cheap"] == pytest.approx(100 * (1 + 4))
-    assert scores["good"] == pytest.approx(900 * (1 + 0.01))
+def test_balanced_reports_from_a_device_that_is_worth_the_whole_run() -> None:
+    last = Question(progress=1, final=True, micro_usd_spent=10_000)
+    assert select(FLEET, last, "balanced").devices == ("good",)
+    scores = {v.candidate.device: v.score for v in select(FLEET, last, "balanced").verdicts}
+    assert scores["cheap"] == pytest.approx((10_000 + 100) * (1 + 4))
+    assert scores["good"] == pytest.approx((10_000 + 900) * (1 + 0.01))
+
+
+def test_balanced_reports_cheaply_where_the_run_itself_cost_nothing_and_biases_are_alike() -> None:
+    alike = [dataclasses.replace(c, bias=0.01) for c in FLEET]
+    assert select(alike, Question(final=True), "balanced").devices == ("cheap",)
+
+
+def test_a_decision_is_recorded_with_what_it_was_asked_and_all_that_it_was_told() -> None:
+    question = Question(0.5, micro_usd_spent=7, micro_usd_left=10**9)
+    decision = select([*FLEET, Candidate("broken", "no", bias=math.inf)], question, "ensemble")
+    record = json.loads(decision.to_json())
+    assert record["question"] == dataclasses.asdict(question)
+    assert [tuple(leg) for leg in record["route"]] == list(decision.route)
+    told = [Verdict(Candidate(**v["candidate"]), v["score"], v["reason"]) for v in record["verdicts"]]
+    assert tuple(told) == decision.verdicts
 
 
 def test_explore_exploit_turns_to_the_best_device_to_finish() -> None:

@@ -238,6 +238,23 @@ def test_a_job_keeps_the_calibration_that_it_ran_under(buyer: Buyer) -> None:
     assert json.loads(kept)["readout_error"] == list(told.readout_error)
 
 
+def test_a_job_waits_for_its_accounts_turn_before_it_is_sent(buyer: Buyer) -> None:
+    class SleptError(Exception):
+        pass
+
+    def sleep(seconds: float) -> None:
+        raise SleptError(seconds)
+
+    limited = buyer.fleet.description(IDEAL).model_copy(update={"submits_per_minute_max": 1.0})
+    buyer.fleet._descriptions[IDEAL] = limited
+    buyer.buy(0, 0, IDEAL, plan())
+    with pytest.raises(SleptError):
+        replace(buyer, sleep=sleep).buy(0, 1, IDEAL, plan(2))
+    (_, waiting) = jobs_of(buyer.book.lease.database)
+    assert waiting.state is JobPhase.INTENT
+    assert buyer.fleet.provider(IDEAL).find(waiting.token) == []
+
+
 def test_a_stale_driver_buys_nothing(buyer: Buyer) -> None:
     from sqlalchemy import update
 
