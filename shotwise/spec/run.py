@@ -81,7 +81,7 @@ class QaoaAnsatz(_Started):
     """Alternating cost and transverse-field layers on |+...+> (arXiv:1411.4028).
 
     `start`: `fixed` angles of regular trees, for unweighted regular cuts; a linear `ramp`; `auto` is fixed
-    where there are such angles, ramp elsewhere. Angles of a shallower run are interpolated (arXiv:1812.01041).
+    where there are such angles, else ramp. Angles of a shallower run are interpolated (arXiv:1812.01041).
     """
 
     kind: Literal["qaoa"]
@@ -256,7 +256,7 @@ class RunSpec(Section):
             raise ValueError(f"objective.kind cvar needs maxcut, qubo or ising, not {self.problem.kind}")
         if self.optimizer.name in ("rotosolve", "qng"):
             raise ValueError(
-                f"optimizer.name {self.optimizer.name} models an expectation, which objective.kind cvar is not; "
+                f"optimizer.name {self.optimizer.name} models an expectation, objective.kind cvar is none; "
                 "use spsa, adam or lbfgs"
             )
         if isinstance(self.execution, ExactExecution) and self.execution.device != "jax":
@@ -284,7 +284,7 @@ class RunSpec(Section):
                 raise ValueError(f"scan.bond needs a molecule, the problem is {self.problem.kind}")
             if not isinstance(self.ansatz, UccsdAnsatz | HardwareEfficientAnsatz):
                 raise ValueError(
-                    f"scan.bond needs uccsd or hardware_efficient: {self.ansatz.kind} has no parameters to reuse"
+                    f"scan.bond needs uccsd or hardware_efficient: {self.ansatz.kind} starts anew each time"
                 )
         if isinstance(self.scan, LayersScan) and not isinstance(self.ansatz, QaoaAnsatz):
             raise ValueError(f"scan.layers needs ansatz.kind qaoa, not {self.ansatz.kind}")
