@@ -103,7 +103,7 @@ class Journal:
         versions_json: str,
         run_id: str | None = None,
     ) -> str:
-        """Enter a new run and return its id: a fresh one, or `run_id` where whoever enters it must find it."""
+        """Enter a new run and return its id: `run_id` where it must be found again, otherwise a fresh one."""
         run_id = run_id or f"{name}-{secrets.token_hex(4)}"
         at = now_us()
         with self.database.write() as connection:

@@ -110,7 +110,7 @@ def point_run_id(scan_id: str, index: int) -> str:
 
 
 def point_spec(spec: RunSpec, done: Sequence[ScanPoint]) -> RunSpec:
-    """The spec of the next point: its own place on the curve, its neighbour's parameters, what budget is left.
+    """The next point's spec: its own place on the curve, its neighbour's parameters, the budget that is left.
 
     The budget is the whole scan's: what the points before it spent is gone.
     """

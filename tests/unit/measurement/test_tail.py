@@ -13,8 +13,8 @@ from measurement import (
     ShiftRule,
     clipped,
     estimate,
-    qubit_wise_commuting,
     quantile,
+    qubit_wise_commuting,
     tail_estimates,
 )
 from problems.ansatz import Ansatz, build_ansatz
@@ -68,7 +68,10 @@ def test_the_whole_tail_is_the_expectation(problem: Problem, ansatz: Ansatz) -> 
     grouping = qubit_wise_commuting(problem.hamiltonian)
     plan = plan_of(ansatz, grouping, angles, 500, 1)
     outcome = JaxDevice().sample(plan)
-    whole, ordinary = tail_estimates(plan, problem.hamiltonian, outcome, 1.0), estimate(plan, grouping, outcome)
+    whole, ordinary = (
+        tail_estimates(plan, problem.hamiltonian, outcome, 1.0),
+        estimate(plan, grouping, outcome),
+    )
     assert whole.means == pytest.approx(ordinary.means)
     assert whole.variances == pytest.approx(ordinary.variances)
 
@@ -117,10 +120,14 @@ def test_the_error_bar_covers(problem: Problem, ansatz: Ansatz, alpha: float) ->
     wanted = exact(ansatz, problem, 0.4 * ansatz.start, alpha).values[0]
     inside = np.abs(found.means - wanted) <= 1.96 * np.sqrt(found.variances)
     assert 0.93 <= inside.mean() <= 0.98
-    assert abs(found.means.mean() - wanted) < 0.3 * np.sqrt(found.variances.mean()), "bias well below the error"
+    assert abs(found.means.mean() - wanted) < 0.3 * np.sqrt(found.variances.mean()), (
+        "bias well below the error"
+    )
 
 
 def test_shots_that_all_agree_are_not_certain(problem: Problem, ansatz: Ansatz) -> None:
-    plan = plan_of(ansatz, qubit_wise_commuting(problem.hamiltonian), np.zeros((1, len(ansatz.circuit))), 1, 0)
+    plan = plan_of(
+        ansatz, qubit_wise_commuting(problem.hamiltonian), np.zeros((1, len(ansatz.circuit))), 1, 0
+    )
     found = tail_estimates(plan, problem.hamiltonian, JaxDevice().sample(plan), ALPHA)
     assert found.variances[0] > 0
