@@ -80,7 +80,7 @@ def test_without_eliminations_the_solution_is_the_minimum() -> None:
 
 
 def test_large_cuts_come_close_to_goemans_williamson() -> None:
-    graph = RandomRegular(name="random_regular", degree=3, nodes=60, seed=2)
+    graph = RandomRegular(name="random_regular", degree=3, nodes=40, seed=2)
     model = IsingModel.from_terms(*cut_terms(MaxCutSpec(kind="maxcut", generator=graph), 100))
     spins = solve(model, 10, 0)
     assert set(spins.tolist()) == {1, -1}

@@ -19,6 +19,7 @@ from tasks.starts import resolve_start
 
 H2 = {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.5"}
 CUT = {"kind": "maxcut", "generator": {"name": "random_regular", "degree": 3, "nodes": 20, "seed": 1}}
+FEW_SHOTS = {"mode": "shots", "shots": 99}
 BOND = {"bond": [0, 1], "from": 0.5, "to": 0.9, "points": 3}
 
 
@@ -71,7 +72,7 @@ def test_a_curve_survives_storage_and_is_drawn(tmp_path: Path) -> None:
         ({"problem": H2, "objective": {"kind": "cvar"}}, "needs maxcut"),
         ({"problem": CUT, "objective": {"kind": "cvar"}, "optimizer": {"name": "rotosolve"}}, "expectation"),
         (
-            {"problem": CUT, "objective": {"kind": "cvar", "alpha": 0.01}, "execution": {"mode": "shots", "shots": 99}},
+            {"problem": CUT, "objective": {"kind": "cvar", "alpha": 0.01}, "execution": FEW_SHOTS},
             "at least 1000 shots",
         ),
         ({"problem": CUT, "ansatz": {"kind": "rqaoa"}, "optimizer": {"name": "sgd"}}, "remove optimizer"),
