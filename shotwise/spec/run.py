@@ -218,6 +218,10 @@ class AccountSpec(Section):
     project: AccountName = "default"
 
 
+_EXPECTATION_ONLY = ("rotosolve", "qng", "bayes_newton", "gcans", "icans", "cost_cans")
+"""Optimizers that fit an expectation, or set shots by its scatter."""
+
+
 class RunSpec(Section):
     """One run, whole."""
 
@@ -254,7 +258,7 @@ class RunSpec(Section):
             return self
         if isinstance(self.problem, MoleculeSpec | PauliSpec):
             raise ValueError(f"objective.kind cvar needs maxcut, qubo or ising, not {self.problem.kind}")
-        if self.optimizer.name in ("rotosolve", "qng"):
+        if self.optimizer.name in _EXPECTATION_ONLY:
             raise ValueError(
                 f"optimizer.name {self.optimizer.name} models an expectation, objective.kind cvar is none; "
                 "use spsa, adam or lbfgs"
@@ -262,6 +266,8 @@ class RunSpec(Section):
         if isinstance(self.execution, ExactExecution) and self.execution.device != "jax":
             raise ValueError(f"an exact cvar needs execution.device jax, not {self.execution.device}")
         if isinstance(self.execution, ShotsExecution):
+            if self.execution.shots is None or self.execution.adaptive:
+                raise ValueError("objective.kind cvar needs a number of shots; give execution.shots alone")
             self.objective.check_shots(self.execution.shots)
         return self
 

@@ -13,6 +13,7 @@ from measurement import (
     ShiftRule,
     clipped,
     estimate,
+    parameter_shift,
     quantile,
     qubit_wise_commuting,
     tail_estimates,
@@ -97,22 +98,23 @@ def test_the_exact_gradient_is_the_finite_difference(problem: Problem, ansatz: A
 def test_sampled_values_and_gradients_agree_with_exact_ones(problem: Problem, ansatz: Ansatz) -> None:
     """Five standard errors: false alarms in about 3 of a million, over five numbers."""
     point = 0.4 * ansatz.start
-    rule, grouping = ShiftRule.of(ansatz.circuit), qubit_wise_commuting(problem.hamiltonian)
-    angles = rule.expand(ansatz.circuit.angles(point[None, :]))
-    plan = plan_of(ansatz, grouping, angles, 20_000, 5)
-    found = tail_estimates(plan, problem.hamiltonian, JaxDevice().sample(plan), ALPHA, block=len(angles))
-    value, variance, gradient, gradient_variance = rule.combine(found.means, found.variances)
+    design = parameter_shift(ansatz.circuit, ShiftRule.of(ansatz.circuit), point)
+    grouping = qubit_wise_commuting(problem.hamiltonian)
+    plan = plan_of(ansatz, grouping, design.angles, 20_000, 5)
+    leaders = np.zeros(len(design), dtype=np.int64)
+    found = tail_estimates(plan, problem.hamiltonian, JaxDevice().sample(plan), ALPHA, leaders)
+    value, variance, gradient, gradient_variance = design.combine(found.means, found.variances)
     wanted = exact(ansatz, problem, point, ALPHA, gradient=True)
-    assert abs(value[0] - wanted.values[0]) < 5 * np.sqrt(variance[0])
+    assert abs(value - wanted.values[0]) < 5 * np.sqrt(variance)
     assert wanted.gradients is not None
     slopes = wanted.gradients[0] @ ansatz.circuit.jacobian()
-    assert np.all(np.abs(gradient[0] - slopes) < 5 * np.sqrt(gradient_variance[0]))
-    assert np.abs(slopes).max() > 10 * np.sqrt(gradient_variance[0]).max(), "the comparison must be sharp"
+    assert np.all(np.abs(gradient - slopes) < 5 * np.sqrt(gradient_variance))
+    assert np.abs(slopes).max() > 10 * np.sqrt(gradient_variance).max(), "the comparison must be sharp"
 
 
 @pytest.mark.parametrize("alpha", [0.2, 0.6])
 def test_the_error_bar_covers(problem: Problem, ansatz: Ansatz, alpha: float) -> None:
-    """1000 evaluations: a true 95 % interval stays within 93..97 % in 99.6 % of such tests."""
+    """1000 evaluations: a true 95 % interval stays within 93..98 % in 99.8 % of such tests."""
     runs, shots = 1000, 2000
     angles = np.repeat(ansatz.circuit.angles(0.4 * ansatz.start[None, :]), runs, axis=0)
     plan = plan_of(ansatz, qubit_wise_commuting(problem.hamiltonian), angles, shots, 11)
