@@ -10,11 +10,8 @@ import numpy as np
 from problems.circuit import Rotation
 from problems.excitations import singles_and_doubles
 from problems.hartree_fock import ActiveIntegrals
-from problems.pauli import parity
 from problems.problem import Sector
 from shotwise.errors import CannotRunError
-
-_METHODS = ("mp2", "ccsd")
 
 
 def amplitude_angles(method: str, integrals: ActiveIntegrals, sector: Sector) -> np.ndarray:
@@ -37,7 +34,7 @@ def amplitude_angles(method: str, integrals: ActiveIntegrals, sector: Sector) ->
     return np.array(
         [
             2.0 * np.arctan(_amplitude(row, reference, singles, doubles, occupied))
-            * (1 - 2 * int(parity(np.int64(reference & row.z))))
+            * (-1) ** (reference & row.z).bit_count()
             for row in singles_and_doubles(sector)
         ]
     )  # fmt: skip
@@ -90,7 +87,7 @@ def _solve(
             solver: Any = mp.UMP2(field)
             solver.verbose = 0
             solver.kernel()
-            return tuple(_no_singles(integrals, sector)), solver.t2
+            return _no_singles(integrals, sector), solver.t2
         solver = cc.UCCSD(field)
         solver.verbose, solver.conv_tol, solver.max_cycle = 0, 1e-9, 200
         solver.kernel()
@@ -99,9 +96,9 @@ def _solve(
     return solver.t1, solver.t2
 
 
-def _no_singles(integrals: ActiveIntegrals, sector: Sector) -> list[np.ndarray]:
-    m = len(integrals.one_body)
-    return [np.zeros((filled, m - filled)) for filled in (sector.electrons_alpha, sector.electrons_beta)]
+def _no_singles(integrals: ActiveIntegrals, sector: Sector) -> tuple[np.ndarray, np.ndarray]:
+    m, alpha, beta = len(integrals.one_body), sector.electrons_alpha, sector.electrons_beta
+    return np.zeros((alpha, m - alpha)), np.zeros((beta, m - beta))
 
 
 def _mean_field(integrals: ActiveIntegrals, sector: Sector) -> Any:

@@ -71,7 +71,8 @@ class IsingModel:
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """(i, j), i < j, of all couplings that are not zero."""
-        return np.nonzero(np.triu(self.couplings))
+        i, j = np.nonzero(np.triu(self.couplings))
+        return i, j
 
 
 def bitstring(spins: np.ndarray) -> str:

@@ -74,7 +74,7 @@ class OneLayer:
 
     def correlations(self, gamma: float, beta: float) -> tuple[np.ndarray, np.ndarray]:
         """(<Z_i Z_j> of the pairs, <Z_i> of all spins)."""
-        a, b, c = self.factors(np.float64(gamma))
+        a, b, c = self.factors(np.array(gamma))
         return a * np.sin(4 * beta) + b * np.sin(2 * beta) ** 2, c * np.sin(2 * beta)
 
     def energy(self, gamma: float, beta: float) -> float:

@@ -44,7 +44,7 @@ class Relaxation:
     bound: float
 
     def reference(self) -> Reference:
-        """As a value to compare a result with; exact where it meets the bound."""
+        """As a value to compare a result with."""
         return Reference(self.energy, METHOD, exact=False)
 
 
