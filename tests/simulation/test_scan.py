@@ -21,7 +21,8 @@ def points(curve: dict) -> list[dict]:
     return [{k: v for k, v in point.items() if k != "run_id"} for point in curve["points"]]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.campaign
+@pytest.mark.timeout(1800)
 def test_a_killed_scan_ends_as_if_undisturbed(tmp_path: Path) -> None:
     spec = tmp_path / "curve.yaml"
     spec.write_text(SPEC)
