@@ -31,8 +31,8 @@ demo: setup  ## run a VQE on H2 and a MaxCut QAOA, and say where to look next
 test: setup  ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
 
-campaign-resume: setup  ## kill thirty runs at seeded moments and compare every byte
-	$(BIN)/python -m pytest -m campaign -s tests/simulation/test_resume.py
+campaign-resume: setup  ## kill thirty runs and a scan at seeded moments and compare every byte
+	$(BIN)/python -m pytest -m campaign -s tests/simulation/test_resume.py tests/simulation/test_scan.py
 
 lint: setup  ## ruff, pyright and the import layers
 	$(BIN)/ruff check .

@@ -94,7 +94,9 @@ def show(run_id: str, as_json: bool, decisions: bool) -> None:
 
     details = _details(journal, record)
     spec = details.pop("spec")
-    shown = {k: v for k, v in details.items() if k not in ("versions", "parameters") and v is not None}
+    shown = {
+        k: v for k, v in details.items() if k not in ("versions", "parameters", "points") and v is not None
+    }
     print_table(("", ""), [[k, str(v)] for k, v in shown.items()], title=run_id)
     print_table(("", ""), [[k, str(v)[:200]] for k, v in spec.items()], title="spec")
     if home.plot(run_id).exists():
@@ -121,9 +123,12 @@ def validate(spec: Path, overrides: tuple[str, ...]) -> None:
     from shotwise.spec import load_spec
 
     loaded = load_spec(spec, overrides)
-    from tasks.prepare import prepare
+    from tasks.readiness import check_ready
 
-    prepared = prepare(loaded)
+    prepared = check_ready(loaded)
+    if prepared is None:
+        click.echo(f"{spec}: good. No circuit will run")
+        return
     circuit = prepared.stage().circuit
     click.echo(
         f"{spec}: good. {prepared.problem.n_qubits} qubits, {circuit.n_parameters} parameters, "
@@ -165,7 +170,13 @@ def _show_result(home: Home, journal: Journal, run_id: str, *, as_json: bool) ->
     from tasks.result import RunResult, summary_rows
 
     record = journal.run(run_id)
-    if record.result_json:
+    if record.result_json and json.loads(record.spec_json).get("scan"):
+        from tasks.scan import SCAN_COLUMNS, ScanResult, scan_rows
+
+        curve = ScanResult.from_json(record.result_json)
+        print_table((curve.axis, *SCAN_COLUMNS[1:]), scan_rows(curve), title=f"{run_id}: {curve.reason}")
+        click.echo(f"curve      {home.plot(f'{run_id}-curve')}")
+    elif record.result_json:
         unit = "Ha" if record.kind == "molecule" else ""
         print_table(("", ""), summary_rows(RunResult.from_json(record.result_json), unit), title=run_id)
     click.echo(f"details    shotwise show {run_id}")

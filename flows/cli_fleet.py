@@ -71,10 +71,10 @@ def plan(spec: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     from shotwise.spec import load_spec
 
     loaded = load_spec(spec, overrides)
-    from tasks.prepare import prepare
+    from tasks.readiness import check_ready
 
-    prepared = prepare(loaded)
-    if not prepared.sampled:
+    prepared = check_ready(loaded)
+    if prepared is None or not prepared.sampled:
         click.echo(json.dumps({"shots": 0, "cost_usd_max": 0.0}) if as_json else "exact: no shots, no cost")
         return
     from tasks.planner import plan_run

@@ -40,6 +40,7 @@ from tasks.result import RunResult, final_from_record, summary_rows
 from tasks.sampling import final_shots
 from tasks.slots import device_slot
 from tasks.stages import commit_segment, evaluate_finally, finish, measure, next_plan, run_segment, update
+from tasks.starts import resolve_start
 from tasks.state import LoopState, from_bytes, initial, to_bytes
 from tasks.tracking import Tracker, mlflow_run_url
 from tasks.ui import ProgressArtifact, publish_summary
@@ -68,6 +69,7 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | None:
             return RunResult.from_json(record.result_json)
         spec = validate(json.loads(record.spec_json))
     assert spec is not None, "a new run needs a spec"
+    spec = resolve_start(spec, journal)
     prepared = prepare(spec)
     if run_id is None:
         check_can_start(prepared, Ledger(journal.database))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Protocol
 
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -11,6 +11,12 @@ from prefect.states import Cancelled
 
 from flows.closed_loop import closed_loop
 from shotwise.spec import RunSpec
+
+
+class Result(Protocol):
+    """What a run ends with."""
+
+    def to_json(self) -> str: ...
 
 
 def flow_run_label() -> str:
@@ -23,7 +29,11 @@ def flow_run_label() -> str:
 
 def drive_to_state(spec: RunSpec | None, run_id: str | None) -> dict[str, Any] | State:
     """The closed loop's result as plain data, or the state Cancelled where it was asked to stop."""
-    result = closed_loop(spec, run_id)
+    return to_state(closed_loop(spec, run_id))
+
+
+def to_state(result: Result | None) -> dict[str, Any] | State:
+    """A result as plain data, or the state Cancelled where there is none yet."""
     if result is None:
         return Cancelled(message="Asked to stop; the journal is intact and the run can be resumed.")
     return json.loads(result.to_json())

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from shotwise.home import Home
-from shotwise.spec import QaoaAnsatz, RunSpec
+from shotwise.spec import QaoaAnsatz, RqaoaAnsatz, RunSpec
 from tasks.prefect_server import PrefectServer
 
 if TYPE_CHECKING:
+    from prefect import Flow
+
     from flows.terminal import ProgressLine
 
 
@@ -38,23 +40,20 @@ def drive(home: Home, spec: RunSpec, run_id: str | None, line: ProgressLine | No
 def _drive(
     home: Home, server: PrefectServer, spec: RunSpec, run_id: str | None, line: ProgressLine | None
 ) -> str:
-    from ledger import Database, Journal, Ledger
-    from tasks.prepare import prepare
-    from tasks.purchase import check_can_start
+    from ledger import Database, Journal
+    from tasks.readiness import check_ready
 
     if line:
         line.say("building the problem ...")
-    prepared = prepare(spec)
-    if run_id is None:
-        check_can_start(prepared, Ledger(Database(home.database_url)))
+    database = Database(home.database_url)
+    check_ready(spec, database, new=run_id is None)
     if line:
         line.say("starting ...")
-    from flows.qaoa import qaoa
-    from flows.vqe import vqe
     from tasks.prefect_records import use_own_server
     from tasks.progress import watching
+    from tasks.stages import flow_runs_driven
 
-    flow = qaoa if isinstance(spec.ansatz, QaoaAnsatz) else vqe
+    flow = _flow_of(spec)
     server.wait()
     if server.is_own:
         use_own_server()
@@ -62,12 +61,31 @@ def _drive(
         state = flow(spec=spec, run_id=run_id, return_state=True)
     flow_run_id = state.state_details.flow_run_id
     assert flow_run_id is not None, "a flow run has an id"
+    for inner in flow_runs_driven():
+        if inner != flow_run_id:
+            _settle(inner)
     _settle(flow_run_id)
     if not state.is_cancelled():
         state.result()  # raises what the flow raised
-    driven = Journal(Database(home.database_url)).run_of_flow(str(flow_run_id))
+    driven = Journal(database).run_of_flow(str(flow_run_id))
     assert driven is not None, "a flow that ended well has driven a run"
     return driven
+
+
+def _flow_of(spec: RunSpec) -> Flow[..., Any]:
+    """The flow that runs a spec."""
+    if spec.scan is not None:
+        from flows.scan import scan
+
+        return scan
+    if isinstance(spec.ansatz, RqaoaAnsatz):
+        from flows.rqaoa import rqaoa
+
+        return rqaoa
+    from flows.qaoa import qaoa
+    from flows.vqe import vqe
+
+    return qaoa if isinstance(spec.ansatz, QaoaAnsatz) else vqe
 
 
 def _settle(flow_run_id: UUID) -> None:

@@ -9,6 +9,7 @@ from measurement.group_variances import GroupVariances, prior_variances
 from measurement.grouping import Group, Grouping, fully_commuting, overlapping, qubit_wise_commuting
 from measurement.parameter_shift import ShiftRule
 from measurement.plan import Bases, ExecutionPlan, Outcome
+from measurement.tail import clipped, quantile, tail_estimates
 
 __all__ = [
     "SHOTS_PER_GROUP_MIN",
@@ -26,6 +27,7 @@ __all__ = [
     "allocate",
     "allocate_all",
     "choose_grouping",
+    "clipped",
     "combine",
     "coordinate_subset",
     "estimate",
@@ -33,7 +35,9 @@ __all__ = [
     "overlapping",
     "parameter_shift",
     "prior_variances",
+    "quantile",
     "qubit_wise_commuting",
     "shots_for",
     "simultaneous",
+    "tail_estimates",
 ]

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from problems.amplitudes import amplitude_angles
 from problems.circuit import FIXED, Circuit, Rotation
 from problems.excitations import singles_and_doubles
+from problems.ising_model import IsingModel
 from problems.problem import Problem, Sector
 from problems.qaoa import qaoa_angles, qaoa_circuit
+from problems.relaxation import goemans_williamson
 from shotwise.errors import SpecError
 from shotwise.rng import Purpose, stream
-from shotwise.spec import AdaptAnsatz, AnsatzSpec, HardwareEfficientAnsatz, QaoaAnsatz, UccsdAnsatz
+from shotwise.spec import (
+    AdaptAnsatz,
+    AnsatzSpec,
+    HardwareEfficientAnsatz,
+    QaoaAnsatz,
+    RqaoaAnsatz,
+    UccsdAnsatz,
+)
 
 _SPREAD = 0.1
 """Radians: enough to leave the stationary start, small enough to stay off barren plateaus."""
@@ -47,18 +57,49 @@ def build_ansatz(spec: AnsatzSpec, problem: Problem) -> Ansatz:
     """The ansatz of a spec, for a problem.
 
     Raises:
-        SpecError: at ``ansatz.kind``: it does not fit the problem, or has nothing to rotate.
+        SpecError: at ``ansatz.kind``: it does not fit the problem, or has nothing to rotate; at
+            ``ansatz.start``: there is no such start here; at ``ansatz.parameters``: not one an angle.
+        CannotRunError: the amplitudes that it starts from cannot be had.
     """
     match spec:
         case UccsdAnsatz():
-            return _uccsd(_sector(spec.kind, problem))
+            return _started(_uccsd(_sector(spec.kind, problem)), spec, problem)
         case AdaptAnsatz():
             return _adapt(_sector(spec.kind, problem))
         case HardwareEfficientAnsatz():
-            return _hardware_efficient(problem, spec.layers)
+            return _started(_hardware_efficient(problem, spec.layers), spec, problem)
         case QaoaAnsatz():
-            circuit = qaoa_circuit(problem.hamiltonian, spec.layers)
-            return Ansatz(circuit, qaoa_angles(problem, spec.layers))
+            return _started(_qaoa(problem, spec), spec, problem)
+        case RqaoaAnsatz():
+            raise SpecError("ansatz.kind", spec.kind, "it runs no circuit", "use qaoa for one")
+
+
+def _started(
+    ansatz: Ansatz, spec: UccsdAnsatz | HardwareEfficientAnsatz | QaoaAnsatz, problem: Problem
+) -> Ansatz:
+    """The ansatz with its parameters where the spec wants them to start."""
+    if spec.parameters is not None:
+        return _started_at(ansatz, np.array(spec.parameters, dtype=np.float64))
+    if spec.start.startswith("run:"):
+        raise ValueError("resolve the spec first: its start is still in another run")
+    if isinstance(spec, QaoaAnsatz):
+        return replace(ansatz, start=qaoa_angles(problem, spec.layers, spec.start))
+    if isinstance(spec, UccsdAnsatz) and spec.start != "hartree_fock":
+        assert problem.sector is not None
+        assert problem.integrals is not None, "a molecule keeps its integrals"
+        return replace(ansatz, start=amplitude_angles(spec.start, problem.integrals, problem.sector))
+    return ansatz
+
+
+def _started_at(ansatz: Ansatz, parameters: np.ndarray) -> Ansatz:
+    if len(parameters) != ansatz.circuit.n_parameters:
+        raise SpecError(
+            "ansatz.parameters",
+            f"{len(parameters)} parameters",
+            f"the circuit has {ansatz.circuit.n_parameters}",
+            "start from a run of the same ansatz and number of orbitals or layers",
+        )
+    return replace(ansatz, start=parameters, spread=0.0)
 
 
 def grow(circuit: Circuit, rotation: Rotation) -> Circuit:
@@ -104,6 +145,15 @@ def _adapt(sector: Sector) -> Ansatz:
     """The Hartree-Fock state and the operators that it may grow by (arXiv:1812.11173)."""
     circuit = Circuit.build(2 * sector.orbitals, [], initial_state=sector.hartree_fock_state)
     return Ansatz(circuit, np.zeros(0), pool=_excitations("adapt", sector))
+
+
+def _qaoa(problem: Problem, spec: QaoaAnsatz) -> Ansatz:
+    bias = None
+    if spec.warm_start is not None:
+        sides = goemans_williamson(IsingModel.of(problem.hamiltonian)).spins
+        bias = np.where(sides > 0, spec.warm_start.epsilon, 1.0 - spec.warm_start.epsilon)
+    circuit = qaoa_circuit(problem.hamiltonian, spec.layers, bias)
+    return Ansatz(circuit, np.zeros(circuit.n_parameters))
 
 
 def _hardware_efficient(problem: Problem, layers: int) -> Ansatz:

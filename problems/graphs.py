@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from problems.pauli import PauliSum
+from problems.ising_model import IsingModel
+from problems.pauli import QUBITS_MAX, PauliSum
 from problems.problem import Problem
 from problems.quadratic_terms import check_qubits, count_nodes
 from problems.references import ground_state
+from problems.relaxation import goemans_williamson
 from shotwise.errors import SpecError
 from shotwise.spec import ErdosRenyi, MaxCutSpec, RandomRegular
 
@@ -24,27 +24,33 @@ def maxcut_problem(spec: MaxCutSpec) -> Problem:
             or all zero, a regular graph that does not exist.
         CannotRunError: more than 62 nodes.
     """
+    n_qubits, terms = cut_terms(spec)
+    hamiltonian = PauliSum.from_terms(n_qubits, {(0, z): value for z, value in terms.items()})
+    reference = ground_state(hamiltonian)
+    baseline = goemans_williamson(IsingModel.from_terms(n_qubits, terms)).reference()
+    if reference is None or (not reference.exact and baseline.energy < reference.energy):
+        reference = baseline
+    return Problem(spec.kind, hamiltonian, reference=reference, baseline=baseline)
+
+
+def cut_terms(spec: MaxCutSpec, nodes_max: int = QUBITS_MAX) -> tuple[int, dict[int, float]]:
+    """(nodes, {Z mask: coefficient}) of the Hamiltonian of `maxcut_problem`; same errors."""
     if spec.edges is None and spec.generator is None:
         raise ValueError("inline the spec first: its graph is still in a file")
     if spec.generator is None:
         field, edges, nodes = "problem.edges", spec.edges or (), spec.nodes
     else:
+        check_qubits(spec.generator.nodes, "problem.generator.nodes", nodes_max)
         field, edges, nodes = "problem.generator", generate(spec.generator), spec.generator.nodes
         if spec.nodes not in (None, nodes):
             raise SpecError("problem.nodes", spec.nodes, f"the generator makes {nodes}", "remove `nodes`")
-    hamiltonian = cut_hamiltonian(edges, nodes, field=field)
-    return Problem(spec.kind, hamiltonian, reference=ground_state(hamiltonian))
-
-
-def cut_hamiltonian(edges: Sequence[Edge], nodes: int | None, *, field: str = "problem.edges") -> PauliSum:
-    """The Hamiltonian of `maxcut_problem` from an edge list; same errors."""
     for u, v, _ in edges:
         if u == v:
             raise SpecError(field, [u, v], "an edge from a node to itself is never cut", "remove it")
-    n_qubits = count_nodes(edges, nodes, field)
-    terms = {(0, 1 << u | 1 << v): weight / 2 for u, v, weight in edges}
-    terms[0, 0] = -sum(weight for _, _, weight in edges) / 2
-    return PauliSum.from_terms(n_qubits, terms)
+    count = count_nodes(edges, nodes, field, nodes_max)
+    terms = {1 << u | 1 << v: weight / 2 for u, v, weight in edges}
+    terms[0] = -sum(weight for _, _, weight in edges) / 2
+    return count, terms
 
 
 def generate(generator: RandomRegular | ErdosRenyi) -> tuple[Edge, ...]:
@@ -54,7 +60,6 @@ def generate(generator: RandomRegular | ErdosRenyi) -> tuple[Edge, ...]:
     """
     import networkx as nx
 
-    check_qubits(generator.nodes, "problem.generator.nodes")
     if isinstance(generator, RandomRegular):
         _check_regular(generator)
         graph = nx.random_regular_graph(generator.degree, generator.nodes, seed=generator.seed)

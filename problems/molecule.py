@@ -52,6 +52,7 @@ def molecular_problem(spec: MoleculeSpec) -> Problem:
         reference=ground_state(hamiltonian, sector),
         sector=sector,
         hartree_fock_energy=orbitals.energy,
+        integrals=integrals,
     )
 
 

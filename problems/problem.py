@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from problems.hartree_fock import ActiveIntegrals
 from problems.pauli import PauliSum
 
 
@@ -32,8 +33,8 @@ class Reference:
 
     Attributes:
         energy: in the problem's unit.
-        method: how it was found, in field terms: "FCI", "exact diagonalization", "brute force" or
-            "local search".
+        method: how it was found, in field terms: "FCI", "exact diagonalization", "brute force",
+            "local search" or "Goemans-Williamson".
         exact: whether it is the true minimum, or only the best value a heuristic found.
         ground: the exact ground space where it was affordable.
     """
@@ -76,6 +77,8 @@ class Problem:
         reference: None where none was affordable.
         sector: the electrons, for molecules only.
         hartree_fock_energy: for molecules only, in hartree.
+        integrals: of the active space, for molecules only.
+        baseline: what a classical heuristic with a guarantee finds, for cuts.
     """
 
     kind: str
@@ -84,6 +87,8 @@ class Problem:
     reference: Reference | None = None
     sector: Sector | None = None
     hartree_fock_energy: float | None = None
+    integrals: ActiveIntegrals | None = None
+    baseline: Reference | None = None
 
     @property
     def n_qubits(self) -> int:

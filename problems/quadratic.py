@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from problems.pauli import PauliSum
+from problems.pauli import QUBITS_MAX, PauliSum
 from problems.problem import Problem
 from problems.quadratic_terms import count_nodes
 from problems.references import ground_state
 from shotwise.errors import SpecError
 from shotwise.spec import IsingSpec, QuboSpec
-
-_Expand = Callable[[int, int, float], Iterable[tuple[int, float]]]
 
 _FIELD = "problem.terms"
 _CANCELLED_RELATIVE = 1e-14
@@ -28,7 +26,7 @@ def qubo_problem(spec: QuboSpec) -> Problem:
         SpecError: no terms, a pair twice, an index out of range, values not finite, or nothing to minimise.
         CannotRunError: more than 62 variables.
     """
-    return _problem(spec, _qubo_terms)
+    return _problem(spec)
 
 
 def ising_problem(spec: IsingSpec) -> Problem:
@@ -36,24 +34,31 @@ def ising_problem(spec: IsingSpec) -> Problem:
 
     Spin i is qubit i; bit 0 is s = +1. Errors as `qubo_problem`.
     """
-    return _problem(spec, _ising_terms)
+    return _problem(spec)
 
 
-def _problem(spec: QuboSpec | IsingSpec, expand: _Expand) -> Problem:
+def _problem(spec: QuboSpec | IsingSpec) -> Problem:
+    n_qubits, terms = quadratic_form(spec)
+    hamiltonian = PauliSum.from_terms(n_qubits, {(0, z): value for z, value in terms.items()})
+    return Problem(spec.kind, hamiltonian, reference=ground_state(hamiltonian))
+
+
+def quadratic_form(spec: QuboSpec | IsingSpec, nodes_max: int = QUBITS_MAX) -> tuple[int, dict[int, float]]:
+    """(variables, {Z mask: coefficient}) of a form's Hamiltonian; errors as `qubo_problem`."""
     if spec.terms is None:
         raise ValueError("inline the spec first: its terms are still in a file")
-    n_qubits = count_nodes(spec.terms, spec.nodes, _FIELD)
+    expand = _qubo_terms if isinstance(spec, QuboSpec) else _ising_terms
+    n_qubits = count_nodes(spec.terms, spec.nodes, _FIELD, nodes_max)
     if not math.isfinite(spec.constant):
         raise SpecError("problem.constant", spec.constant, "not a finite number", "give a finite number")
-    terms: dict[tuple[int, int], float] = defaultdict(float)
-    terms[0, 0] = spec.constant
+    terms: dict[int, float] = defaultdict(float)
+    terms[0] = spec.constant
     for i, j, value in spec.terms:
         for z, coefficient in expand(i, j, value):
-            terms[0, z] += coefficient
+            terms[z] += coefficient
     # fields that cancel, as x_i - 2 x_i x_j does, leave rounding errors
     drop_below = _CANCELLED_RELATIVE * max(abs(value) for _, _, value in spec.terms)
-    hamiltonian = PauliSum.from_terms(n_qubits, terms, drop_below=drop_below)
-    return Problem(spec.kind, hamiltonian, reference=ground_state(hamiltonian))
+    return n_qubits, {z: c for z, c in terms.items() if abs(c) > drop_below or z == 0}
 
 
 def _qubo_terms(i: int, j: int, value: float) -> Iterable[tuple[int, float]]:

@@ -9,13 +9,15 @@ from problems.pauli import QUBITS_MAX
 from shotwise.errors import CannotRunError, SpecError
 
 
-def count_nodes(pairs: Sequence[tuple[int, int, float]], nodes: int | None, field: str) -> int:
+def count_nodes(
+    pairs: Sequence[tuple[int, int, float]], nodes: int | None, field: str, nodes_max: int = QUBITS_MAX
+) -> int:
     """How many nodes there are: as given, or one more than the largest that a pair names.
 
     Raises:
         SpecError: at `field`: no pairs, a node outside 0..nodes-1, the same pair twice in either order,
             weights that are not finite, too large to add up, or all zero.
-        CannotRunError: more than 62 nodes, which is more qubits than a basis state holds.
+        CannotRunError: more than `nodes_max` nodes: by default 62, more than which no basis state holds.
     """
     if not pairs:
         raise SpecError(field, "nothing", "empty", "list at least one pair")
@@ -38,13 +40,11 @@ def count_nodes(pairs: Sequence[tuple[int, int, float]], nodes: int | None, fiel
         raise SpecError(field, "the values", "too large to add up", "scale them down")
     if not any(weight for _, _, weight in pairs):
         raise SpecError(field, "the values", "all zero", "give at least one that is not")
-    check_qubits(count)
+    check_qubits(count, nodes_max=nodes_max)
     return count
 
 
-def check_qubits(count: int, field: str = "problem.nodes") -> None:
-    """Raise CannotRunError where `count` qubits are more than masks hold."""
-    if count > QUBITS_MAX:
-        raise CannotRunError(
-            field, count, f"more than {QUBITS_MAX} qubits", f"use at most {QUBITS_MAX} nodes"
-        )
+def check_qubits(count: int, field: str = "problem.nodes", nodes_max: int = QUBITS_MAX) -> None:
+    """Raise CannotRunError where `count` qubits are more than masks, or a method, can hold."""
+    if count > nodes_max:
+        raise CannotRunError(field, count, f"more than {nodes_max} qubits", f"use at most {nodes_max} nodes")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backends.jax_device import JaxDevice
+from backends.tail_expectation import tail_expectation
 from measurement import (
     Estimates,
     ExecutionPlan,
@@ -18,6 +19,7 @@ from measurement import (
     allocate_all,
     combine,
     estimate,
+    tail_estimates,
 )
 from optimizers import Evaluation, Need
 from problems import Circuit, grow
@@ -178,14 +180,15 @@ def plan_energies(
 def answer_from(prepared: Prepared, state: LoopState, measured: Measured) -> Answer:
     """What the outcome of `plan_iteration` says; several devices' energies are combined, not mixed."""
     plan = measured.parts[0][0]
-    estimates = estimates_of(prepared, measured)
     points, shots = points_of(prepared, state), shots_run(measured)
     if need_of(prepared, state) is Need.VALUE:
+        estimates = objectives_of(prepared, measured)
         evaluation = Evaluation(
             jnp.asarray(estimates.means), jnp.asarray(estimates.variances), shots=jnp.asarray(shots)
         )
     else:
         designs = gradient_designs(prepared, state, plan.circuit, points)
+        estimates = objectives_of(prepared, measured, leaders_of(designs))
         evaluation = _with_gradients(designs, estimates, shots)
     fidelity = _fidelity(prepared, state, plan.circuit, points)
     return Answer(
@@ -240,6 +243,26 @@ def estimates_of(prepared: Prepared, measured: Measured) -> Estimates:
     return each[0] if len(each) == 1 else combine(each).estimates
 
 
+def objectives_of(prepared: Prepared, measured: Measured, leaders: np.ndarray | None = None) -> Estimates:
+    """What is minimised, at every point: the energies, or their CVaR (`leaders`: see `tail_estimates`)."""
+    if prepared.tail is None:
+        return estimates_of(prepared, measured)
+    hamiltonian, alpha = prepared.problem.hamiltonian, prepared.tail
+    each = [tail_estimates(plan, hamiltonian, outcome, alpha, leaders) for plan, outcome in measured.parts]
+    return each[0] if len(each) == 1 else combine(each).estimates
+
+
+def leaders_of(designs: list[GradientDesign]) -> np.ndarray:
+    """Whose quantile each row of the designs takes: a point that is measured itself leads its shifts."""
+    starts = np.cumsum([0, *(len(design) for design in designs)])
+    return np.concatenate(
+        [
+            np.full(len(design), start) if design.weights[0, 0] == 1.0 else start + np.arange(len(design))
+            for design, start in zip(designs, starts[:-1], strict=True)
+        ]
+    )
+
+
 def best_sample(prepared: Prepared, measured: Measured) -> Sample | None:
     """The lowest of all basis states seen, the smallest state where they tie; None unless diagonal."""
     hamiltonian = prepared.problem.hamiltonian
@@ -269,7 +292,19 @@ def draw_candidates(
 
 def exact_energies(prepared: Prepared, circuit: Circuit, points: np.ndarray) -> np.ndarray:
     """Energies at parameter points, shape (points,)."""
-    return np.asarray(_expectations(prepared, circuit, points, Need.VALUE).values)
+    found = prepared.device.expectation(
+        circuit, prepared.problem.hamiltonian, circuit.angles(points), gradient=False
+    )
+    return np.asarray(found.values)
+
+
+def exact_tail(prepared: Prepared, circuit: Circuit, point: np.ndarray) -> float | None:
+    """CVaR at a parameter point; None where the run minimises the mean."""
+    if prepared.tail is None:
+        return None
+    angles = circuit.angles(point[None, :])
+    found = tail_expectation(circuit, prepared.problem.hamiltonian, angles, prepared.tail, gradient=False)
+    return float(found.values[0])
 
 
 def fidelity_at(prepared: Prepared, circuit: Circuit, point: np.ndarray) -> float | None:
@@ -283,7 +318,11 @@ def fidelity_at(prepared: Prepared, circuit: Circuit, point: np.ndarray) -> floa
 def _expectations(prepared: Prepared, circuit: Circuit, points: np.ndarray, need: Need) -> Evaluation:
     angles = circuit.angles(points)
     wanted = need is not Need.VALUE
-    found = prepared.device.expectation(circuit, prepared.problem.hamiltonian, angles, gradient=wanted)
+    hamiltonian = prepared.problem.hamiltonian
+    if prepared.tail is None:
+        found = prepared.device.expectation(circuit, hamiltonian, angles, gradient=wanted)
+    else:
+        found = tail_expectation(circuit, hamiltonian, angles, prepared.tail, gradient=wanted)
     gradients = None if found.gradients is None else jnp.asarray(found.gradients @ circuit.jacobian())
     metric = jnp.asarray(JaxDevice().metric(circuit, angles[:1])) if need is Need.METRIC else None
     return Evaluation(jnp.asarray(found.values), jnp.zeros(len(points)), gradients, None, metric)

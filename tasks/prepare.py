@@ -27,7 +27,7 @@ from problems import Ansatz, Circuit, Problem, build_ansatz, build_problem, grow
 from shotwise.errors import CannotRunError, SpecError
 from shotwise.home import Home
 from shotwise.rng import Purpose, stream
-from shotwise.spec import AdaptAnsatz, OptimizerSpec, RunSpec, ShotsExecution
+from shotwise.spec import AdaptAnsatz, CvarObjective, OptimizerSpec, RunSpec, ShotsExecution
 from tasks.credentials import credential
 from tasks.sampling import (
     MeasurementBasis,
@@ -92,6 +92,12 @@ class Prepared:
     def asked_std_error(self) -> float:
         """The standard error that the final energy shall have, in the problem's unit."""
         return asked_std_error(self.shots_execution, self.problem, self.ansatz.circuit)
+
+    @property
+    def tail(self) -> float | None:
+        """The share alpha of samples whose mean is minimised (CVaR); None where all samples are."""
+        objective = self.spec.objective
+        return objective.alpha if isinstance(objective, CvarObjective) else None
 
     @property
     def shots_per_evaluation(self) -> int:

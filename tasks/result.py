@@ -19,7 +19,9 @@ from tasks.evaluate import (
     draw_candidates,
     estimates_of,
     exact_energies,
+    exact_tail,
     fidelity_at,
+    objectives_of,
     plan_energies,
 )
 from tasks.gradient import gradient_of
@@ -47,6 +49,8 @@ class RunResult:
             sample of the whole run, one character a node in node order; approximation_ratio: best over
             reference.
         best_value: energy of the best sample, for diagonal problems.
+        cvar, cvar_std_error: at the final parameters, where a CVaR was minimised; `energy` is the mean.
+        baseline_cut_value, baseline_method: what a classical heuristic finds, for cuts.
         target_std_error: what was asked for, where the spec said it; `energy_std_error` is what was achieved.
         spent_by_phase: shots and USD of pilot, optimization and final evaluation.
         spent_by_device: shots and USD of every device.
@@ -79,6 +83,10 @@ class RunResult:
     spent_by_phase: dict[str, dict[str, float]] = field(default_factory=dict)
     spent_by_device: dict[str, dict[str, float]] = field(default_factory=dict)
     method: dict[str, str] = field(default_factory=dict)
+    cvar: float | None = None
+    cvar_std_error: float | None = None
+    baseline_cut_value: float | None = None
+    baseline_method: str | None = None
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -108,6 +116,8 @@ class Final:
     evaluations: int
     shots: int
     cost_micro_usd: int = 0
+    tail: tuple[float, float] | None = None
+    """CVaR and its standard error, where that was minimised."""
 
 
 def final_plan(prepared: Prepared, state: LoopState) -> ExecutionPlan:
@@ -132,6 +142,7 @@ def final_from(prepared: Prepared, state: LoopState, measured: Measured) -> Fina
         1,
         measured.shots,
         measured.cost_micro_usd,
+        _tail(prepared, measured),
     )
 
 
@@ -148,6 +159,7 @@ def final_exact(prepared: Prepared, state: LoopState) -> Final:
         fidelity_at(prepared, circuit, parameters),
         1,
         0,
+        tail=None if (tail := exact_tail(prepared, circuit, parameters)) is None else (tail, 0.0),
     )
 
 
@@ -156,7 +168,17 @@ def final_from_record(prepared: Prepared, state: LoopState, record: IterationRec
     parameters = np.frombuffer(record.parameters, dtype="<f8")
     circuit = prepared.stage(state.operators).circuit
     fidelity = fidelity_at(prepared, circuit, parameters)
+    if prepared.tail is not None:  # what was minimised is not the energy, which nobody measured by itself
+        tail = (record.energy, record.energy_std_error)
+        return Final(parameters, np.nan, np.nan, None, fidelity, 0, 0, tail=tail)
     return Final(parameters, record.energy, record.energy_std_error, None, fidelity, 0, 0)
+
+
+def _tail(prepared: Prepared, measured: Measured) -> tuple[float, float] | None:
+    if prepared.tail is None:
+        return None
+    estimates = objectives_of(prepared, measured)
+    return float(estimates.means[0]), float(np.sqrt(estimates.variances[0]))
 
 
 def completed(
@@ -187,6 +209,8 @@ def completed(
         parameters=[float(p) for p in final.parameters],
         operators=len(state.operators) if prepared.ansatz.pool is not None else None,
         method=_method(prepared, state),
+        cvar=final.tail[0] if final.tail else None,
+        cvar_std_error=final.tail[1] if final.tail else None,
     )
     if prepared.sampled:
         result = replace(
@@ -195,6 +219,9 @@ def completed(
             spent_by_phase=_phases(state, final),
             spent_by_device={name: _spent(a) for name, a in (spent_by_device or {}).items()},
         )
+    baseline = prepared.problem.baseline
+    if baseline is not None:
+        result = replace(result, baseline_cut_value=-baseline.energy, baseline_method=baseline.method)
     return result if state.sample is None else _with_sample(prepared, result, state.sample)
 
 
@@ -230,23 +257,32 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
     def energy(value: float | None) -> str | None:
         return None if value is None else f"{value:.8f}{suffix}"
 
-    interval = f" +- {Z_95 * result.energy_std_error:.1e} (95 %)" if result.energy_std_error else ""
     asked = result.target_std_error
     rows = [
         ("state", f"{result.state} ({result.reason})"),
-        ("energy", f"{energy(result.energy)}{interval}" if result.energy is not None else None),
+        (
+            "energy",
+            f"{energy(result.energy)}{_interval(result.energy_std_error)}"
+            if result.energy is not None
+            else None,
+        ),
         (f"reference ({result.reference_method})", energy(result.reference_energy)),
         (
             "standard error",
             None if asked is None else f"{result.energy_std_error:.1e} achieved, {asked:.1e} asked for",
         ),
         ("error", None if result.error is None else f"{result.error:.2e}{suffix}"),
+        ("CVaR", None if result.cvar is None else f"{energy(result.cvar)}{_interval(result.cvar_std_error)}"),
         ("fidelity", None if result.fidelity is None else f"{result.fidelity:.6f}"),
         ("cut value (expected)", None if result.cut_value is None else f"{result.cut_value:.6g}"),
         ("best cut found", None if result.best_cut_value is None else f"{result.best_cut_value:.6g}"),
         (
             "reference cut",
             None if result.reference_cut_value is None else f"{result.reference_cut_value:.6g}",
+        ),
+        (
+            f"{result.baseline_method} cut",
+            None if result.baseline_cut_value is None else f"{result.baseline_cut_value:.6g}",
         ),
         (
             "approximation ratio",
@@ -271,6 +307,10 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
 
 def _amount_text(spent: Mapping[str, float]) -> str:
     return f"{spent['shots']:,.0f} shots, ${spent['cost_usd']:.2f}"
+
+
+def _interval(std_error: float | None) -> str:
+    return f" +- {Z_95 * std_error:.1e} (95 %)" if std_error else ""
 
 
 def _with_sample(prepared: Prepared, result: RunResult, sample: Sample) -> RunResult:

@@ -44,6 +44,11 @@ def task_runs_of(flow_run_id: UUID) -> frozenset[UUID]:
     return frozenset(_task_runs.get(flow_run_id, ()))
 
 
+def flow_runs_driven() -> tuple[UUID, ...]:
+    """The flow runs of this process that have made task runs, those inside other flow runs included."""
+    return tuple(_task_runs)
+
+
 def stage(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function a Prefect task that is neither cached, persisted nor retried, and is counted."""
 

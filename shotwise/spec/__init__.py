@@ -1,6 +1,7 @@
 """The spec: one YAML or JSON file that says what a run is."""
 
 from shotwise.spec.load import load_spec, parse, validate
+from shotwise.spec.objective import CvarObjective, ExpectationObjective, ObjectiveSpec
 from shotwise.spec.problem import (
     ErdosRenyi,
     IsingSpec,
@@ -21,34 +22,45 @@ from shotwise.spec.run import (
     HardwareEfficientAnsatz,
     OptimizerSpec,
     QaoaAnsatz,
+    RqaoaAnsatz,
     RunSpec,
     ScheduleSpec,
     ShotsExecution,
     UccsdAnsatz,
+    WarmStart,
 )
+from shotwise.spec.scan import BondScan, LayersScan, ScanSpec
 
 __all__ = [
     "AccountSpec",
     "AdaptAnsatz",
     "AnsatzSpec",
+    "BondScan",
     "BudgetSpec",
+    "CvarObjective",
     "ErdosRenyi",
     "ExactExecution",
     "ExecutionSpec",
+    "ExpectationObjective",
     "HardwareEfficientAnsatz",
     "IsingSpec",
+    "LayersScan",
     "MaxCutSpec",
     "MoleculeSpec",
+    "ObjectiveSpec",
     "OptimizerSpec",
     "PauliSpec",
     "ProblemSpec",
     "QaoaAnsatz",
     "QuboSpec",
     "RandomRegular",
+    "RqaoaAnsatz",
     "RunSpec",
+    "ScanSpec",
     "ScheduleSpec",
     "ShotsExecution",
     "UccsdAnsatz",
+    "WarmStart",
     "load_spec",
     "parse",
     "validate",

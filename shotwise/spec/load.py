@@ -186,7 +186,7 @@ def _spec_error(error: ValidationError) -> SpecError:
     return SpecError(field, value, problem, remedy)
 
 
-_UNIONS = frozenset({"problem", "ansatz", "execution", "generator"})
+_UNIONS = frozenset({"problem", "ansatz", "execution", "generator", "objective", "scan"})
 
 
 def _field(location: Sequence[object]) -> str:

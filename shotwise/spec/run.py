@@ -10,15 +10,37 @@ from typing import Annotated, Literal
 from pydantic import Field, Strict, model_validator
 
 from shotwise.spec.model import Section
+from shotwise.spec.objective import CvarObjective, ExpectationObjective, ObjectiveSpec
 from shotwise.spec.problem import MaxCutSpec, MoleculeSpec, PauliSpec, ProblemSpec
+from shotwise.spec.scan import BondScan, LayersScan, ScanSpec
 
 Layers = Annotated[int, Field(ge=1, le=1000)]
 
 
-class UccsdAnsatz(Section):
-    """Unitary coupled cluster with singles and doubles, first-order Trotter (arXiv:1805.04340)."""
+class _Started(Section):
+    """An ansatz with parameters that start somewhere.
+
+    `start` names a rule, or `run:RUN_ID`: the final parameters of an earlier run. `parameters`, in radians,
+    are given outright or are what an earlier run's were found to be; where they stand, they are the start.
+    """
+
+    parameters: Annotated[tuple[float, ...], Strict(False)] | None = Field(
+        default=None, min_length=1, max_length=1_000_000, exclude_if=lambda given: given is None
+    )
+
+
+class UccsdAnsatz(_Started):
+    """Unitary coupled cluster with singles and doubles, first-order Trotter (arXiv:1805.04340).
+
+    Starts at Hartree-Fock (all zero), or at the amplitudes of MP2 or CCSD.
+    """
 
     kind: Literal["uccsd"]
+    start: str = Field(
+        default="hartree_fock",
+        pattern=r"^(hartree_fock|mp2|ccsd|run:[A-Za-z0-9._-]{1,100})$",
+        exclude_if=lambda start: start == "hartree_fock",
+    )
 
 
 class AdaptAnsatz(Section):
@@ -33,22 +55,58 @@ class AdaptAnsatz(Section):
     operators_max: int = Field(default=40, ge=1, le=1000)
 
 
-class HardwareEfficientAnsatz(Section):
+class HardwareEfficientAnsatz(_Started):
     """Layers of RY and RZ on every qubit and ZZ(pi/2) entanglers along a line (arXiv:1704.05018)."""
 
     kind: Literal["hardware_efficient"]
     layers: Layers = 2
+    start: str = Field(
+        default="random",
+        pattern=r"^(random|run:[A-Za-z0-9._-]{1,100})$",
+        exclude_if=lambda start: start == "random",
+    )
 
 
-class QaoaAnsatz(Section):
-    """Alternating cost and transverse-field layers on |+...+> (arXiv:1411.4028)."""
+class WarmStart(Section):
+    """QAOA from a biased product state, with the mixer that keeps it (arXiv:2009.10095).
+
+    Qubit i starts with the probability 1 - epsilon of its side in the Goemans-Williamson solution; at
+    epsilon 0.5 this is ordinary QAOA.
+    """
+
+    epsilon: float = Field(default=0.25, gt=0, le=0.5)
+
+
+class QaoaAnsatz(_Started):
+    """Alternating cost and transverse-field layers on |+...+> (arXiv:1411.4028).
+
+    `start`: `fixed` angles of regular trees, for unweighted regular cuts; a linear `ramp`; `auto` is fixed
+    where there are such angles, else ramp. Angles of a shallower run are interpolated (arXiv:1812.01041).
+    """
 
     kind: Literal["qaoa"]
     layers: Layers = 1
+    start: str = Field(
+        default="auto",
+        pattern=r"^(auto|fixed|ramp|run:[A-Za-z0-9._-]{1,100})$",
+        exclude_if=lambda start: start == "auto",
+    )
+    warm_start: WarmStart | None = Field(default=None, exclude_if=lambda given: given is None)
+
+
+class RqaoaAnsatz(Section):
+    """Recursive QAOA: spins are eliminated one by one until `cutoff` are left (arXiv:1910.08980).
+
+    One layer, whose angles and correlations are known in closed form at any size: no circuit runs.
+    """
+
+    kind: Literal["rqaoa"]
+    cutoff: int = Field(default=12, ge=1, le=20)
 
 
 AnsatzSpec = Annotated[
-    UccsdAnsatz | AdaptAnsatz | HardwareEfficientAnsatz | QaoaAnsatz, Field(discriminator="kind")
+    UccsdAnsatz | AdaptAnsatz | HardwareEfficientAnsatz | QaoaAnsatz | RqaoaAnsatz,
+    Field(discriminator="kind"),
 ]
 
 
@@ -160,6 +218,10 @@ class AccountSpec(Section):
     project: AccountName = "default"
 
 
+_EXPECTATION_ONLY = ("rotosolve", "qng", "bayes_newton", "gcans", "icans", "cost_cans")
+"""Optimizers that fit an expectation, or set shots by its scatter."""
+
+
 class RunSpec(Section):
     """One run, whole."""
 
@@ -172,6 +234,10 @@ class RunSpec(Section):
     budget: BudgetSpec = BudgetSpec()
     account: AccountSpec = AccountSpec()
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
+    objective: ObjectiveSpec = Field(
+        default=ExpectationObjective(), exclude_if=lambda given: given == ExpectationObjective()
+    )
+    scan: ScanSpec | None = Field(default=None, exclude_if=lambda given: given is None)
 
     @model_validator(mode="after")
     def _ansatz_fits(self) -> RunSpec:
@@ -184,6 +250,50 @@ class RunSpec(Section):
             raise ValueError(
                 f"ansatz.kind qaoa needs maxcut, qubo or ising, the problem is {self.problem.kind}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _objective_fits(self) -> RunSpec:
+        if not isinstance(self.objective, CvarObjective):
+            return self
+        if isinstance(self.problem, MoleculeSpec | PauliSpec):
+            raise ValueError(f"objective.kind cvar needs maxcut, qubo or ising, not {self.problem.kind}")
+        if self.optimizer.name in _EXPECTATION_ONLY:
+            raise ValueError(
+                f"optimizer.name {self.optimizer.name} models an expectation, objective.kind cvar is none; "
+                "use spsa, adam or lbfgs"
+            )
+        if isinstance(self.execution, ExactExecution) and self.execution.device != "jax":
+            raise ValueError(f"an exact cvar needs execution.device jax, not {self.execution.device}")
+        if isinstance(self.execution, ShotsExecution):
+            if self.execution.shots is None or self.execution.adaptive:
+                raise ValueError("objective.kind cvar needs a number of shots; give execution.shots alone")
+            self.objective.check_shots(self.execution.shots)
+        return self
+
+    @model_validator(mode="after")
+    def _recursion_fits(self) -> RunSpec:
+        if not isinstance(self.ansatz, RqaoaAnsatz):
+            return self
+        if isinstance(self.problem, MoleculeSpec | PauliSpec):
+            raise ValueError(f"ansatz.kind rqaoa needs maxcut, qubo or ising, not {self.problem.kind}")
+        if not isinstance(self.execution, ExactExecution):
+            raise ValueError("ansatz.kind rqaoa runs no circuits; use execution: {mode: exact}")
+        if self.optimizer != OptimizerSpec() or self.objective != ExpectationObjective():
+            raise ValueError("ansatz.kind rqaoa finds its angles itself; remove optimizer and objective")
+        return self
+
+    @model_validator(mode="after")
+    def _scan_fits(self) -> RunSpec:
+        if isinstance(self.scan, BondScan):
+            if not isinstance(self.problem, MoleculeSpec):
+                raise ValueError(f"scan.bond needs a molecule, the problem is {self.problem.kind}")
+            if not isinstance(self.ansatz, UccsdAnsatz | HardwareEfficientAnsatz):
+                raise ValueError(
+                    f"scan.bond needs uccsd or hardware_efficient: {self.ansatz.kind} starts anew each time"
+                )
+        if isinstance(self.scan, LayersScan) and not isinstance(self.ansatz, QaoaAnsatz):
+            raise ValueError(f"scan.layers needs ansatz.kind qaoa, not {self.ansatz.kind}")
         return self
 
     def inline(self, folder: Path) -> RunSpec:

@@ -8,6 +8,8 @@ ROOT = Path(__file__).parents[3]
 ENTRYPOINTS = {
     "flows/vqe.py:vqe": "vqe",
     "flows/qaoa.py:qaoa": "qaoa",
+    "flows/rqaoa.py:rqaoa": "rqaoa",
+    "flows/scan.py:scan": "scan",
     "flows/reconcile.py:reconcile_ledger": "reconcile",
 }
 SCRIPT = """

@@ -1,0 +1,53 @@
+"""Conditional value at risk without sampling noise, and its gradient, on this machine's simulator."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from backends import statevector as sv
+from backends.device import Expectations
+from measurement import clipped, quantile
+from problems.circuit import Circuit
+from problems.pauli import PauliSum
+
+
+def tail_expectation(
+    circuit: Circuit, hamiltonian: PauliSum, angles: np.ndarray, alpha: float, *, gradient: bool
+) -> Expectations:
+    """CVaR of a diagonal Hamiltonian's distribution at `angles`, shape (points, rotations), in radians.
+
+    The gradient is that of the clipped energies at the fixed quantile (`measurement.tail`), by the adjoint
+    method. Where the quantile jumps between two levels CVaR has a kink, and this is one of its slopes.
+    """
+    psi0, rotations = _circuit_arrays(circuit)
+    energies = _energies(hamiltonian)
+    rows = sv.padded_angles(angles, len(rotations.x))
+    values, gradients = [], []
+    for row in rows:
+        probabilities = np.asarray(_probabilities(psi0, rotations, row))
+        risk = clipped(energies, quantile(energies, probabilities, alpha), alpha)
+        values.append(probabilities @ risk / probabilities.sum())
+        if gradient:
+            observable = sv.Observable(jnp.zeros(1, dtype=jnp.int64), jnp.asarray(risk[None, :]))
+            _, slopes = sv.energies_and_gradients(psi0, rotations, observable, row[None, :], chunk=1)
+            gradients.append(np.asarray(slopes)[0, : len(circuit)])
+    return Expectations(np.array(values), np.array(gradients) if gradient else None)
+
+
+@jax.jit
+def _probabilities(psi0: jax.Array, rotations: sv.Rotations, angles: jax.Array) -> jax.Array:
+    return jnp.abs(sv.evolve(psi0, rotations, angles)) ** 2
+
+
+@lru_cache(maxsize=8)
+def _circuit_arrays(circuit: Circuit) -> tuple[jax.Array, sv.Rotations]:
+    return sv.initial_state(circuit), sv.rotations_of(circuit)
+
+
+@lru_cache(maxsize=4)
+def _energies(hamiltonian: PauliSum) -> np.ndarray:
+    return hamiltonian.diagonal()

@@ -1,0 +1,65 @@
+"""Holding a run of the journal for a flow: the lease, its Prefect flow run, tracking, failure entered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from uuid import UUID
+
+from prefect.runtime import flow_run
+
+from ledger import Journal, Lease
+from shotwise.home import Home
+from shotwise.spec import RunSpec
+from tasks.driving import Drive, acquire_patiently, driving
+from tasks.prefect_records import close_stale
+from tasks.provenance import versions_json
+from tasks.tracking import Tracker
+
+
+@dataclass(frozen=True, eq=False)
+class Driven:
+    """A run that this flow drives, and the checkpoint to go on from."""
+
+    drive: Drive
+    checkpoint: bytes | None
+
+    @property
+    def lease(self) -> Lease:
+        return self.drive.lease
+
+
+@contextmanager
+def driven(home: Home, journal: Journal, run_id: str) -> Iterator[Driven]:
+    """Drive a run within the block; an exception is entered as its failure and raised on.
+
+    Raises:
+        RunBusyError: another process drives it.
+    """
+    lease = acquire_patiently(journal, run_id)
+    flow_run_id = str(flow_run.id)
+    with ExitStack() as stack:
+        try:
+            lease.record_flow_run(flow_run_id)
+            close_stale([UUID(i) for i in journal.flow_run_ids(run_id) if i != flow_run_id])
+            restored = lease.restore()
+            drive = stack.enter_context(driving(lease, restored[2] if restored else 0))
+            stack.callback(Tracker.start(home, run_id).finish)
+            yield Driven(drive, restored[1] if restored else None)
+        except Exception as error:
+            with suppress(Exception):  # the error that is being raised says more
+                lease.finish(state="failed", reason=type(error).__name__[:32], result_json=None)
+            raise
+
+
+def enter_run(journal: Journal, spec: RunSpec, run_id: str | None = None) -> str:
+    """Enter a new run and return its id."""
+    return journal.create_run(
+        name=spec.name,
+        kind=spec.problem.kind,
+        spec_json=spec.canonical_json(),
+        problem_sha256=spec.problem_sha256(),
+        versions_json=versions_json(),
+        run_id=run_id,
+    )

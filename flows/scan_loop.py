@@ -1,0 +1,95 @@
+"""The loop of a scan: enter a point's run, drive it as its own flow, commit what it found, go on."""
+
+from __future__ import annotations
+
+import json
+
+from flows.driven import driven, enter_run
+from flows.qaoa import qaoa
+from flows.vqe import vqe
+from ledger import Database, Journal
+from optimizers import Reason
+from shotwise.errors import CannotRunError, RunFailedError, SpecError
+from shotwise.home import Home
+from shotwise.spec import QaoaAnsatz, RunSpec, validate
+from tasks.result import RunResult
+from tasks.scan import (
+    ScanPoint,
+    ScanResult,
+    axis_of,
+    budget_is_spent,
+    from_bytes,
+    plot_scan,
+    point_run_id,
+    point_spec,
+    points_of,
+    to_bytes,
+)
+from tasks.starts import resolve_start
+
+
+def scan_loop(spec: RunSpec | None, run_id: str | None) -> ScanResult | None:
+    """Drive a scan to its end, or to a safe point after a request to stop: then None.
+
+    Args, errors: as `flows.closed_loop.closed_loop`. The scan holds its own lease; every point is a run with
+    a lease of its own, so a scan that is resumed goes on inside the point that it was stopped in.
+    """
+    home = Home.from_environment().make()
+    journal = Journal(Database(home.database_url))
+    if run_id is not None:
+        record = journal.run(run_id)
+        if record.state == "completed" and record.result_json:
+            return ScanResult.from_json(record.result_json)
+        spec = validate(json.loads(record.spec_json))
+    assert spec is not None, "a new scan needs a spec"
+    spec = resolve_start(spec, journal)
+    run_id = run_id or enter_run(journal, spec)
+    with driven(home, journal, run_id) as held:
+        points = from_bytes(held.checkpoint) if held.checkpoint else ()
+        reason = Reason.CONVERGED
+        while len(points) < len(points_of(spec)):
+            if budget_is_spent(spec, points):
+                reason = Reason.BUDGET_REACHED
+                break
+            try:
+                result = None if held.drive.stop.is_set() else _run_point(journal, run_id, spec, points)
+            except CannotRunError:
+                if not points or spec.budget.shots is spec.budget.usd is None:
+                    raise
+                reason = Reason.BUDGET_REACHED  # what is left is no room for one more point
+                break
+            if result is None:
+                held.lease.finish(state="interrupted", reason=Reason.INTERRUPTED, result_json=None)
+                return None
+            points = (*points, ScanPoint.of(points_of(spec)[len(points)], result))
+            records = [points[-1].record(len(points) - 1)]
+            held.lease.commit(
+                records, iteration=len(points), state=to_bytes(points), active_us=held.drive.active_us
+            )
+        curve = ScanResult(run_id, "completed", reason, axis_of(spec), points)
+        plot_scan(curve, home.plot(f"{run_id}-curve"), unit="Ha" if spec.problem.kind == "molecule" else "")
+        held.lease.finish(state=curve.state, reason=curve.reason, result_json=curve.to_json())
+    return curve
+
+
+def _run_point(
+    journal: Journal, scan_id: str, spec: RunSpec, done: tuple[ScanPoint, ...]
+) -> RunResult | None:
+    """The next point's result, from the journal where it has been run; None where it was asked to stop."""
+    point_id = point_run_id(scan_id, len(done))
+    try:
+        record = journal.run(point_id)
+    except SpecError:
+        enter_run(journal, point_spec(spec, done), point_id)
+    else:
+        if record.state == "completed" and record.result_json:
+            return RunResult.from_json(record.result_json)
+    flow = qaoa if isinstance(spec.ansatz, QaoaAnsatz) else vqe
+    state = flow(run_id=point_id, return_state=True)
+    if state.is_cancelled():
+        return None
+    state.result()  # raises what the flow raised
+    result = RunResult.from_json(journal.run(point_id).result_json or "")
+    if result.state == "failed":
+        raise RunFailedError(f"{point_id}, a point of the scan, failed: {result.reason}")
+    return result

@@ -1,0 +1,31 @@
+"""Whether a spec can be run, found out before anything is entered or started."""
+
+from __future__ import annotations
+
+from ledger import Database, Journal, Ledger
+from shotwise.spec import RqaoaAnsatz, RunSpec
+from tasks.prepare import Prepared, prepare
+from tasks.purchase import check_can_start
+from tasks.recursion import prepare_recursion
+from tasks.scan import point_spec
+from tasks.starts import resolve_start
+
+
+def check_ready(spec: RunSpec, database: Database | None = None, *, new: bool = False) -> Prepared | None:
+    """Build what the spec will run: of a scan its first point. None where no circuit will run.
+
+    Args:
+        database: the journal's, where a start may lie; None for the one of this installation.
+        new: the run is not entered yet; its budgets must have room for a first step.
+
+    Raises:
+        SpecError, CannotRunError: as `tasks.prepare.prepare` and `tasks.purchase.check_can_start`.
+    """
+    if isinstance(spec.ansatz, RqaoaAnsatz):
+        prepare_recursion(spec)
+        return None
+    spec = resolve_start(spec, Journal(database) if database else None)
+    prepared = prepare(point_spec(spec, ()) if spec.scan else spec)
+    if new and database is not None:
+        check_can_start(prepared, Ledger(database))
+    return prepared
