@@ -8,8 +8,9 @@ import numpy as np
 
 from problems.circuit import FIXED, Circuit, Rotation
 from problems.excitations import singles_and_doubles
-from problems.problem import Problem, Sector
+from problems.problem import Problem
 from problems.qaoa import qaoa_angles, qaoa_circuit
+from problems.sector import Sector
 from shotwise.errors import SpecError
 from shotwise.rng import Purpose, stream
 from shotwise.spec import AdaptAnsatz, AnsatzSpec, HardwareEfficientAnsatz, QaoaAnsatz, UccsdAnsatz

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations, product
 
 from problems.circuit import Rotation
-from problems.problem import Sector
+from problems.sector import Sector
 
 
 def singles_and_doubles(sector: Sector) -> tuple[Rotation, ...]:

@@ -104,7 +104,7 @@ def answer_exactly(prepared: Prepared, state: LoopState) -> Answer:
     """Evaluate the next iteration's points without sampling noise."""
     circuit, points, need = circuit_of(prepared, state), points_of(prepared, state), need_of(prepared, state)
     evaluation = _expectations(prepared, circuit, points, need)
-    draw = prepared.problem.hamiltonian.is_diagonal and state.iteration % CANDIDATES_EVERY == 0
+    draw = prepared.problem.observable.is_diagonal and state.iteration % CANDIDATES_EVERY == 0
     sample = draw_candidates(prepared, circuit, points[:1], state.iteration) if draw else None
     return Answer(evaluation, sample, _fidelity(prepared, state, circuit, points), len(points), 0)
 
@@ -283,7 +283,7 @@ def fidelity_at(prepared: Prepared, circuit: Circuit, point: np.ndarray) -> floa
 def _expectations(prepared: Prepared, circuit: Circuit, points: np.ndarray, need: Need) -> Evaluation:
     angles = circuit.angles(points)
     wanted = need is not Need.VALUE
-    found = prepared.device.expectation(circuit, prepared.problem.hamiltonian, angles, gradient=wanted)
+    found = prepared.device.expectation(circuit, prepared.problem.observable, angles, gradient=wanted)
     gradients = None if found.gradients is None else jnp.asarray(found.gradients @ circuit.jacobian())
     metric = jnp.asarray(JaxDevice().metric(circuit, angles[:1])) if need is Need.METRIC else None
     return Evaluation(jnp.asarray(found.values), jnp.zeros(len(points)), gradients, None, metric)

@@ -262,7 +262,8 @@ def _check_device(prepared: Prepared) -> None:
             f"device {prepared.device.name} takes at most {capabilities.n_qubits_max}",
             "use an active space or fewer nodes",
         )
-    JaxDevice().check_fits(n_qubits, None if prepared.sampled else prepared.problem.hamiltonian)
+    observable = None if prepared.sampled else prepared.problem.observable
+    JaxDevice().check_fits(prepared.ansatz.circuit, observable)
 
 
 def _check_shots(prepared: Prepared) -> None:

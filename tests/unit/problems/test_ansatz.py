@@ -11,8 +11,8 @@ from problems.build import build_problem
 from problems.circuit import FIXED, Circuit, Rotation
 from problems.excitations import excitation, singles_and_doubles
 from problems.pauli import PauliSum
-from problems.problem import Problem, Sector
-from problems.references import determinants
+from problems.problem import Problem
+from problems.sector import Sector, determinants
 from shotwise.errors import SpecError
 from shotwise.spec import (
     AdaptAnsatz,
