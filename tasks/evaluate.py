@@ -298,4 +298,5 @@ def _fidelity(prepared: Prepared, state: LoopState, circuit: Circuit, points: np
     if len(points) == 1 or state.piloting:
         return fidelity_at(prepared, circuit, points[0])
     stage = prepared.stage(state.operators)
-    return fidelity_at(prepared, circuit, np.asarray(stage.optimizer.progress(state.optimizer).parameters))
+    around = stage.used(stage.optimizer.progress(state.optimizer).parameters)
+    return fidelity_at(prepared, circuit, np.asarray(around))

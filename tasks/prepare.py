@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import jax
 import numpy as np
@@ -13,6 +13,7 @@ from backends.fleet import Fleet, Trust, fleet_names
 from backends.jax_device import JaxDevice
 from measurement import SHOTS_PER_GROUP_MIN, Grouping, GroupVariances, ShiftRule, shots_for
 from optimizers import (
+    Evaluation,
     Frequencies,
     Need,
     Optimizer,
@@ -144,11 +145,16 @@ class Prepared:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A circuit with the optimizer that moves its parameters. A fixed ansatz has one stage."""
+    """A circuit with the optimizer that moves its parameters. A fixed ansatz has one stage.
+
+    The optimizer of an adaptive ansatz moves `capacity` parameters, of which the last ones have no effect:
+    its shapes stay the same while the circuit grows, so nothing compiles anew.
+    """
 
     circuit: Circuit
     optimizer: Optimizer
     termination: Termination
+    capacity: int
 
     @cached_property
     def shift_rule(self) -> ShiftRule:
@@ -165,24 +171,59 @@ class Stage:
         """The shots that the optimizer wants for the points of `ask`."""
         return jax.jit(self.optimizer.shots)
 
-    @cached_property
-    def ask(self):
-        return jax.jit(self.optimizer.ask)
+    def ask(self, optimizer_state):
+        """The points to evaluate next, shape (points, parameters)."""
+        return _ask(self.optimizer, optimizer_state)[:, : self.circuit.n_parameters]
 
-    @cached_property
-    def tell(self):
-        return jax.jit(self._tell)
+    def tell(self, optimizer_state, termination_state, evaluation: Evaluation):
+        """(optimizer state, termination state, progress, code) after an evaluation of those points."""
+        unused = self.capacity - self.circuit.n_parameters
+        padded = _widened(evaluation, unused) if unused else evaluation
+        told, watched, progress, code = _tell(
+            self.optimizer, self.termination, optimizer_state, termination_state, padded
+        )
+        return told, watched, progress._replace(parameters=self.used(progress.parameters)), code
 
-    def _tell(self, optimizer_state, termination_state, evaluation):
-        told = self.optimizer.tell(optimizer_state, evaluation)
-        progress = self.optimizer.progress(told)
-        watched = self.termination.update(termination_state, progress)
-        return told, watched, progress, self.termination.code(watched)
+    def used(self, parameters):
+        """Of the optimizer's parameters, those that the circuit has."""
+        return parameters[: self.circuit.n_parameters]
 
     def start(self, parameters: np.ndarray, seed: int):
         """The optimizer's and the termination rule's states at `parameters`."""
         key = jax.random.PRNGKey(int(stream(seed, Purpose.OPTIMIZER).integers(2**31)))
-        return self.optimizer.init(jax.numpy.asarray(parameters), key), self.termination.init()
+        padded = np.pad(parameters, (0, self.capacity - len(parameters)))
+        return self.optimizer.init(jax.numpy.asarray(padded), key), self.termination.init()
+
+
+@partial(jax.jit, static_argnames="optimizer")
+def _ask(optimizer: Optimizer, state):
+    return optimizer.ask(state)
+
+
+@partial(jax.jit, static_argnames=("optimizer", "termination"))
+def _tell(optimizer: Optimizer, termination: Termination, state, watching, evaluation: Evaluation):
+    return told(optimizer, termination, state, watching, evaluation)
+
+
+def told(optimizer: Optimizer, termination: Termination, state, watching, evaluation: Evaluation):
+    """(optimizer state, termination state, progress, code) after an evaluation; traceable."""
+    state = optimizer.tell(state, evaluation)
+    progress = optimizer.progress(state)
+    watching = termination.update(watching, progress)
+    return state, watching, progress, termination.code(watching)
+
+
+def _widened(evaluation: Evaluation, unused: int) -> Evaluation:
+    """The same with zeros for parameters that the circuit does not have."""
+
+    def pad(array, rows: int):
+        return None if array is None else jax.numpy.pad(array, ((0, rows), (0, unused)))
+
+    return evaluation._replace(
+        gradients=pad(evaluation.gradients, 0),
+        gradient_variances=pad(evaluation.gradient_variances, 0),
+        metric=pad(evaluation.metric, unused),
+    )
 
 
 def prepare(spec: RunSpec) -> Prepared:
@@ -229,11 +270,10 @@ def _stage(prepared: Prepared, operators: tuple[int, ...]) -> Stage:
     circuit = prepared.ansatz.circuit
     for operator in operators:
         circuit = grow(circuit, (prepared.ansatz.pool or ())[operator])
-    named = prepared.optimizer_spec
     frequencies = None
-    if needs_spectrum(named.name):
-        frequencies = [Frequencies(*pair) for pair in spectrum(circuit)]
-    optimizer = build_optimizer(named, frequencies, _sampling(prepared) if prepared.sampled else None)
+    if needs_spectrum(prepared.optimizer_spec.name):
+        frequencies = tuple(Frequencies(*pair) for pair in spectrum(circuit))
+    optimizer, termination = _movement(prepared, frequencies)
     if optimizer.need is Need.METRIC and (prepared.sampled or not prepared.device.capabilities.metric):
         raise SpecError(
             "optimizer.name",
@@ -241,7 +281,20 @@ def _stage(prepared: Prepared, operators: tuple[int, ...]) -> Stage:
             "natural gradients need exact metrics",
             "use execution {mode: exact, device: jax}",
         )
-    return Stage(circuit, optimizer, build_termination(named, optimizer))
+    capacity = circuit.n_parameters
+    if isinstance(spec.ansatz, AdaptAnsatz) and not prepared.sampled and frequencies is None:
+        capacity = spec.ansatz.operators_max
+    return Stage(circuit, optimizer, termination, capacity)
+
+
+@lru_cache(maxsize=8)
+def _movement(
+    prepared: Prepared, frequencies: tuple[Frequencies, ...] | None
+) -> tuple[Optimizer, Termination]:
+    """One optimizer for all stages that can share it: what is compiled for one serves the next."""
+    sampling = _sampling(prepared) if prepared.sampled else None
+    optimizer = build_optimizer(prepared.optimizer_spec, frequencies, sampling)
+    return optimizer, build_termination(prepared.optimizer_spec, optimizer)
 
 
 def _sampling(prepared: Prepared) -> Sampling:
