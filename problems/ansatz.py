@@ -7,13 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from problems.circuit import FIXED, Circuit, Rotation
-from problems.excitations import singles_and_doubles
+from problems.excitations import generalized_singles_and_paired_doubles, singles_and_doubles
 from problems.problem import Problem
 from problems.qaoa import qaoa_angles, qaoa_circuit
 from problems.sector import Sector
 from shotwise.errors import SpecError
 from shotwise.rng import Purpose, stream
-from shotwise.spec import AdaptAnsatz, AnsatzSpec, HardwareEfficientAnsatz, QaoaAnsatz, UccsdAnsatz
+from shotwise.spec import (
+    AdaptAnsatz,
+    AnsatzSpec,
+    HardwareEfficientAnsatz,
+    KUpccgsdAnsatz,
+    QaoaAnsatz,
+    UccsdAnsatz,
+)
 
 _SPREAD = 0.1
 """Radians: enough to leave the stationary start, small enough to stay off barren plateaus."""
@@ -53,6 +60,8 @@ def build_ansatz(spec: AnsatzSpec, problem: Problem) -> Ansatz:
     match spec:
         case UccsdAnsatz():
             return _uccsd(_sector(spec.kind, problem))
+        case KUpccgsdAnsatz():
+            return _kupccgsd(spec, _sector(spec.kind, problem))
         case AdaptAnsatz():
             return _adapt(_sector(spec.kind, problem))
         case HardwareEfficientAnsatz():
@@ -99,6 +108,18 @@ def _uccsd(sector: Sector) -> Ansatz:
     rotations = [rotation._replace(parameter=index) for index, rotation in enumerate(pool)]
     circuit = Circuit.build(2 * sector.orbitals, rotations, initial_state=sector.hartree_fock_state)
     return Ansatz(circuit, np.zeros(circuit.n_parameters))
+
+
+def _kupccgsd(spec: KUpccgsdAnsatz, sector: Sector) -> Ansatz:
+    """k layers of `generalized_singles_and_paired_doubles`, each with parameters of its own.
+
+    They start apart, or all layers would stay alike for good.
+    """
+    _excitations(spec.kind, sector)  # refuses where nothing can be excited
+    layers = generalized_singles_and_paired_doubles(sector) * spec.k
+    rotations = [rotation._replace(parameter=index) for index, rotation in enumerate(layers)]
+    circuit = Circuit.build(2 * sector.orbitals, rotations, initial_state=sector.hartree_fock_state)
+    return Ansatz(circuit, np.zeros(circuit.n_parameters), spread=_SPREAD)
 
 
 def _adapt(sector: Sector) -> Ansatz:

@@ -28,6 +28,18 @@ def singles_and_doubles(sector: Sector) -> tuple[Rotation, ...]:
     return (*doubles, *singles)
 
 
+def generalized_singles_and_paired_doubles(sector: Sector) -> tuple[Rotation, ...]:
+    """Every pair of orbitals, occupied or not: both electrons at once, then one of either spin.
+
+    Paired doubles p p -> q q and singles p -> q run over orbitals p < q, alpha before beta, in ascending
+    order; all of arXiv:1810.02327 but for the order. The rotations name no parameter.
+    """
+    pairs = list(combinations(range(sector.orbitals), 2))
+    doubles = [excitation((2 * p, 2 * p + 1), (2 * q, 2 * q + 1)) for p, q in pairs]
+    singles = [excitation((2 * p + spin,), (2 * q + spin,)) for p, q in pairs for spin in (0, 1)]
+    return (*doubles, *singles)
+
+
 def excitation(source: tuple[int, ...], target: tuple[int, ...]) -> Rotation:
     """exp(angle/2 (T - T^dagger)), T moving electrons from source to target qubits, up to the angle's sign.
 

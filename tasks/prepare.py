@@ -241,7 +241,8 @@ def _prepare(canonical_json: str) -> Prepared:
     spec = RunSpec.model_validate_json(canonical_json)
     fleet = _fleet(spec)
     device = open_device("jax" if fleet else spec.execution.device)
-    problem = build_problem(spec.problem)
+    home = Home.from_environment()
+    problem = build_problem(spec.problem, home.molecules if home.root.exists() else None)
     prepared = Prepared(spec, problem, build_ansatz(spec.ansatz, problem), device, fleet)
     _check_device(prepared)
     if prepared.sampled:

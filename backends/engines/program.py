@@ -78,7 +78,7 @@ class Engine(Protocol):
         ...
 
 
-def capacity(count: int, least: int = 16) -> int:
+def capacity(count: int, least: int = 64) -> int:
     """The next power of two: growing circuits meet few shapes, and so few compilations."""
     return max(least, 1 << max(0, int(count - 1).bit_length()))
 
