@@ -190,9 +190,14 @@ class Stage:
 
     def start(self, parameters: np.ndarray, seed: int):
         """The optimizer's and the termination rule's states at `parameters`."""
-        key = jax.random.PRNGKey(int(stream(seed, Purpose.OPTIMIZER).integers(2**31)))
         padded = np.pad(parameters, (0, self.capacity - len(parameters)))
-        return self.optimizer.init(jax.numpy.asarray(padded), key), self.termination.init()
+        entropy = int(stream(seed, Purpose.OPTIMIZER).integers(2**31))
+        return _start(self.optimizer, self.termination, padded, entropy)
+
+
+@partial(jax.jit, static_argnames=("optimizer", "termination"))
+def _start(optimizer: Optimizer, termination: Termination, parameters, seed):
+    return optimizer.init(parameters, jax.random.PRNGKey(seed)), termination.init()
 
 
 @partial(jax.jit, static_argnames="optimizer")
