@@ -16,6 +16,7 @@ import os
 import statistics
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from shotwise.home import Home
@@ -64,7 +65,7 @@ def orchestrated_ms(iterations: int) -> list[float]:
 
 
 def _gaps_ms(at: list[float]) -> list[float]:
-    return [1e3 * (after - before) for before, after in zip(at, at[1:], strict=False)]
+    return [1e3 * (after - before) for before, after in pairwise(at)]
 
 
 def main() -> None:

@@ -102,7 +102,7 @@ def iterate(prepared: Prepared, state: LoopState, steps: int) -> tuple[LoopState
     )
     done = int(loop.step)
     took_us = now_us() - started_us
-    found = Records(*(np.asarray(column)[:done] for column in loop.records))
+    found = jax.tree.map(lambda column: np.asarray(column)[:done], loop.records)
     records = [
         IterationRecord(
             iteration=state.iteration + at,
@@ -131,7 +131,7 @@ def iterate(prepared: Prepared, state: LoopState, steps: int) -> tuple[LoopState
     return concluded(prepared, state, REASONS[int(loop.code)]), records
 
 
-def _known(value: np.floating) -> float | None:
+def _known(value: jax.Array | np.floating) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
