@@ -37,7 +37,9 @@ def sector_matrix(hamiltonian: ElectronicHamiltonian, sector: Sector) -> Any:
     identity = [eye_array(len(spin.strings), format="coo") for spin in (alpha, beta)]
     alone = [kron(_alone(hamiltonian, alpha), identity[1], format="coo")]
     alone += [kron(identity[0], _alone(hamiltonian, beta), format="coo")]
-    parts = [(part.row, part.col, part.data) for part in map(coo_array, alone)] + _between(hamiltonian, alpha, beta)
+    parts = [(part.row, part.col, part.data) for part in map(coo_array, alone)] + _between(
+        hamiltonian, alpha, beta
+    )
     row, column, value = (np.concatenate(column) for column in zip(*parts, strict=True))
     place, sign = _interleaved(alpha.strings, beta.strings)
     matrix = coo_array((value * sign[row] * sign[column], (place[row], place[column])))

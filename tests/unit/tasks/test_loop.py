@@ -85,9 +85,8 @@ def test_storing_the_state_between_iterations_changes_nothing(
     ("problem", "sections"),
     [
         (H2, {"optimizer": {"name": "adam", "learning_rate": 0.1}}),
-        (H2, {"optimizer": {"name": "spsa", "max_iterations": 30}}),
         (H2, {"ansatz": {"kind": "adapt"}, "optimizer": {"name": "lbfgs"}}),
-        (CUT, {"optimizer": {"name": "adam", "max_iterations": 25}}),
+        (CUT, {"optimizer": {"name": "spsa", "max_iterations": 25}}),
     ],
     ids=str,
 )
