@@ -4,7 +4,8 @@
 
 The contender runs PennyLane's native `SingleExcitation` and `DoubleExcitation` gates, lighter than the
 fermionic excitations that the sector engine runs, through the device interface, without any layer above. The
-two alternate; each is given by its quickest call, which other work on the machine disturbs least. The last part minimises N2 with all electrons by L-BFGS.
+two alternate; each is given by its quickest call, which other work on the machine disturbs least. The last
+part minimises N2 with all electrons by L-BFGS.
 """
 
 from __future__ import annotations

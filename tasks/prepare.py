@@ -283,13 +283,14 @@ def _stage(prepared: Prepared, operators: tuple[int, ...]) -> Stage:
     if optimizer.need is Need.METRIC and (prepared.sampled or not prepared.device.capabilities.metric):
         raise SpecError(
             "optimizer.name",
-            named.name,
+            prepared.optimizer_spec.name,
             "natural gradients need exact metrics",
             "use execution {mode: exact, device: jax}",
         )
     capacity = circuit.n_parameters
-    if isinstance(spec.ansatz, AdaptAnsatz) and not prepared.sampled and frequencies is None:
-        capacity = spec.ansatz.operators_max
+    ansatz = prepared.spec.ansatz
+    if isinstance(ansatz, AdaptAnsatz) and not prepared.sampled and frequencies is None:
+        capacity = ansatz.operators_max
     return Stage(circuit, optimizer, termination, capacity)
 
 
