@@ -9,7 +9,7 @@ import numpy as np
 
 from measurement.plan import ExecutionPlan, Outcome
 from problems.circuit import Circuit
-from problems.pauli import PauliSum
+from problems.problem import Observable
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Device(Protocol):
     def capabilities(self) -> Capabilities: ...
 
     def expectation(
-        self, circuit: Circuit, observable: PauliSum, angles: np.ndarray, *, gradient: bool
+        self, circuit: Circuit, observable: Observable, angles: np.ndarray, *, gradient: bool
     ) -> Expectations:
         """Energies (and angle gradients) at `angles`, shape (points, rotations), in radians."""
         ...

@@ -19,6 +19,7 @@ from backends.device import Capabilities, Expectations
 from measurement.plan import ExecutionPlan, Outcome
 from problems.circuit import Circuit
 from problems.pauli import PauliSum
+from problems.problem import Observable
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ class LightningDevice:
         return Capabilities(exact=True, samples=True, metric=False, free=True, n_qubits_max=28)
 
     def expectation(
-        self, circuit: Circuit, observable: PauliSum, angles: np.ndarray, *, gradient: bool
+        self, circuit: Circuit, observable: Observable, angles: np.ndarray, *, gradient: bool
     ) -> Expectations:
         """Energies, and angle gradients by lightning's adjoint differentiation."""
         device = qml.device("lightning.qubit", wires=circuit.n_qubits)
-        measured = [qml.expval(_hamiltonian(observable))]
+        measured = [qml.expval(_hamiltonian(observable.pauli))]
         tapes = [QuantumScript(_operations(circuit, row), measured) for row in angles]
         if not gradient:
             return Expectations(np.array(_run(device, tapes), dtype=np.float64))

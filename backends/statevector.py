@@ -161,8 +161,13 @@ def _energy(psi0: jax.Array, rotations: Rotations, observable: Observable, angle
 def _energy_and_gradient(
     psi0: jax.Array, rotations: Rotations, observable: Observable, angles: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
+    return reverse_pass(evolve(psi0, rotations, angles), rotations, observable, angles)
+
+
+def reverse_pass(
+    psi: jax.Array, rotations: Rotations, observable: Observable, angles: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Energy and its derivative by each angle, dE/da_r = Re <lambda_r| A_r |psi_r> (adjoint)."""
-    psi = evolve(psi0, rotations, angles)
     adjoint = apply_observable(observable, psi)
     states = jnp.arange(psi.shape[0])
 
@@ -182,7 +187,7 @@ def _energy_and_gradient(
     return energy, derivatives
 
 
-def _fidelity(psi: jax.Array, ground: Ground) -> jax.Array:
+def fidelity(psi: jax.Array, ground: Ground) -> jax.Array:
     amplitudes = psi[ground.support]
     separate = jnp.sum(jnp.abs(amplitudes) ** 2)
     return jnp.where(ground.separate, separate, jnp.sum(jnp.abs(ground.amplitudes @ amplitudes) ** 2))
@@ -209,7 +214,7 @@ def fidelities(
     psi0: jax.Array, rotations: Rotations, ground: Ground, angles: jax.Array, *, chunk: int
 ) -> jax.Array:
     """Weight of the prepared states on the ground space, shape (points,)."""
-    return jax.lax.map(lambda a: _fidelity(evolve(psi0, rotations, a), ground), angles, batch_size=chunk)
+    return jax.lax.map(lambda a: fidelity(evolve(psi0, rotations, a), ground), angles, batch_size=chunk)
 
 
 @jax.jit

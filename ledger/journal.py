@@ -259,20 +259,12 @@ class Lease:
         """
         with self.database.write() as connection:
             self._fenced(connection, active_us=active_us)
-            for record in records:
-                values = {"run_id": self.run_id, **vars(record)}
-                _upsert(connection, iterations, values, ["run_id", "iteration"])
-            _upsert(
-                connection,
-                checkpoints,
-                {
-                    "run_id": self.run_id,
-                    "iteration": iteration,
-                    "state": state,
-                    "sha256": hashlib.sha256(state).hexdigest(),
-                },
-                ["run_id", "iteration"],
-            )
+            keys = ["run_id", "iteration"]
+            rows = [{"run_id": self.run_id, **vars(record)} for record in records]
+            _upsert(connection, iterations, rows, keys)
+            digest = hashlib.sha256(state).hexdigest()
+            checkpoint = {"run_id": self.run_id, "iteration": iteration, "state": state, "sha256": digest}
+            _upsert(connection, checkpoints, [checkpoint], keys)
             newest = (
                 select(checkpoints.c.iteration)
                 .where(checkpoints.c.run_id == self.run_id)
@@ -346,7 +338,7 @@ class Lease:
                 "outcome": outcome,
                 "sha256": hashlib.sha256(outcome).hexdigest(),
             }
-            _upsert(connection, jobs, values, ["token"])
+            _upsert(connection, jobs, [values], ["token"])
 
     def finish(self, *, state: str, reason: str | None, result_json: str | None) -> None:
         """End the drive: the run's state and result, and the lease given back, in one transaction."""
@@ -379,11 +371,14 @@ def _check_free(run_id: str, holder: str | None, lease_until_us: int) -> None:
         raise RunBusyError("RUN_ID", run_id, "another process drives this run", remedy)
 
 
-def _upsert(connection: Connection, table: Table, values: dict[str, object], keys: list[str]) -> None:
+def _upsert(connection: Connection, table: Table, rows: Sequence[dict[str, object]], keys: list[str]) -> None:
+    """Enter rows of the same columns, replacing those of the same keys."""
+    if not rows:
+        return
     make = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
-    statement = make(table).values(**values)
-    rest = {name: statement.excluded[name] for name in values if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=rest))
+    statement = make(table)
+    rest = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=rest), rows)
 
 
 def _identity() -> str:

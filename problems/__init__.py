@@ -7,6 +7,7 @@ from problems.ansatz import Ansatz, build_ansatz, grow
 from problems.bond import stretched
 from problems.build import build_problem
 from problems.circuit import FIXED, Circuit, Rotation, generator_sign
+from problems.electronic import ElectronicHamiltonian
 from problems.elimination import Elimination, Step
 from problems.geometry import Geometry, parse_geometry
 from problems.graphs import maxcut_problem
@@ -16,10 +17,11 @@ from problems.molecule import molecular_problem
 from problems.one_layer import OneLayer
 from problems.pauli import PauliSum, parity
 from problems.pauli_file import pauli_problem
-from problems.problem import GroundSpace, Problem, Reference, Sector
+from problems.problem import GroundSpace, Observable, Problem, Reference
 from problems.quadratic import ising_problem, qubo_problem
 from problems.references import ground_state
 from problems.relaxation import Relaxation, descend, goemans_williamson
+from problems.sector import Sector
 from problems.spectrum import spectrum
 from problems.spins import build_model
 from problems.tree_angles import interpolate
@@ -28,10 +30,12 @@ __all__ = [
     "FIXED",
     "Ansatz",
     "Circuit",
+    "ElectronicHamiltonian",
     "Elimination",
     "Geometry",
     "GroundSpace",
     "IsingModel",
+    "Observable",
     "OneLayer",
     "PauliSum",
     "Problem",

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from problems.circuit import Rotation
+from problems.electronic import ElectronicHamiltonian
 from problems.excitations import singles_and_doubles
-from problems.hartree_fock import ActiveIntegrals
-from problems.problem import Sector
+from problems.sector import Sector
 from shotwise.errors import CannotRunError
 
 
-def amplitude_angles(method: str, integrals: ActiveIntegrals, sector: Sector) -> np.ndarray:
+def amplitude_angles(method: str, integrals: ElectronicHamiltonian, sector: Sector) -> np.ndarray:
     """Angles of `singles_and_doubles`, in their order, that prepare a method's amplitudes to first order.
 
     A rotation by `angle` gives its determinant the weight s sin(angle/2) beside cos(angle/2) of the
@@ -76,7 +76,7 @@ def _ladder_sign(state: int, source: Sequence[int], target: Sequence[int]) -> in
 
 
 def _solve(
-    method: str, integrals: ActiveIntegrals, sector: Sector
+    method: str, integrals: ElectronicHamiltonian, sector: Sector
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(singles alpha, beta), (doubles alpha alpha, alpha beta, beta beta) by PySCF on one thread."""
     from pyscf import cc, lib, mp
@@ -96,12 +96,12 @@ def _solve(
     return solver.t1, solver.t2
 
 
-def _no_singles(integrals: ActiveIntegrals, sector: Sector) -> tuple[np.ndarray, np.ndarray]:
+def _no_singles(integrals: ElectronicHamiltonian, sector: Sector) -> tuple[np.ndarray, np.ndarray]:
     m, alpha, beta = len(integrals.one_body), sector.electrons_alpha, sector.electrons_beta
     return np.zeros((alpha, m - alpha)), np.zeros((beta, m - beta))
 
 
-def _mean_field(integrals: ActiveIntegrals, sector: Sector) -> Any:
+def _mean_field(integrals: ElectronicHamiltonian, sector: Sector) -> Any:
     """The Hartree-Fock determinant of an active space as PySCF's unrestricted mean field."""
     from pyscf import ao2mo, gto, scf
 

@@ -8,17 +8,20 @@ import numpy as np
 
 from problems.amplitudes import amplitude_angles
 from problems.circuit import FIXED, Circuit, Rotation
-from problems.excitations import singles_and_doubles
+from problems.electronic import ElectronicHamiltonian
+from problems.excitations import generalized_singles_and_paired_doubles, singles_and_doubles
 from problems.ising_model import IsingModel
-from problems.problem import Problem, Sector
+from problems.problem import Problem
 from problems.qaoa import qaoa_angles, qaoa_circuit
 from problems.relaxation import goemans_williamson
+from problems.sector import Sector
 from shotwise.errors import SpecError
 from shotwise.rng import Purpose, stream
 from shotwise.spec import (
     AdaptAnsatz,
     AnsatzSpec,
     HardwareEfficientAnsatz,
+    KUpccgsdAnsatz,
     QaoaAnsatz,
     RqaoaAnsatz,
     UccsdAnsatz,
@@ -64,6 +67,8 @@ def build_ansatz(spec: AnsatzSpec, problem: Problem) -> Ansatz:
     match spec:
         case UccsdAnsatz():
             return _started(_uccsd(_sector(spec.kind, problem)), spec, problem)
+        case KUpccgsdAnsatz():
+            return _kupccgsd(spec, _sector(spec.kind, problem))
         case AdaptAnsatz():
             return _adapt(_sector(spec.kind, problem))
         case HardwareEfficientAnsatz():
@@ -86,8 +91,8 @@ def _started(
         return replace(ansatz, start=qaoa_angles(problem, spec.layers, spec.start))
     if isinstance(spec, UccsdAnsatz) and spec.start != "hartree_fock":
         assert problem.sector is not None
-        assert problem.integrals is not None, "a molecule keeps its integrals"
-        return replace(ansatz, start=amplitude_angles(spec.start, problem.integrals, problem.sector))
+        assert isinstance(problem.observable, ElectronicHamiltonian), "a molecule keeps its integrals"
+        return replace(ansatz, start=amplitude_angles(spec.start, problem.observable, problem.sector))
     return ansatz
 
 
@@ -139,6 +144,18 @@ def _uccsd(sector: Sector) -> Ansatz:
     rotations = [rotation._replace(parameter=index) for index, rotation in enumerate(pool)]
     circuit = Circuit.build(2 * sector.orbitals, rotations, initial_state=sector.hartree_fock_state)
     return Ansatz(circuit, np.zeros(circuit.n_parameters))
+
+
+def _kupccgsd(spec: KUpccgsdAnsatz, sector: Sector) -> Ansatz:
+    """k layers of `generalized_singles_and_paired_doubles`, each with parameters of its own.
+
+    They start apart, or all layers would stay alike for good.
+    """
+    _excitations(spec.kind, sector)  # refuses where nothing can be excited
+    layers = generalized_singles_and_paired_doubles(sector) * spec.k
+    rotations = [rotation._replace(parameter=index) for index, rotation in enumerate(layers)]
+    circuit = Circuit.build(2 * sector.orbitals, rotations, initial_state=sector.hartree_fock_state)
+    return Ansatz(circuit, np.zeros(circuit.n_parameters), spread=_SPREAD)
 
 
 def _adapt(sector: Sector) -> Ansatz:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from problems import kept
 from problems.graphs import maxcut_problem
 from problems.molecule import molecular_problem
 from problems.pauli_file import pauli_problem
@@ -10,11 +13,12 @@ from problems.quadratic import ising_problem, qubo_problem
 from shotwise.spec import IsingSpec, MaxCutSpec, MoleculeSpec, PauliSpec, ProblemSpec, QuboSpec
 
 
-def build_problem(spec: ProblemSpec) -> Problem:
+def build_problem(spec: ProblemSpec, keep_in: Path | None = None) -> Problem:
     """Build any problem, its reference included; equal specs give equal problems.
 
     Args:
         spec: with its files read into it, as `shotwise.spec.load_spec` returns it.
+        keep_in: folder in which molecules are kept from one process to the next.
 
     Raises:
         SpecError: the spec says something that cannot be meant.
@@ -22,7 +26,7 @@ def build_problem(spec: ProblemSpec) -> Problem:
     """
     match spec:
         case MoleculeSpec():
-            return molecular_problem(spec)
+            return molecular_problem(spec) if keep_in is None else _kept_molecule(spec, keep_in)
         case MaxCutSpec():
             return maxcut_problem(spec)
         case QuboSpec():
@@ -31,3 +35,12 @@ def build_problem(spec: ProblemSpec) -> Problem:
             return ising_problem(spec)
         case PauliSpec():
             return pauli_problem(spec)
+
+
+def _kept_molecule(spec: MoleculeSpec, folder: Path) -> Problem:
+    path = kept.path_of(folder, spec)
+    problem = kept.load(path)
+    if problem is None:
+        problem = molecular_problem(spec)
+        kept.save(path, problem)
+    return problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations, product
 
 from problems.circuit import Rotation
-from problems.problem import Sector
+from problems.sector import Sector
 
 
 def singles_and_doubles(sector: Sector) -> tuple[Rotation, ...]:
@@ -25,6 +25,18 @@ def singles_and_doubles(sector: Sector) -> tuple[Rotation, ...]:
     pairs = product(combinations(occupied, 2), combinations(virtual, 2))
     doubles = [excitation(source, target) for source, target in pairs if _spin(source) == _spin(target)]
     singles = [excitation((i,), (a,)) for i, a in product(occupied, virtual) if i % 2 == a % 2]
+    return (*doubles, *singles)
+
+
+def generalized_singles_and_paired_doubles(sector: Sector) -> tuple[Rotation, ...]:
+    """Every pair of orbitals, occupied or not: both electrons at once, then one of either spin.
+
+    Paired doubles p p -> q q and singles p -> q run over orbitals p < q, alpha before beta, in ascending
+    order; all of arXiv:1810.02327 but for the order. The rotations name no parameter.
+    """
+    pairs = list(combinations(range(sector.orbitals), 2))
+    doubles = [excitation((2 * p, 2 * p + 1), (2 * q, 2 * q + 1)) for p, q in pairs]
+    singles = [excitation((2 * p + spin,), (2 * q + spin,)) for p, q in pairs for spin in (0, 1)]
     return (*doubles, *singles)
 
 

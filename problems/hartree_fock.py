@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from problems.electronic import ElectronicHamiltonian
 from problems.geometry import Geometry
 from shotwise.errors import CannotRunError
 
@@ -28,21 +29,6 @@ class Orbitals:
 
     coefficients: np.ndarray
     energy: float
-
-
-@dataclass(frozen=True, eq=False)
-class ActiveIntegrals:
-    """The electronic Hamiltonian of an active space of m spatial orbitals.
-
-    Attributes:
-        core_energy: nuclei and doubly occupied core orbitals, in hartree.
-        one_body: shape (m, m), the core's mean field included.
-        two_body: shape (m, m, m, m), chemists' (pq|rs).
-    """
-
-    core_energy: float
-    one_body: np.ndarray
-    two_body: np.ndarray
 
 
 def make_molecule(geometry: Geometry, basis: dict[str, list], charge: int, spin: int) -> Any:
@@ -146,7 +132,7 @@ def _directed(level: np.ndarray) -> np.ndarray:
     return np.stack(done, axis=1)
 
 
-def active_integrals(molecule: Any, orbitals: Orbitals, core: int, active: int) -> ActiveIntegrals:
+def active_hamiltonian(molecule: Any, orbitals: Orbitals, core: int, active: int) -> ElectronicHamiltonian:
     """Fold `core` doubly occupied orbitals into the energy and one-body part of the next `active` ones.
 
     The core acts through its inactive Fock matrix: Helgaker, Jorgensen, Olsen, Molecular
@@ -163,4 +149,4 @@ def active_integrals(molecule: Any, orbitals: Orbitals, core: int, active: int) 
         two_body = ao2mo.restore(1, np.asarray(ao2mo.kernel(molecule, outer)), active)
     mean_field = coulomb - 0.5 * exchange
     core_energy = molecule.energy_nuc() + np.sum(density * (bare + 0.5 * mean_field))
-    return ActiveIntegrals(float(core_energy), outer.T @ (bare + mean_field) @ outer, two_body)
+    return ElectronicHamiltonian(float(core_energy), outer.T @ (bare + mean_field) @ outer, two_body)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from problems.basis_set import load_basis
 from problems.geometry import parse_geometry
-from problems.hartree_fock import active_integrals, make_molecule, solve
-from problems.jordan_wigner import jordan_wigner
-from problems.problem import Problem, Sector
-from problems.references import ground_state
+from problems.hartree_fock import active_hamiltonian, make_molecule, solve
+from problems.problem import Problem
+from problems.references import full_configuration_interaction
+from problems.sector import Sector
 from shotwise.errors import CannotRunError, SpecError
 from shotwise.spec import MoleculeSpec
 
@@ -43,16 +43,14 @@ def molecular_problem(spec: MoleculeSpec) -> Problem:
             "the basis is nearly linearly dependent",
             "use a smaller basis, or fewer active orbitals",
         )
-    integrals = active_integrals(molecule, orbitals, core, sector.orbitals)
-    hamiltonian = jordan_wigner(integrals.core_energy, integrals.one_body, integrals.two_body)
+    hamiltonian = active_hamiltonian(molecule, orbitals, core, sector.orbitals)
     return Problem(
         kind=spec.kind,
-        hamiltonian=hamiltonian,
+        observable=hamiltonian,
         unit="Ha",
-        reference=ground_state(hamiltonian, sector),
+        reference=full_configuration_interaction(hamiltonian, sector),
         sector=sector,
         hartree_fock_energy=orbitals.energy,
-        integrals=integrals,
     )
 
 

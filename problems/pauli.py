@@ -93,6 +93,11 @@ class PauliSum:
     def __len__(self) -> int:
         return len(self.coefficients)
 
+    @property
+    def pauli(self) -> PauliSum:
+        """Itself: every observable has this form."""
+        return self
+
     def strings(self) -> list[str]:
         """Terms as letters, character q for qubit q."""
         return [

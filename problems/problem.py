@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from problems.hartree_fock import ActiveIntegrals
+from problems.electronic import ElectronicHamiltonian
 from problems.pauli import PauliSum
+from problems.sector import Sector
+
+Observable = PauliSum | ElectronicHamiltonian
+"""What engines evaluate; `observable.pauli` is what circuits measure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,53 +49,35 @@ class Reference:
 
 
 @dataclass(frozen=True, eq=False)
-class Sector:
-    """Electrons of a molecule in its active space. Orbital p holds qubits 2p (alpha) and 2p + 1 (beta)."""
-
-    orbitals: int
-    electrons_alpha: int
-    electrons_beta: int
-
-    @property
-    def dimension(self) -> int:
-        """How many determinants hold these electrons."""
-        return math.comb(self.orbitals, self.electrons_alpha) * math.comb(self.orbitals, self.electrons_beta)
-
-    @property
-    def hartree_fock_state(self) -> int:
-        """Basis state with the lowest orbitals filled."""
-        alpha = sum(1 << 2 * p for p in range(self.electrons_alpha))
-        beta = sum(1 << 2 * p + 1 for p in range(self.electrons_beta))
-        return alpha | beta
-
-
-@dataclass(frozen=True, eq=False)
 class Problem:
     """A Hamiltonian to minimise and what is known about it.
 
     Attributes:
         kind: the spec's problem kind.
-        hamiltonian: the observable, its constant included.
+        observable: the Hamiltonian, its constant included.
         unit: "Ha" for molecules, "" otherwise.
         reference: None where none was affordable.
         sector: the electrons, for molecules only.
         hartree_fock_energy: for molecules only, in hartree.
-        integrals: of the active space, for molecules only.
         baseline: what a classical heuristic with a guarantee finds, for cuts.
     """
 
     kind: str
-    hamiltonian: PauliSum
+    observable: Observable
     unit: str = ""
     reference: Reference | None = None
     sector: Sector | None = None
     hartree_fock_energy: float | None = None
-    integrals: ActiveIntegrals | None = None
     baseline: Reference | None = None
 
     @property
     def n_qubits(self) -> int:
-        return self.hamiltonian.n_qubits
+        return self.observable.n_qubits
+
+    @property
+    def hamiltonian(self) -> PauliSum:
+        """The observable as a Pauli sum, which molecules build when it is first asked for."""
+        return self.observable.pauli
 
     @property
     def is_cut(self) -> bool:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from problems.diagonal_search import minimum
+from problems.electronic import ElectronicHamiltonian
 from problems.lowest_level import lowest_level
 from problems.pauli import PauliSum, parity
-from problems.problem import GroundSpace, Reference, Sector
+from problems.problem import GroundSpace, Reference
+from problems.sector import Sector, determinants
+from problems.sector_matrix import sector_matrix
 
 DIMENSION_MAX = 40_000
 """15 qubits, or 10 orbitals with 7 + 7 electrons."""
 
 NONZEROS_MAX = 12_000_000
 """Half a gigabyte while the matrix is put together."""
+
+COUPLINGS_MAX = 40_000_000
+"""Pairs of determinants that two electrons can connect; point groups leave a fraction of them."""
 
 WORK_MAX = 1_000_000_000
 """Terms times basis states: about ten seconds."""
@@ -46,24 +51,22 @@ def ground_state(hamiltonian: PauliSum, sector: Sector | None = None) -> Referen
     matrix = restricted_matrix(hamiltonian, states)
     if matrix is None:
         return None
+    return _lowest(matrix, states, "FCI" if sector else "exact diagonalization")
+
+
+def full_configuration_interaction(hamiltonian: ElectronicHamiltonian, sector: Sector) -> Reference | None:
+    """The lowest level of a molecule's sector; None beyond `DIMENSION_MAX` or `COUPLINGS_MAX`."""
+    if sector.dimension > DIMENSION_MAX or sector.dimension * sector.couplings > COUPLINGS_MAX:
+        return None
+    return _lowest(sector_matrix(hamiltonian, sector), determinants(sector), "FCI")
+
+
+def _lowest(matrix: Any, states: np.ndarray, method: str) -> Reference | None:
     lowest = lowest_level(matrix)
     if lowest is None:
         return None
     energy, vectors = lowest
-    method = "FCI" if sector else "exact diagonalization"
     return Reference(energy, method, exact=True, ground=_ground_space(states, vectors))
-
-
-def determinants(sector: Sector) -> np.ndarray:
-    """Basis states with the sector's electrons, ascending, int64, shape (dimension,)."""
-    alpha, beta = (
-        np.array(
-            [sum(1 << 2 * p for p in filled) for filled in combinations(range(sector.orbitals), electrons)],
-            dtype=np.int64,
-        )
-        for electrons in (sector.electrons_alpha, sector.electrons_beta)
-    )
-    return np.sort((alpha[:, None] | (beta << 1)[None, :]).ravel())
 
 
 def restricted_matrix(hamiltonian: PauliSum, states: np.ndarray) -> Any | None:

@@ -60,6 +60,11 @@ class Home:
         return self.root / "cache" / "jax"
 
     @property
+    def molecules(self) -> Path:
+        """Integrals and ground states of molecules that were built before."""
+        return self.root / "cache" / "molecules"
+
+    @property
     def plots(self) -> Path:
         return self.root / "plots"
 

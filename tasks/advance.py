@@ -61,21 +61,15 @@ def _tell(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopSta
     )
     if not prepared.sampled:
         state = _keep_best(state, np.asarray(points), np.asarray(answer.evaluation.values))
-    growing = (
-        reason in (Reason.CONVERGED, Reason.PLATEAU, Reason.ITERATION_LIMIT)
-        and prepared.ansatz.pool is not None
-    )
-    return (
-        replace(
-            state,
-            optimizer=told,
-            termination=watched,
-            parameters=parameters,
-            growing=growing,
-            reason=None if growing else reason,
-        ),
-        record,
-    )
+    moved = replace(state, optimizer=told, termination=watched, parameters=parameters)
+    return concluded(prepared, moved, reason), record
+
+
+def concluded(prepared: Prepared, state: LoopState, reason: Reason | None) -> LoopState:
+    """The state with the termination rule's verdict: an adaptive ansatz grows where others end."""
+    ended = reason in (Reason.CONVERGED, Reason.PLATEAU, Reason.ITERATION_LIMIT)
+    growing = ended and prepared.ansatz.pool is not None
+    return replace(state, growing=growing, reason=None if growing else reason)
 
 
 def _grow(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopState, IterationRecord]:

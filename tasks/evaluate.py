@@ -106,7 +106,7 @@ def answer_exactly(prepared: Prepared, state: LoopState) -> Answer:
     """Evaluate the next iteration's points without sampling noise."""
     circuit, points, need = circuit_of(prepared, state), points_of(prepared, state), need_of(prepared, state)
     evaluation = _expectations(prepared, circuit, points, need)
-    draw = prepared.problem.hamiltonian.is_diagonal and state.iteration % CANDIDATES_EVERY == 0
+    draw = prepared.problem.observable.is_diagonal and state.iteration % CANDIDATES_EVERY == 0
     sample = draw_candidates(prepared, circuit, points[:1], state.iteration) if draw else None
     return Answer(evaluation, sample, _fidelity(prepared, state, circuit, points), len(points), 0)
 
@@ -318,10 +318,10 @@ def fidelity_at(prepared: Prepared, circuit: Circuit, point: np.ndarray) -> floa
 def _expectations(prepared: Prepared, circuit: Circuit, points: np.ndarray, need: Need) -> Evaluation:
     angles = circuit.angles(points)
     wanted = need is not Need.VALUE
-    hamiltonian = prepared.problem.hamiltonian
     if prepared.tail is None:
-        found = prepared.device.expectation(circuit, hamiltonian, angles, gradient=wanted)
+        found = prepared.device.expectation(circuit, prepared.problem.observable, angles, gradient=wanted)
     else:
+        hamiltonian = prepared.problem.hamiltonian
         found = tail_expectation(circuit, hamiltonian, angles, prepared.tail, gradient=wanted)
     gradients = None if found.gradients is None else jnp.asarray(found.gradients @ circuit.jacobian())
     metric = jnp.asarray(JaxDevice().metric(circuit, angles[:1])) if need is Need.METRIC else None
@@ -337,4 +337,5 @@ def _fidelity(prepared: Prepared, state: LoopState, circuit: Circuit, points: np
     if len(points) == 1 or state.piloting:
         return fidelity_at(prepared, circuit, points[0])
     stage = prepared.stage(state.operators)
-    return fidelity_at(prepared, circuit, np.asarray(stage.optimizer.progress(state.optimizer).parameters))
+    around = stage.used(stage.optimizer.progress(state.optimizer).parameters)
+    return fidelity_at(prepared, circuit, np.asarray(around))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import jax
 import numpy as np
@@ -13,6 +13,7 @@ from backends.fleet import Fleet, Trust, fleet_names
 from backends.jax_device import JaxDevice
 from measurement import SHOTS_PER_GROUP_MIN, Grouping, GroupVariances, ShiftRule, Terms, shots_for
 from optimizers import (
+    Evaluation,
     Frequencies,
     Need,
     Optimizer,
@@ -160,11 +161,16 @@ class Prepared:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A circuit with the optimizer that moves its parameters. A fixed ansatz has one stage."""
+    """A circuit with the optimizer that moves its parameters. A fixed ansatz has one stage.
+
+    The optimizer of an adaptive ansatz moves `capacity` parameters, of which the last ones have no effect:
+    its shapes stay the same while the circuit grows, so nothing compiles anew.
+    """
 
     circuit: Circuit
     optimizer: Optimizer
     termination: Termination
+    capacity: int
 
     @cached_property
     def shift_rule(self) -> ShiftRule:
@@ -181,24 +187,64 @@ class Stage:
         """The shots that the optimizer wants for the points of `ask`."""
         return jax.jit(self.optimizer.shots)
 
-    @cached_property
-    def ask(self):
-        return jax.jit(self.optimizer.ask)
+    def ask(self, optimizer_state):
+        """The points to evaluate next, shape (points, parameters)."""
+        return _ask(self.optimizer, optimizer_state)[:, : self.circuit.n_parameters]
 
-    @cached_property
-    def tell(self):
-        return jax.jit(self._tell)
+    def tell(self, optimizer_state, termination_state, evaluation: Evaluation):
+        """(optimizer state, termination state, progress, code) after an evaluation of those points."""
+        unused = self.capacity - self.circuit.n_parameters
+        padded = _widened(evaluation, unused) if unused else evaluation
+        told, watched, progress, code = _tell(
+            self.optimizer, self.termination, optimizer_state, termination_state, padded
+        )
+        return told, watched, progress._replace(parameters=self.used(progress.parameters)), code
 
-    def _tell(self, optimizer_state, termination_state, evaluation):
-        told = self.optimizer.tell(optimizer_state, evaluation)
-        progress = self.optimizer.progress(told)
-        watched = self.termination.update(termination_state, progress)
-        return told, watched, progress, self.termination.code(watched)
+    def used(self, parameters):
+        """Of the optimizer's parameters, those that the circuit has."""
+        return parameters[: self.circuit.n_parameters]
 
     def start(self, parameters: np.ndarray, seed: int):
         """The optimizer's and the termination rule's states at `parameters`."""
-        key = jax.random.PRNGKey(int(stream(seed, Purpose.OPTIMIZER).integers(2**31)))
-        return self.optimizer.init(jax.numpy.asarray(parameters), key), self.termination.init()
+        padded = np.pad(parameters, (0, self.capacity - len(parameters)))
+        entropy = int(stream(seed, Purpose.OPTIMIZER).integers(2**31))
+        return _start(self.optimizer, self.termination, padded, entropy)
+
+
+@partial(jax.jit, static_argnames=("optimizer", "termination"))
+def _start(optimizer: Optimizer, termination: Termination, parameters, seed):
+    return optimizer.init(parameters, jax.random.PRNGKey(seed)), termination.init()
+
+
+@partial(jax.jit, static_argnames="optimizer")
+def _ask(optimizer: Optimizer, state):
+    return optimizer.ask(state)
+
+
+@partial(jax.jit, static_argnames=("optimizer", "termination"))
+def _tell(optimizer: Optimizer, termination: Termination, state, watching, evaluation: Evaluation):
+    return told(optimizer, termination, state, watching, evaluation)
+
+
+def told(optimizer: Optimizer, termination: Termination, state, watching, evaluation: Evaluation):
+    """(optimizer state, termination state, progress, code) after an evaluation; traceable."""
+    state = optimizer.tell(state, evaluation)
+    progress = optimizer.progress(state)
+    watching = termination.update(watching, progress)
+    return state, watching, progress, termination.code(watching)
+
+
+def _widened(evaluation: Evaluation, unused: int) -> Evaluation:
+    """The same with zeros for parameters that the circuit does not have."""
+
+    def pad(array, rows: int):
+        return None if array is None else jax.numpy.pad(array, ((0, rows), (0, unused)))
+
+    return evaluation._replace(
+        gradients=pad(evaluation.gradients, 0),
+        gradient_variances=pad(evaluation.gradient_variances, 0),
+        metric=pad(evaluation.metric, unused),
+    )
 
 
 def prepare(spec: RunSpec) -> Prepared:
@@ -216,7 +262,8 @@ def _prepare(canonical_json: str) -> Prepared:
     spec = RunSpec.model_validate_json(canonical_json)
     fleet = _fleet(spec)
     device = open_device("jax" if fleet else spec.execution.device)
-    problem = build_problem(spec.problem)
+    home = Home.from_environment()
+    problem = build_problem(spec.problem, home.molecules if home.root.exists() else None)
     prepared = Prepared(spec, problem, build_ansatz(spec.ansatz, problem), device, fleet)
     _check_device(prepared)
     if prepared.sampled:
@@ -245,19 +292,32 @@ def _stage(prepared: Prepared, operators: tuple[int, ...]) -> Stage:
     circuit = prepared.ansatz.circuit
     for operator in operators:
         circuit = grow(circuit, (prepared.ansatz.pool or ())[operator])
-    named = prepared.optimizer_spec
     frequencies = None
-    if needs_spectrum(named.name):
-        frequencies = [Frequencies(*pair) for pair in spectrum(circuit)]
-    optimizer = build_optimizer(named, frequencies, _sampling(prepared) if prepared.sampled else None)
+    if needs_spectrum(prepared.optimizer_spec.name):
+        frequencies = tuple(Frequencies(*pair) for pair in spectrum(circuit))
+    optimizer, termination = _movement(prepared, frequencies)
     if optimizer.need is Need.METRIC and (prepared.sampled or not prepared.device.capabilities.metric):
         raise SpecError(
             "optimizer.name",
-            named.name,
+            prepared.optimizer_spec.name,
             "natural gradients need exact metrics",
             "use execution {mode: exact, device: jax}",
         )
-    return Stage(circuit, optimizer, build_termination(named, optimizer))
+    capacity = circuit.n_parameters
+    ansatz = prepared.spec.ansatz
+    if isinstance(ansatz, AdaptAnsatz) and not prepared.sampled and frequencies is None:
+        capacity = ansatz.operators_max
+    return Stage(circuit, optimizer, termination, capacity)
+
+
+@lru_cache(maxsize=8)
+def _movement(
+    prepared: Prepared, frequencies: tuple[Frequencies, ...] | None
+) -> tuple[Optimizer, Termination]:
+    """One optimizer for all stages that can share it: what is compiled for one serves the next."""
+    sampling = _sampling(prepared) if prepared.sampled else None
+    optimizer = build_optimizer(prepared.optimizer_spec, frequencies, sampling)
+    return optimizer, build_termination(prepared.optimizer_spec, optimizer)
 
 
 def _sampling(prepared: Prepared) -> Sampling:
@@ -278,7 +338,8 @@ def _check_device(prepared: Prepared) -> None:
             f"device {prepared.device.name} takes at most {capabilities.n_qubits_max}",
             "use an active space or fewer nodes",
         )
-    JaxDevice().check_fits(n_qubits, None if prepared.sampled else prepared.problem.hamiltonian)
+    observable = None if prepared.sampled else prepared.problem.observable
+    JaxDevice().check_fits(prepared.ansatz.circuit, observable)
 
 
 def _check_shots(prepared: Prepared) -> None:

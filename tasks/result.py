@@ -150,7 +150,7 @@ def final_exact(prepared: Prepared, state: LoopState) -> Final:
     """The final evaluation of an exact run: at the best parameters seen, which are known without noise."""
     circuit = prepared.stage(state.operators).circuit
     parameters = state.best[1] if state.best else state.parameters
-    diagonal = prepared.problem.hamiltonian.is_diagonal
+    diagonal = prepared.problem.observable.is_diagonal
     return Final(
         parameters,
         float(exact_energies(prepared, circuit, parameters[None, :])[0]),

@@ -26,6 +26,7 @@ from tasks.evaluate import Measured, answer_exactly, answer_from, plan_iteration
 from tasks.prepare import Prepared
 from tasks.purchase import purchase, question_of
 from tasks.result import Final, RunResult, completed, final_exact, final_from, final_plan
+from tasks.segment import compiles, iterate
 from tasks.state import LoopState, to_bytes
 
 SEGMENT_S = 0.5
@@ -75,12 +76,19 @@ def run_segment(prepared: Prepared, state: LoopState, until: float) -> Segment:
         until: monotonic time at which to stop whatever happens.
     """
     records: list[IterationRecord] = []
-    ends = min(until, time.monotonic() + SEGMENT_S)
+    ends, steps = min(until, time.monotonic() + SEGMENT_S), 1
     while state.reason is None:
-        state, record = advance(prepared, state, answer_exactly(prepared, state))
-        records.append(record)
-        if time.monotonic() >= ends:
+        started = time.monotonic()
+        if compiles(prepared, state):
+            state, found = iterate(prepared, state, steps)
+        else:
+            state, record = advance(prepared, state, answer_exactly(prepared, state))
+            found = [record]
+        records += found
+        now = time.monotonic()
+        if now >= ends:
             break
+        steps = max(1, int((ends - now) / (now - started) * len(found)))
     return state, records
 
 

@@ -55,6 +55,13 @@ class AdaptAnsatz(Section):
     operators_max: int = Field(default=40, ge=1, le=1000)
 
 
+class KUpccgsdAnsatz(Section):
+    """k-UpCCGSD: `k` layers of generalized singles and paired doubles (arXiv:1810.02327)."""
+
+    kind: Literal["kupccgsd"]
+    k: Layers = 1
+
+
 class HardwareEfficientAnsatz(_Started):
     """Layers of RY and RZ on every qubit and ZZ(pi/2) entanglers along a line (arXiv:1704.05018)."""
 
@@ -105,7 +112,7 @@ class RqaoaAnsatz(Section):
 
 
 AnsatzSpec = Annotated[
-    UccsdAnsatz | AdaptAnsatz | HardwareEfficientAnsatz | QaoaAnsatz | RqaoaAnsatz,
+    UccsdAnsatz | KUpccgsdAnsatz | AdaptAnsatz | HardwareEfficientAnsatz | QaoaAnsatz | RqaoaAnsatz,
     Field(discriminator="kind"),
 ]
 
@@ -242,7 +249,7 @@ class RunSpec(Section):
     @model_validator(mode="after")
     def _ansatz_fits(self) -> RunSpec:
         molecule = isinstance(self.problem, MoleculeSpec)
-        if isinstance(self.ansatz, UccsdAnsatz | AdaptAnsatz) and not molecule:
+        if isinstance(self.ansatz, UccsdAnsatz | KUpccgsdAnsatz | AdaptAnsatz) and not molecule:
             raise ValueError(
                 f"ansatz.kind {self.ansatz.kind} needs a molecule, the problem is {self.problem.kind}"
             )

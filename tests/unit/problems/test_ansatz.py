@@ -9,14 +9,19 @@ import pytest
 from problems.ansatz import build_ansatz, grow
 from problems.build import build_problem
 from problems.circuit import FIXED, Circuit, Rotation
-from problems.excitations import excitation, singles_and_doubles
+from problems.excitations import (
+    excitation,
+    generalized_singles_and_paired_doubles,
+    singles_and_doubles,
+)
 from problems.pauli import PauliSum
-from problems.problem import Problem, Sector
-from problems.references import determinants
+from problems.problem import Problem
+from problems.sector import Sector, determinants
 from shotwise.errors import SpecError
 from shotwise.spec import (
     AdaptAnsatz,
     HardwareEfficientAnsatz,
+    KUpccgsdAnsatz,
     MaxCutSpec,
     MoleculeSpec,
     QaoaAnsatz,
@@ -114,6 +119,17 @@ def test_singles_and_doubles(sector: Sector, doubles: int, singles: int) -> None
         assert start & row.x == row.source
         assert start ^ row.x in inside
         assert row.x & row.z == 0
+
+
+def test_kupccgsd_has_every_pair_of_orbitals_in_every_layer(h2: Problem) -> None:
+    sector = Sector(4, 2, 2)
+    rows = generalized_singles_and_paired_doubles(sector)
+    assert [row.x.bit_count() for row in rows] == [4] * 6 + [2] * 12
+    assert len(set(rows)) == len(rows)
+    ansatz = build_ansatz(KUpccgsdAnsatz(kind="kupccgsd", k=3), h2)
+    assert len(ansatz.circuit) == ansatz.circuit.n_parameters == 3 * (1 + 2)
+    start = ansatz.initial_parameters(0).reshape(3, 3)
+    assert not np.allclose(start[0], start[1])
 
 
 def test_uccsd_of_h2_is_exact(h2: Problem, energy: Energy) -> None:

@@ -10,7 +10,7 @@ import pytest
 from problems.hartree_fock import canonical_orbitals
 from problems.molecule import molecular_problem
 from problems.problem import Problem
-from problems.references import determinants
+from problems.sector import determinants
 from shotwise.errors import CannotRunError, SpecError
 from shotwise.spec import MoleculeSpec
 from shotwise.spec.problem import ActiveSpace

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from problems import references
 from problems.pauli import PauliSum
-from problems.problem import Sector
 from problems.references import determinants, ground_state, restricted_matrix
+from problems.sector import Sector
 
 Dense = Callable[[PauliSum], np.ndarray]
 

@@ -8,10 +8,12 @@ import pytest
 from optimizers import Reason
 from shotwise.errors import CannotRunError, SpecError
 from shotwise.spec import validate
+from tasks import segment
 from tasks.advance import advance
 from tasks.evaluate import Measured, answer_exactly, answer_from, plan_iteration
 from tasks.prepare import Prepared, prepare
 from tasks.result import RunResult, completed, final_exact, final_from, final_plan, summary_rows
+from tasks.segment import STEPS_MAX, compiles, iterate
 from tasks.state import LoopState, from_bytes, initial, to_bytes
 
 H2 = {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"}
@@ -77,6 +79,51 @@ def test_storing_the_state_between_iterations_changes_nothing(
     assert records == stored_records
     assert asdict(result_of(prepared, state)) == asdict(result_of(prepared, stored))
     assert to_bytes(state) == to_bytes(stored)
+
+
+@pytest.mark.parametrize(
+    ("problem", "sections"),
+    [
+        (H2, {"optimizer": {"name": "adam", "learning_rate": 0.1}}),
+        (H2, {"ansatz": {"kind": "adapt"}, "optimizer": {"name": "lbfgs"}}),
+        (CUT, {"optimizer": {"name": "spsa", "max_iterations": 25}}),
+    ],
+    ids=str,
+)
+def test_where_a_compiled_run_is_cut_changes_no_byte(problem: dict, sections: dict) -> None:
+    prepared = ready(problem, **sections)
+    whole, records = compiled(prepared, [STEPS_MAX])
+    cut, cut_records = compiled(prepared, [1, 2, 5, 3])
+    assert to_bytes(whole) == to_bytes(cut)
+    assert records == cut_records
+    outside, outside_records = run(prepared)
+    assert whole.iteration == outside.iteration
+    assert whole.reason == outside.reason
+    assert whole.sample == outside.sample
+    energies, expected = ([r["energy"] for r in rows] for rows in (records, outside_records))
+    np.testing.assert_allclose(energies, expected, rtol=0, atol=1e-9)
+
+
+def compiled(prepared: Prepared, steps: list[int]):
+    state, records = initial(prepared), []
+    while state.reason is None:
+        if compiles(prepared, state):
+            state, found = iterate(prepared, state, steps[len(records) % len(steps)])
+        else:
+            state, record = step(prepared, state)
+            found = [record]
+        records += [{**vars(record), "at_us": 0} for record in found]
+    return state, records
+
+
+def test_a_growing_ansatz_compiles_its_loop_once() -> None:
+    geometry = "H 0 0 0; H 0 0 1.1; H 0 0 2; H 0 0 3"
+    adapt = {"kind": "adapt", "operators_max": 5, "gradient_tolerance": 1e-6}
+    prepared = ready({**H2, "geometry": geometry}, ansatz=adapt, optimizer={"name": "sgd"})
+    before = segment._iterate._cache_size()
+    state, _ = compiled(prepared, [STEPS_MAX])
+    assert len(state.operators) == 5
+    assert segment._iterate._cache_size() == before + 1
 
 
 @pytest.mark.parametrize("name", ["adam", "lbfgs", "rotosolve", "qng"])

@@ -1,0 +1,83 @@
+"""The general engine: any circuit, on the whole statevector (`backends.statevector`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+
+from backends import statevector as sv
+from problems.circuit import Circuit
+from problems.pauli import PauliSum
+from problems.problem import GroundSpace, Observable
+
+_STATE_BYTES = 16
+_STATES_HELD = 6
+"""Forward, adjoint and their temporaries."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class GeneralProgram:
+    """As `backends.engines.Program`; states are complex128, shape (2^n,)."""
+
+    initial: jax.Array
+    rotations: sv.Rotations
+    observable: sv.Observable | None
+
+    @property
+    def rows(self) -> int:
+        return len(self.rotations.x)
+
+    @property
+    def basis_states(self) -> jax.Array:
+        return jnp.arange(len(self.initial))
+
+    def state(self, angles: jax.Array) -> jax.Array:
+        return sv.evolve(self.initial, self.rotations, angles)
+
+    def energy(self, state: jax.Array) -> jax.Array:
+        assert self.observable is not None
+        return jnp.vdot(state, sv.apply_observable(self.observable, state)).real
+
+    def gradient(self, state: jax.Array, angles: jax.Array) -> tuple[jax.Array, jax.Array]:
+        assert self.observable is not None
+        return sv.reverse_pass(state, self.rotations, self.observable, angles)
+
+    def metric(self, angles: jax.Array, jacobian: jax.Array) -> jax.Array:
+        return sv.metric(self.initial, self.rotations, angles, jacobian)
+
+    def fidelity(self, state: jax.Array, ground: sv.Ground) -> jax.Array:
+        return sv.fidelity(state, ground)
+
+    def statevector(self, state: jax.Array) -> jax.Array:
+        return state
+
+
+class GeneralEngine:
+    """Takes what no other engine does."""
+
+    def accepts(self, circuit: Circuit, observable: Observable | None) -> bool:
+        return True
+
+    def bytes_needed(self, circuit: Circuit, observable: Observable | None) -> int:
+        terms = sv.observable_bytes(observable.pauli) if observable is not None else 0
+        return terms + self.state_bytes(circuit)
+
+    def state_bytes(self, circuit: Circuit) -> int:
+        return _STATES_HELD * _STATE_BYTES << circuit.n_qubits
+
+    def program(self, circuit: Circuit, observable: Observable | None) -> GeneralProgram:
+        rotations = sv.rotations_of(circuit)
+        masks = None if observable is None else _observable(observable.pauli)
+        return GeneralProgram(sv.initial_state(circuit), rotations, masks)
+
+    def ground(self, circuit: Circuit, ground: GroundSpace) -> sv.Ground:
+        return sv.ground_of(ground)
+
+
+@lru_cache(maxsize=4)
+def _observable(observable: PauliSum) -> sv.Observable:
+    return sv.observable_of(observable)

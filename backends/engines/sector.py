@@ -1,0 +1,257 @@
+"""The sector engine: excitation circuits on the determinants of their (N, Sz) sector, in real arithmetic.
+
+Excitations that conserve the number of electrons of each spin keep a determinant's sector, and rotate pairs
+of determinants in it by real angles. The state is float64, shape (dimension,), in the order of
+`problems.sector.determinants`; LiH in STO-3G has 225 amplitudes where a statevector has 4096.
+
+Each rotation is a gather: psi[k] -> cos(a/2) psi[k] + sin(a/2) sign[k] psi[partner[k]] where sign[k] is not
+0. Gradients are adjoint (arXiv:2009.02823, algorithm 1), recomputing states on the way back. Circuits are
+padded to a power of two of rows that are skipped, so a growing circuit rarely compiles anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from backends.engines.program import capacity
+from problems.circuit import Circuit, generator_sign
+from problems.electronic import ElectronicHamiltonian
+from problems.pauli import PauliSum
+from problems.problem import GroundSpace, Observable
+from problems.references import NONZEROS_MAX, restricted_matrix
+from problems.sector import ALPHA, BETA, Sector, determinants
+from problems.sector_matrix import sector_matrix
+
+jax.config.update("jax_enable_x64", True)
+
+_DENSE_GAIN = 8
+"""A dense product handles so many elements in the time that a gather takes for one."""
+
+_ROW_BYTES = 5
+"""Per determinant and rotation: a partner and a sign."""
+
+_COUPLING_BYTES = 16
+
+
+class Dense(NamedTuple):
+    """H as a matrix, shape (dimension, dimension)."""
+
+    matrix: jax.Array
+
+    def apply(self, psi: jax.Array) -> jax.Array:
+        return self.matrix @ psi
+
+
+class Gathered(NamedTuple):
+    """H as equally many elements a row: (H psi)[j] = sum over c of values[c, j] psi[columns[c, j]]."""
+
+    columns: jax.Array
+    values: jax.Array
+
+    def apply(self, psi: jax.Array) -> jax.Array:
+        def add(total: jax.Array, part: Gathered) -> tuple[jax.Array, None]:
+            return total + part.values * psi.at[part.columns].get(mode="promise_in_bounds"), None
+
+        return jax.lax.scan(add, jnp.zeros_like(psi), self)[0]
+
+
+class Ground(NamedTuple):
+    """Ground states as rows (degeneracy, dimension); `separate` where they are single determinants."""
+
+    rows: jax.Array
+    separate: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class SectorProgram:
+    """As `backends.engines.Program`.
+
+    Attributes:
+        n_qubits: of the circuit.
+        initial: () index of the first determinant.
+        partner, sign: int32 and int8, shape (rows, dimension).
+        used: () rows that are rotations; the rest is padding.
+        basis_states: int64, ascending, shape (dimension,).
+        hamiltonian: None where only states are wanted.
+    """
+
+    n_qubits: int = field(metadata={"static": True})
+    initial: jax.Array
+    partner: jax.Array
+    sign: jax.Array
+    used: jax.Array
+    basis_states: jax.Array
+    hamiltonian: Dense | Gathered | None
+
+    @property
+    def rows(self) -> int:
+        return len(self.partner)
+
+    def state(self, angles: jax.Array) -> jax.Array:
+        psi = jnp.zeros(len(self.basis_states)).at[self.initial].set(1.0)
+        cosines, sines = jnp.cos(angles / 2), jnp.sin(angles / 2)
+
+        def step(row: jax.Array, psi: jax.Array) -> jax.Array:
+            return self._rotated(row, psi, cosines[row], sines[row])[0]
+
+        return jax.lax.fori_loop(0, self.used, step, psi)
+
+    def energy(self, state: jax.Array) -> jax.Array:
+        assert self.hamiltonian is not None
+        return state @ self.hamiltonian.apply(state)
+
+    def gradient(self, state: jax.Array, angles: jax.Array) -> tuple[jax.Array, jax.Array]:
+        assert self.hamiltonian is not None
+        adjoint = self.hamiltonian.apply(state)
+        cosines, sines = jnp.cos(angles / 2), -jnp.sin(angles / 2)
+
+        def step_back(at: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+            psi, adjoint, derivatives = carry
+            row = self.used - 1 - at
+            back, generated = self._rotated(row, psi, cosines[row], sines[row])
+            derivatives = derivatives.at[row].set(adjoint @ generated)
+            return back, self._rotated(row, adjoint, cosines[row], sines[row])[0], derivatives
+
+        start = (state, adjoint, jnp.zeros(self.rows))
+        return state @ adjoint, jax.lax.fori_loop(0, self.used, step_back, start)[2]
+
+    def metric(self, angles: jax.Array, jacobian: jax.Array) -> jax.Array:
+        """As `Program.metric`; real states have no Berry connection, so overlaps of tangents are all."""
+        psi = jnp.zeros(len(self.basis_states)).at[self.initial].set(1.0)
+        tangents = jnp.zeros((jacobian.shape[1], len(self.basis_states)))
+        cosines, sines = jnp.cos(angles / 2), jnp.sin(angles / 2)
+
+        def step(row: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            def rotate(psi: jax.Array) -> jax.Array:
+                return self._rotated(row, psi, cosines[row], sines[row])[0]
+
+            psi = rotate(carry[0])
+            generated = self._rotated(row, psi, cosines[row], sines[row])[1]
+            return psi, jax.vmap(rotate)(carry[1]) + 0.5 * jacobian[row][:, None] * generated
+
+        _, tangents = jax.lax.fori_loop(0, self.used, step, (psi, tangents))
+        return tangents @ tangents.T
+
+    def fidelity(self, state: jax.Array, ground: Ground) -> jax.Array:
+        overlaps = ground.rows @ state
+        separate = ground.rows[0] @ state**2
+        return jnp.where(ground.separate, separate, jnp.sum(overlaps**2))
+
+    def statevector(self, state: jax.Array) -> jax.Array:
+        size = 1 << self.n_qubits
+        return jnp.zeros(size, dtype=jnp.complex128).at[self.basis_states].set(state)
+
+    def _rotated(
+        self, row: jax.Array, psi: jax.Array, cosine: jax.Array, sine: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """(the state after a rotation, its generator applied to the state before)."""
+        sign = self.sign[row]
+        generated = sign * psi.at[self.partner[row]].get(mode="promise_in_bounds")
+        return jnp.where(sign != 0, cosine, 1.0) * psi + sine * generated, generated
+
+
+class SectorEngine:
+    """Runs circuits of spin-conserving excitations on a determinant (UCCSD, k-UpCCGSD, ADAPT, Givens).
+
+    Any observable will do: its energies and gradients in the sector need its block there only, and of that
+    the real part, as the states are real.
+    """
+
+    def accepts(self, circuit: Circuit, observable: Observable | None) -> bool:
+        if circuit.initial_plus or circuit.n_qubits % 2 or not bool(np.all(circuit.excitation)):
+            return False
+        filled, emptied = circuit.source, circuit.source ^ circuit.x
+        same = [np.bitwise_count(filled & spin) == np.bitwise_count(emptied & spin) for spin in (ALPHA, BETA)]
+        if not bool(np.all(same)):
+            return False
+        if not isinstance(observable, PauliSum):
+            return True
+        return sector_of(circuit).dimension * len(np.unique(observable.x)) <= NONZEROS_MAX
+
+    def bytes_needed(self, circuit: Circuit, observable: Observable | None) -> int:
+        sector = sector_of(circuit)
+        rows = capacity(len(circuit)) * _ROW_BYTES * sector.dimension
+        couplings = 0 if observable is None else min(sector.couplings, sector.dimension)
+        return rows + couplings * _COUPLING_BYTES * sector.dimension + self.state_bytes(circuit)
+
+    def state_bytes(self, circuit: Circuit) -> int:
+        return 6 * 8 * sector_of(circuit).dimension
+
+    def program(self, circuit: Circuit, observable: Observable | None) -> SectorProgram:
+        states = _determinants(sector_of(circuit))
+        partner, sign = _rotation_tables(circuit)
+        initial = np.searchsorted(states, circuit.initial_state)
+        hamiltonian = None if observable is None else _hamiltonian(observable, sector_of(circuit))
+        return SectorProgram(
+            circuit.n_qubits,
+            jnp.asarray(initial),
+            partner,
+            sign,
+            jnp.asarray(len(circuit)),
+            jnp.asarray(states),
+            hamiltonian,
+        )
+
+    def ground(self, circuit: Circuit, ground: GroundSpace) -> Ground:
+        states = _determinants(sector_of(circuit))
+        separate = ground.amplitudes is None
+        amplitudes = np.ones((1, len(ground.support))) if ground.amplitudes is None else ground.amplitudes
+        at = np.minimum(np.searchsorted(states, ground.support), len(states) - 1)
+        inside = states[at] == ground.support
+        rows = np.zeros((len(amplitudes), len(states)))
+        rows[:, at[inside]] = amplitudes[:, inside]
+        return Ground(jnp.asarray(rows), jnp.asarray(separate))
+
+
+def sector_of(circuit: Circuit) -> Sector:
+    """The electrons of each spin that a circuit starts with, and never changes."""
+    alpha, beta = ((circuit.initial_state & spin).bit_count() for spin in (ALPHA, BETA))
+    return Sector(circuit.n_qubits // 2, alpha, beta)
+
+
+@lru_cache(maxsize=4)
+def _determinants(sector: Sector) -> np.ndarray:
+    return determinants(sector)
+
+
+@lru_cache(maxsize=4)
+def _rotation_tables(circuit: Circuit) -> tuple[jax.Array, jax.Array]:
+    """(partner, sign) of every rotation at every determinant; see `SectorProgram`."""
+    states = _determinants(sector_of(circuit))
+    shape = (capacity(len(circuit)), len(states))
+    partner, sign = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int8)
+    for row in range(len(circuit)):
+        # psi'[k] takes -s(k) psi[k ^ x] where k carries the source, +s(k) where it carries the target
+        sign[row] = -generator_sign(circuit, row, states)
+        moved = np.flatnonzero(sign[row])
+        partner[row, moved] = np.searchsorted(states, states[moved] ^ circuit.x[row])
+    return jnp.asarray(partner), jnp.asarray(sign)
+
+
+@lru_cache(maxsize=2)
+def _hamiltonian(observable: Observable, sector: Sector) -> Dense | Gathered:
+    matrix = _matrix(observable, sector)
+    longest = int(np.diff(matrix.indptr).max())
+    if len(_determinants(sector)) <= _DENSE_GAIN * longest:
+        return Dense(jnp.asarray(matrix.toarray()))
+    size = matrix.shape[0]
+    columns, values = np.zeros((longest, size), dtype=np.int32), np.zeros((longest, size))
+    row = np.repeat(np.arange(size), np.diff(matrix.indptr))
+    place = np.arange(matrix.nnz) - matrix.indptr[row]
+    columns[place, row], values[place, row] = matrix.indices, matrix.data
+    return Gathered(jnp.asarray(columns), jnp.asarray(values))
+
+
+def _matrix(observable: Observable, sector: Sector) -> Any:
+    if isinstance(observable, ElectronicHamiltonian):
+        return sector_matrix(observable, sector)
+    matrix = restricted_matrix(observable, _determinants(sector))
+    assert matrix is not None, "accepted within NONZEROS_MAX"
+    return matrix.real.tocsr()

@@ -1,0 +1,105 @@
+"""What orchestration costs a sampled iteration: two task runs, the journal's commits, MLflow beside it.
+
+    python benchmarks/loop_cost.py [--iterations 60] [--csv FILE]
+
+H2 with SPSA and 200 shots an energy, so that an iteration itself is short. The orchestrated run is `vqe` as a
+user starts it, with its server up and its tracker logging; the bare loop is the same plan, sample and advance
+in the same process, without Prefect, journal and MLflow. They alternate; medians of the time from one
+iteration to the next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import statistics
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+
+from shotwise.home import Home
+from tasks.prefect_server import PrefectServer
+
+ROUNDS = 3
+
+
+def spec_of(iterations: int):
+    from shotwise.spec import validate
+
+    return validate(
+        {
+            "name": "loop_cost",
+            "problem": {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"},
+            "optimizer": {"name": "spsa", "max_iterations": iterations},
+            "execution": {"mode": "shots", "shots": 200},
+        }
+    )
+
+
+def bare_ms(iterations: int) -> list[float]:
+    from tasks.advance import advance
+    from tasks.evaluate import Measured, answer_from, plan_iteration
+    from tasks.prepare import prepare
+    from tasks.state import initial
+
+    prepared = prepare(spec_of(iterations))
+    state, at = initial(prepared), [time.perf_counter()]
+    while state.reason is None:
+        plan = plan_iteration(prepared, state)
+        measured = Measured.free(plan, prepared.device.sample(plan))
+        state, _ = advance(prepared, state, answer_from(prepared, state, measured))
+        at.append(time.perf_counter())
+    return _gaps_ms(at)
+
+
+def orchestrated_ms(iterations: int) -> list[float]:
+    from flows.vqe import vqe
+    from tasks.progress import watching
+
+    at: list[float] = []
+    with watching(lambda progress: at.append(time.perf_counter())):
+        vqe(spec=spec_of(iterations))
+    return _gaps_ms(at)
+
+
+def _gaps_ms(at: list[float]) -> list[float]:
+    return [1e3 * (after - before) for before, after in pairwise(at)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--iterations", type=int, default=60)
+    parser.add_argument("--csv", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SHOTWISE_HOME"] = str(Path(folder) / "home")
+        server = PrefectServer.start(Home.from_environment().make())
+        try:
+            server.apply_environment()
+            server.wait()
+            bare_ms(5)
+            rows = [
+                {
+                    "round": at,
+                    "bare_ms": statistics.median(bare_ms(arguments.iterations)),
+                    "orchestrated_ms": statistics.median(orchestrated_ms(arguments.iterations)),
+                }
+                for at in range(ROUNDS)
+            ]
+        finally:
+            server.stop()
+    print("round  bare ms  orchestrated ms  cost ms an iteration")
+    for row in rows:
+        cost = row["orchestrated_ms"] - row["bare_ms"]
+        print(f"{row['round']:5} {row['bare_ms']:8.2f} {row['orchestrated_ms']:16.2f} {cost:21.2f}")
+    if arguments.csv:
+        with arguments.csv.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
