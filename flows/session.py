@@ -27,7 +27,7 @@ def drive(home: Home, spec: RunSpec, run_id: str | None, line: ProgressLine | No
     server = PrefectServer.start(home)
     try:
         server.apply_environment()
-        _keep_compiled_programs(home)
+        keep_compiled_programs(home)
         return _drive(home, server, spec, run_id, line)
     finally:
         if line:
@@ -62,7 +62,7 @@ def _drive(
         state = flow(spec=spec, run_id=run_id, return_state=True)
     flow_run_id = state.state_details.flow_run_id
     assert flow_run_id is not None, "a flow run has an id"
-    _settle(flow_run_id)
+    settle(flow_run_id)
     if not state.is_cancelled():
         state.result()  # raises what the flow raised
     driven = Journal(Database(home.database_url)).run_of_flow(str(flow_run_id))
@@ -70,7 +70,7 @@ def _drive(
     return driven
 
 
-def _settle(flow_run_id: UUID) -> None:
+def settle(flow_run_id: UUID) -> None:
     """See every record in Prefect's database before its server ends, and say so if one is missing."""
     import httpx
 
@@ -85,7 +85,7 @@ def _settle(flow_run_id: UUID) -> None:
         print("warning: Prefect's record of this run is incomplete; the journal is not", file=sys.stderr)
 
 
-def _keep_compiled_programs(home: Home) -> None:
+def keep_compiled_programs(home: Home) -> None:
     """Let JAX keep what it compiles in the state folder, so that the second run of a shape starts at once."""
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home.compile_cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")

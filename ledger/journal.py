@@ -94,10 +94,17 @@ class Journal:
         self.database = database
 
     def create_run(
-        self, *, name: str, kind: str, spec_json: str, problem_sha256: str, versions_json: str
+        self,
+        *,
+        name: str,
+        kind: str,
+        spec_json: str,
+        problem_sha256: str,
+        versions_json: str,
+        run_id: str | None = None,
     ) -> str:
-        """Enter a new run and return its id."""
-        run_id = f"{name}-{secrets.token_hex(4)}"
+        """Enter a new run and return its id, a random one unless it is given."""
+        run_id = run_id or f"{name}-{secrets.token_hex(4)}"
         at = now_us()
         with self.database.write() as connection:
             connection.execute(

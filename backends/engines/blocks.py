@@ -1,8 +1,9 @@
-"""Products of one-qubit matrices on real vectors over basis states, as blocked matrix products.
+"""Products of one-qubit matrices on real vectors over basis states, as blocked matrix products in cache.
 
-The qubits of a block become one small matrix and the vector a stack of matrices, so that the work runs at
-the speed of matrix multiplication and passes over memory n/5 times instead of n. The vector is transposed
-between the upper and the lower half of its qubits, so that every block meets long contiguous rows.
+A vector is seen as a matrix, the upper qubits its rows and the lower ones its columns. The lower qubits are
+worked on a few rows at a time and the upper ones a few columns at a time, each piece small enough for a core's
+cache; so a product passes over memory twice, whatever its number of qubits. In a piece, the qubits of a block
+become one small matrix, and the work runs at the speed of matrix multiplication.
 
 Vectors have shape (channels, 2**n); qubit q is bit q of the index. Factors have shape (n, 2, 2).
 """
@@ -16,8 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-BLOCK_QUBITS_MAX = 5
-"""Larger blocks cost more arithmetic than the passes over memory that they save."""
+BLOCK_QUBITS_MAX = 6
+"""Larger blocks cost more arithmetic than the passes over the cache that they save."""
+
+PIECE_BITS = 15
+"""Numbers in a piece: 256 KiB in double precision, of 1 MiB or more that a core has."""
+
+_WIDTH_MIN = 8
+"""Columns are read by whole cache lines."""
 
 _PRECISION = jax.lax.Precision.HIGHEST
 """Accelerators round the factors of single-precision products otherwise."""
@@ -25,7 +32,7 @@ _PRECISION = jax.lax.Precision.HIGHEST
 
 def apply_product(vectors: jax.Array, factors: jax.Array) -> jax.Array:
     """(factors[n-1] x ... x factors[0]) on every channel."""
-    return _walk(vectors, factors, lambda stack: None)
+    return _walk(vectors, factors, lambda piece, blocks: jnp.zeros(0, vectors.dtype))[0]
 
 
 def walsh_hadamard(vectors: jax.Array) -> jax.Array:
@@ -39,60 +46,92 @@ def apply_and_pair(vectors: jax.Array, factors: jax.Array) -> tuple[jax.Array, j
     """`apply_product` of rotations exp(a_q G_q), and <left| G_q |right> of every qubit, G = [[0, -1], [1, 0]].
 
     The first half of the channels is `right`, the second `left`; the elements are summed over channels,
-    shape (n,). They are the same before and after the rotations, which commute with every G_q: so each block
+    shape (n,). They are the same before and after the rotations, which commute with every G_q: so each piece
     is paired when it passes.
     """
-    found: list[jax.Array] = []
-    rotated = _walk(vectors, factors, lambda stack: found.append(_generator_elements(stack)))
-    n = factors.shape[0]
-    lower = _lower_half(n)
-    upper = len(_widths(n - lower))
-    # blocks pass from the top: the upper half's first, then the lower half's
-    return rotated, jnp.concatenate([*found[upper:][::-1], *found[:upper][::-1]])
+    return _walk(vectors, factors, _generator_elements)
 
 
-def _walk(vectors: jax.Array, factors: jax.Array, look: Callable[[jax.Array], None]) -> jax.Array:
-    """Apply block after block; `look` sees each result as (channels * above, block, below)."""
+def _walk(
+    vectors: jax.Array, factors: jax.Array, look: Callable[[jax.Array, list[int]], jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """Apply all factors, and sum over pieces what `look` finds in each, by qubit."""
     shape, n = vectors.shape, factors.shape[0]
-    lower = _lower_half(n)
-    for first, count in ((lower, n - lower), (0, lower)):
-        above = 0
-        for width in _widths(count):
-            high = first + count - above
-            stack = vectors.reshape(shape[0] << above, 1 << width, 1 << (n - above - width))
-            vectors = _multiply(_kron(factors[high - width : high]), stack)
-            look(vectors)
-            above += width
-        vectors = vectors.reshape(shape[0], 1 << count, 1 << (n - count)).swapaxes(1, 2)
-    return vectors.reshape(shape)
+    lower = n if shape[0] << n <= 1 << PIECE_BITS else n // 2
+    matrix = vectors.reshape(shape[0], 1 << (n - lower), 1 << lower)
+    matrix, found = _sweep(matrix, 2, factors[:lower], look)
+    if lower < n:
+        matrix, more = _sweep(matrix, 1, factors[lower:], look)
+        found = jnp.concatenate([found, more])
+    return matrix.reshape(shape), found
 
 
-def _lower_half(n: int) -> int:
-    return n // 2 if n > BLOCK_QUBITS_MAX else 0
+def _sweep(
+    matrix: jax.Array,
+    axis: int,
+    factors: jax.Array,
+    look: Callable[[jax.Array, list[int]], jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+    """Apply factors to one axis of (channels, rows, columns), piece after piece of the other."""
+    other = 3 - axis
+    channels = matrix.shape[0]
+    at_once = (1 << PIECE_BITS) // (channels * matrix.shape[axis])
+    width = min(matrix.shape[other], max(at_once, _WIDTH_MIN))
+    sizes = [channels, matrix.shape[1], matrix.shape[2]]
+    sizes[other] = width
+    blocks = _block_widths(factors.shape[0])
+    matrices = _block_matrices(factors, blocks)
+
+    def piece_at(at: jax.Array | int, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        matrix, found = carry
+        start = [0, 0, 0]
+        start[other] = at * width  # pyright: ignore
+        piece = jax.lax.dynamic_slice(matrix, start, sizes)
+        lead = jnp.moveaxis(piece, axis, 0)
+        lead = _apply(lead.reshape(lead.shape[0], -1), matrices).reshape(lead.shape)
+        found = found + look(lead, blocks)
+        return jax.lax.dynamic_update_slice(matrix, jnp.moveaxis(lead, 0, axis), start), found
+
+    nothing = jnp.zeros(jax.eval_shape(lambda: look(jnp.zeros((sizes[axis], channels, width)), blocks)).shape)
+    carry = matrix, nothing.astype(matrix.dtype)
+    return jax.lax.fori_loop(0, matrix.shape[other] // width, piece_at, carry)
 
 
-def _widths(count: int) -> list[int]:
-    """Sizes of as few, as equal blocks as hold `count` qubits."""
+def _block_widths(count: int) -> list[int]:
+    """Qubits of as few, as equal blocks as hold `count`, from the highest."""
     blocks = -(-count // BLOCK_QUBITS_MAX)
     return [count // blocks + (i < count % blocks) for i in range(blocks)]
 
 
-def _kron(factors: jax.Array) -> jax.Array:
-    return reduce(jnp.kron, factors[::-1])
+def _block_matrices(factors: jax.Array, widths: list[int]) -> list[jax.Array]:
+    """The matrix of each block, from the highest qubits."""
+    ends = factors.shape[0] - np.cumsum([0, *widths])
+    return [reduce(jnp.kron, factors[low:high][::-1]) for high, low in zip(ends[:-1], ends[1:], strict=True)]
 
 
-def _multiply(matrix: jax.Array, stack: jax.Array) -> jax.Array:
-    """matrix @ each of the stack; as a batched product, which runs in place where XLA would transpose."""
-    matrices = jnp.broadcast_to(matrix, (stack.shape[0], *matrix.shape))
-    matrices = jax.lax.optimization_barrier(matrices)
-    return jax.lax.dot_general(matrices, stack, (((2,), (1,)), ((0,), (0,))), precision=_PRECISION)
+def _apply(piece: jax.Array, matrices: list[jax.Array]) -> jax.Array:
+    """Blocks on the leading axis of (2**count, rest), as stacks of matrix products."""
+    shape, above = piece.shape, 1
+    for matrix in matrices:
+        size = matrix.shape[0]
+        stack = piece.reshape(above, size, -1)
+        # one factor for each of the stack: XLA transposes the stack where the factor is shared
+        each = jax.lax.optimization_barrier(jnp.broadcast_to(matrix, (above, size, size)))
+        piece = jax.lax.dot_general(each, stack, (((2,), (1,)), ((0,), (0,))), precision=_PRECISION)
+        above *= size
+    return piece.reshape(shape)
 
 
-def _generator_elements(stack: jax.Array) -> jax.Array:
-    """<left| G_q |right> for the qubits of a block, lowest first, shape (width,)."""
-    right, left = jnp.split(stack, 2)
-    crossed = jax.lax.dot_general(left, right, (((2,), (2,)), ((0,), (0,))), precision=_PRECISION).sum(axis=0)
-    states = np.arange(stack.shape[1])
-    qubits = np.arange(stack.shape[1].bit_length() - 1)[:, None]
-    sign = 2.0 * (states >> qubits & 1) - 1.0
-    return (crossed[states, states ^ (1 << qubits)] * sign.astype(crossed.dtype)).sum(axis=1)
+def _generator_elements(piece: jax.Array, widths: list[int]) -> jax.Array:
+    """<left| G_q |right> in a piece (2**count, channels, width) for its qubits, lowest first, shape (count,)."""
+    right, left = jnp.split(piece, 2, axis=1)
+    above, found = 1, []
+    for width in widths:
+        size = 1 << width
+        pair = [half.reshape(above, size, -1) for half in (left, right)]
+        crossed = jax.lax.dot_general(*pair, (((2,), (2,)), ((0,), (0,))), precision=_PRECISION).sum(axis=0)
+        states, qubits = np.arange(size), np.arange(width)[:, None]
+        sign = (2.0 * (states >> qubits & 1) - 1.0).astype(crossed.dtype)
+        found.append((crossed[states, states ^ (1 << qubits)] * sign).sum(axis=1))
+        above *= size
+    return jnp.concatenate(found[::-1])

@@ -178,7 +178,9 @@ class DiagonalProgram:
             cosine, sine = jnp.cos(exponents), jnp.sin(exponents)
             if self.cost.level_of is None:
                 return turn(cosine, sine)
-            return turn(*(part.at[self.cost.level_of].get(mode="promise_in_bounds") for part in (cosine, sine)))
+            return turn(
+                *(part.at[self.cost.level_of].get(mode="promise_in_bounds") for part in (cosine, sine))
+            )
 
         def separate() -> jax.Array:
             exponents = _diagonal_of(self.strings, angles, self._held)
@@ -256,7 +258,9 @@ class DiagonalEngine:
         dtype = np.dtype(np.float64 if self.precision == "double" else np.float32)
         energies = None
         if pauli is not None:
-            energies = _diagonal_of(jnp.asarray(_masked(pauli.z, held)), 2 * jnp.asarray(pauli.coefficients), held)
+            energies = _diagonal_of(
+                jnp.asarray(_masked(pauli.z, held)), 2 * jnp.asarray(pauli.coefficients), held
+            )
         return DiagonalProgram(
             circuit.n_qubits,
             len(circuit) // (len(strings) + circuit.n_qubits),
