@@ -94,7 +94,7 @@ def numpy_forward(cost: PauliSum, circuit: Circuit, angles: np.ndarray, layers: 
 
 
 def traffic_bytes(nodes: int, layers: int) -> int:
-    """The least that an energy and a gradient must move: every layer reads and writes each part of a state once.
+    """The least that energy and gradient must move: every layer reads and writes each part of a state once.
 
     One state forward and two backward, real and imaginary parts, on half of the basis states.
     """

@@ -27,10 +27,10 @@ def measure(nodes: int, layers: int) -> dict[str, float]:
     import jax
     import jax.numpy as jnp
     import numpy as np
+    from engines_qaoa import maxcut, ours
 
     from backends.engines.blocks import apply_and_pair, apply_product, walsh_hadamard
     from backends.engines.diagonal import DiagonalEngine
-    from engines_qaoa import maxcut, ours
     from problems.qaoa import qaoa_circuit
 
     jax.block_until_ready(jnp.zeros(1))

@@ -2,7 +2,7 @@
 
 python benchmarks/sweep.py [--points 20] [--spec examples/h2.yaml]
 
-Each goes into a state folder of its own, as `shotwise sweep` run by hand; energies must agree to the last bit.
+Each goes into a state folder of its own, as `shotwise sweep` by hand; energies must agree to the last bit.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Products of one-qubit matrices on real vectors over basis states, as blocked matrix products in cache.
 
 A vector is seen as a matrix, the upper qubits its rows and the lower ones its columns. The lower qubits are
-worked on a few rows at a time and the upper ones a few columns at a time, each piece small enough for a core's
-cache; so a product passes over memory twice, whatever its number of qubits. In a piece, the qubits of a block
+worked on a few rows at a time and the upper ones a few columns at a time, each piece small enough for a
+core's cache; so a product passes over memory twice, whatever its number of qubits. In a piece, the qubits of a block
 become one small matrix, and the work runs at the speed of matrix multiplication.
 
 Vectors have shape (channels, 2**n); qubit q is bit q of the index. Factors have shape (n, 2, 2).
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,7 @@ def walsh_hadamard(vectors: jax.Array) -> jax.Array:
 
 
 def apply_and_pair(vectors: jax.Array, factors: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`apply_product` of rotations exp(a_q G_q), and <left| G_q |right> of every qubit, G = [[0, -1], [1, 0]].
+    """`apply_product` of rotations exp(a_q G_q), and <left| G_q |right>, where G = [[0, -1], [1, 0]].
 
     The first half of the channels is `right`, the second `left`; the elements are summed over channels,
     shape (n,). They are the same before and after the rotations, which commute with every G_q: so each piece
@@ -105,8 +106,8 @@ def _block_widths(count: int) -> list[int]:
 
 def _block_matrices(factors: jax.Array, widths: list[int]) -> list[jax.Array]:
     """The matrix of each block, from the highest qubits."""
-    ends = factors.shape[0] - np.cumsum([0, *widths])
-    return [reduce(jnp.kron, factors[low:high][::-1]) for high, low in zip(ends[:-1], ends[1:], strict=True)]
+    ends = (factors.shape[0] - np.cumsum([0, *widths])).tolist()
+    return [reduce(jnp.kron, factors[low:high][::-1]) for high, low in pairwise(ends)]
 
 
 def _apply(piece: jax.Array, matrices: list[jax.Array]) -> jax.Array:
@@ -123,7 +124,7 @@ def _apply(piece: jax.Array, matrices: list[jax.Array]) -> jax.Array:
 
 
 def _generator_elements(piece: jax.Array, widths: list[int]) -> jax.Array:
-    """<left| G_q |right> in a piece (2**count, channels, width) for its qubits, lowest first, shape (count,)."""
+    """<left| G_q |right> in a piece (2**count, channels, width), lowest qubit first, shape (count,)."""
     right, left = jnp.split(piece, 2, axis=1)
     above, found = 1, []
     for width in widths:

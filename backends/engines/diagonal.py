@@ -3,8 +3,8 @@
 A circuit of alternating layers, Z strings with any angles and X rotations of every qubit with any angles, on
 |+...+>, is simulated in the frame of one S gate a qubit: S commutes with the cost layers and turns RX into
 the real rotation RY. So a mixer is a product of real 2 x 2 matrices on the real and on the imaginary part
-(`backends.engines.blocks`), and a cost layer a phase e^{-i d(k)} whose exponent is the Walsh-Hadamard transform
-of the layer's angles,
+(`backends.engines.blocks`), and a cost layer a phase e^{-i d(k)} whose exponent is the Walsh-Hadamard
+transform of the layer's angles,
 
     d(k) = sum_r angle_r / 2 (-1)^{|k & z_r|},
 
@@ -13,8 +13,9 @@ or a multiple of one diagonal, computed once, where the layer's angles share a p
 Where every string is even, as for cuts, the state keeps its symmetry under the flip of all qubits, and only
 the half with the top qubit 0 is held. There the rotation of the top qubit couples k with its complement.
 
-Gradients are adjoint (arXiv:2009.02823): the reverse pass un-applies the layers to state and adjoint together and
-stores none. The derivatives by all angles of a cost layer are one Walsh-Hadamard transform of 2 Im(conj(lambda) psi).
+Gradients are adjoint (arXiv:2009.02823): the reverse pass un-applies the layers to state and adjoint together
+and stores none. The derivatives by all angles of a cost layer are one Walsh-Hadamard transform of
+Im(conj(lambda) psi).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _STATES_HELD = 7
 
 
 class Cost(NamedTuple):
-    """The diagonal that all cost layers with shared angles are multiples of, for an angle 1 of the first string.
+    """What cost layers with shared angles are multiples of: their diagonal at angle 1 of the first string.
 
     Attributes:
         ratios: angle of each string over that of the first, shape (strings,).
@@ -57,7 +58,7 @@ class Cost(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class DiagonalProgram:
-    """As `backends.engines.Program`; states are real, shape (2, 2**m): real and imaginary part of i^{|k|} psi.
+    """As `backends.engines.Program`; states are real, (2, 2**m): real and imaginary part of i^{|k|} psi.
 
     Attributes:
         n_qubits: of the circuit; m is one less where only half of the state is held.

@@ -22,7 +22,8 @@ def test_a_killed_sweep_goes_on_and_workers_change_nothing(tmp_path: Path) -> No
     process.wait()
     done = {row["run_id"] for row in killed.json("runs") if row["state"] == "completed"}
     rows = killed.json(*GRID, "--runner", "threads")
-    assert done and {row["run_id"] for row in rows} == {row["run_id"] for row in killed.json("runs")}
+    assert done
+    assert {row["run_id"] for row in rows} == {row["run_id"] for row in killed.json("runs")}
     other = whole.json(*GRID, "--workers", "2")
     assert [row["state"] for row in rows] == ["completed"] * 3
     assert [row["energy"] for row in rows] == [row["energy"] for row in other]
