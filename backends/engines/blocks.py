@@ -2,8 +2,8 @@
 
 A vector is seen as a matrix, the upper qubits its rows and the lower ones its columns. The lower qubits are
 worked on a few rows at a time and the upper ones a few columns at a time, each piece small enough for a
-core's cache; so a product passes over memory twice, whatever its number of qubits. In a piece, the qubits of a block
-become one small matrix, and the work runs at the speed of matrix multiplication.
+core's cache; so a product passes over memory twice, whatever its number of qubits. In a piece, the qubits
+of a block become one small matrix, and the work runs at the speed of matrix multiplication.
 
 Vectors have shape (channels, 2**n); qubit q is bit q of the index. Factors have shape (n, 2, 2).
 """
