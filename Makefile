@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test campaign-resume lint check clean
+.PHONY: help setup demo test campaign-resume bench lint check clean
 .DEFAULT_GOAL := help
 
 help:  ## explain every target
@@ -33,6 +33,11 @@ test: setup  ## run the whole test suite
 
 campaign-resume: setup  ## kill thirty runs and a scan at seeded moments and compare every byte
 	$(BIN)/python -m pytest -m campaign -s tests/simulation/test_resume.py tests/simulation/test_scan.py
+
+bench: setup  ## time the engines against others; tables, CSV and plots into build/bench
+	@mkdir -p build/bench
+	@for script in $(wildcard benchmarks/engines_*.py) $(wildcard $(addprefix benchmarks/,growth.py whole_run.py loop_cost.py sweep.py)); do \
+		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 lint: setup  ## ruff, pyright and the import layers
 	$(BIN)/ruff check .

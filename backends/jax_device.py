@@ -13,6 +13,7 @@ import numpy as np
 from backends import statevector as sv
 from backends.device import Capabilities, Expectations
 from backends.engines import Engine, Program
+from backends.engines.diagonal import DiagonalEngine
 from backends.engines.general import GeneralEngine
 from backends.engines.program import padded
 from backends.engines.sector import SectorEngine
@@ -21,7 +22,7 @@ from problems.circuit import Circuit
 from problems.problem import GroundSpace, Observable
 from shotwise.errors import CannotRunError
 
-ENGINES: tuple[Engine, ...] = (SectorEngine(), GeneralEngine())
+ENGINES: tuple[Engine, ...] = (SectorEngine(), DiagonalEngine(), GeneralEngine())
 """In order of preference; the last takes everything."""
 
 _STATEVECTOR_BYTES = 64
@@ -171,7 +172,7 @@ def _probabilities(
     def at_point(angles: jax.Array) -> jax.Array:
         state = program.state(angles)
         if bases is None:
-            return jax.numpy.abs(state)[None, :] ** 2
+            return program.probabilities(state)[None, :]
         return jax.lax.map(partial(rotated, program.statevector(state)), bases)
 
     table = jax.lax.map(at_point, points, batch_size=chunk)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows.cli_fleet import COMMANDS, print_decision
+from flows.cli_sweep import COMMANDS as SWEEP_COMMANDS
 
 if TYPE_CHECKING:
     from ledger import Journal, RunRecord
@@ -28,7 +29,7 @@ def cli() -> None:
     """
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, *SWEEP_COMMANDS):
     cli.add_command(_command)
 
 

@@ -29,7 +29,7 @@ def drive(home: Home, spec: RunSpec, run_id: str | None, line: ProgressLine | No
     server = PrefectServer.start(home)
     try:
         server.apply_environment()
-        _keep_compiled_programs(home)
+        keep_compiled_programs(home)
         return _drive(home, server, spec, run_id, line)
     finally:
         if line:
@@ -63,8 +63,8 @@ def _drive(
     assert flow_run_id is not None, "a flow run has an id"
     for inner in flow_runs_driven():
         if inner != flow_run_id:
-            _settle(inner)
-    _settle(flow_run_id)
+            settle(inner)
+    settle(flow_run_id)
     if not state.is_cancelled():
         state.result()  # raises what the flow raised
     driven = Journal(database).run_of_flow(str(flow_run_id))
@@ -88,7 +88,7 @@ def _flow_of(spec: RunSpec) -> Flow[..., Any]:
     return qaoa if isinstance(spec.ansatz, QaoaAnsatz) else vqe
 
 
-def _settle(flow_run_id: UUID) -> None:
+def settle(flow_run_id: UUID) -> None:
     """See every record in Prefect's database before its server ends, and say so if one is missing."""
     import httpx
 
@@ -103,7 +103,7 @@ def _settle(flow_run_id: UUID) -> None:
         print("warning: Prefect's record of this run is incomplete; the journal is not", file=sys.stderr)
 
 
-def _keep_compiled_programs(home: Home) -> None:
+def keep_compiled_programs(home: Home) -> None:
     """Let JAX keep what it compiles in the state folder, so that the second run of a shape starts at once."""
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home.compile_cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")

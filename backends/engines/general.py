@@ -52,6 +52,9 @@ class GeneralProgram:
     def fidelity(self, state: jax.Array, ground: sv.Ground) -> jax.Array:
         return sv.fidelity(state, ground)
 
+    def probabilities(self, state: jax.Array) -> jax.Array:
+        return jnp.abs(state) ** 2
+
     def statevector(self, state: jax.Array) -> jax.Array:
         return state
 

@@ -46,7 +46,11 @@ class Program(Protocol):
 
     @property
     def basis_states(self) -> jax.Array:
-        """int64 basis state of each of the state's amplitudes, ascending."""
+        """int64 basis states that can be measured, ascending."""
+        ...
+
+    def probabilities(self, state: jax.Array) -> jax.Array:
+        """Of each of the basis states."""
         ...
 
     def statevector(self, state: jax.Array) -> jax.Array:

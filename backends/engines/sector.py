@@ -144,6 +144,9 @@ class SectorProgram:
         separate = ground.rows[0] @ state**2
         return jnp.where(ground.separate, separate, jnp.sum(overlaps**2))
 
+    def probabilities(self, state: jax.Array) -> jax.Array:
+        return state**2
+
     def statevector(self, state: jax.Array) -> jax.Array:
         size = 1 << self.n_qubits
         return jnp.zeros(size, dtype=jnp.complex128).at[self.basis_states].set(state)

@@ -1,0 +1,89 @@
+"""The command `shotwise sweep`: one spec over a grid of its fields, several runs side by side."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from flows.sweep import Runner
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("--over", "varied", multiple=True, required=True, metavar="a.b=c1,c2", help="Vary a field.")
+@click.option("--set", "fixed", multiple=True, metavar="a.b=c", help="Override a field of every point.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 1024), help="Runs at a time.")
+@click.option(
+    "--runner", default="processes", show_default=True, type=click.Choice(["processes", "threads", "dask"])
+)
+@click.option(
+    "--id", "sweep_id", metavar="ID", help="Name of the sweep; by default it follows from the points."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a point.")
+def sweep(
+    spec: Path,
+    varied: tuple[str, ...],
+    fixed: tuple[str, ...],
+    workers: int,
+    runner: Runner,
+    sweep_id: str | None,
+    as_json: bool,
+) -> None:
+    """Run SPEC at every point of a grid. The same command again goes on with what is not finished."""
+    from shotwise.home import Home
+    from tasks.sweep import grid, sweep_name
+
+    points = grid(spec, fixed, varied)
+    sweep_id = sweep_id or sweep_name(points)
+    click.echo(f"{sweep_id}: {len(points)} points on {workers} workers", err=True)
+    found = {
+        row["run_id"]: row
+        for row in _drive(Home.from_environment().make(), sweep_id, points, workers, runner)
+    }
+    rows = [{"over": list(point.overrides), **found[point.run_id(sweep_id)]} for point in points]
+    if as_json:
+        click.echo(json.dumps(rows))
+    else:
+        from flows.terminal import print_table
+
+        shown = [
+            [", ".join(r["over"]), r["run_id"], r["state"], str(r.get("energy") or r.get("error") or "")]
+            for r in rows
+        ]
+        print_table(("point", "run_id", "state", "energy"), shown, title=sweep_id)
+    if any(row["state"] != "completed" for row in rows):
+        sys.exit(4)
+
+
+def _drive(home: Any, sweep_id: str, points: Any, workers: int, runner: Runner) -> list[dict[str, Any]]:
+    from flows.session import keep_compiled_programs, settle
+    from tasks.prefect_server import PrefectServer
+
+    server = PrefectServer.start(home)
+    try:
+        server.apply_environment()
+        keep_compiled_programs(home)
+        from flows.sweep import open_runner
+        from flows.sweep import sweep as sweep_flow
+        from ledger import Database, Journal
+        from tasks.prefect_records import use_own_server
+        from tasks.sweep import enter
+
+        run_ids = enter(Journal(Database(home.database_url)), sweep_id, points)
+        chosen = open_runner(runner, workers)
+        server.wait()
+        if server.is_own:
+            use_own_server()
+        state = sweep_flow.with_options(task_runner=chosen)(sweep_id, run_ids, return_state=True)
+        settle(state.state_details.flow_run_id)
+        return state.result()
+    finally:
+        server.stop()
+
+
+COMMANDS = (sweep,)

@@ -1,0 +1,90 @@
+"""The flow `sweep`: independent runs side by side, each a run of its own in the journal.
+
+Every point is entered before the first one runs, under an id that follows from the sweep's id and its spec. A
+point is driven as a resumed run is, so a sweep that is run again goes on with what is not finished, and
+neither the number of workers nor their order changes any result.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import wait
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+
+from flows.qaoa import qaoa
+from flows.vqe import vqe
+from ledger import Database, Journal
+from shotwise.errors import CannotRunError, ShotwiseError
+from shotwise.home import Home
+from tasks.prefect_records import settle_records
+from tasks.stages import task_runs_of
+
+Runner = Literal["processes", "threads", "dask"]
+
+
+def open_runner(kind: Runner, workers: int) -> TaskRunner[Any]:
+    """Where points run: processes of this machine, threads of this process, or a Dask cluster of processes.
+
+    Raises:
+        CannotRunError: Dask is not installed.
+    """
+    if kind == "processes":
+        return ProcessPoolTaskRunner(max_workers=workers)
+    if kind == "threads":
+        return ThreadPoolTaskRunner(max_workers=workers)
+    try:
+        from prefect_dask import DaskTaskRunner
+    except ImportError:
+        remedy = "install it: pip install 'shotwise[dask]'"
+        raise CannotRunError("--runner", kind, "not installed", remedy) from None
+    local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+    return DaskTaskRunner(cluster_kwargs=local)
+
+
+def drive_point(run_id: str) -> dict[str, Any]:
+    """Drive one run to its end; what became of it, errors included, so that the others go on.
+
+    A plain function, because it goes to other processes by its name; the flows that it calls cannot.
+    """
+    journal = Journal(Database(Home.from_environment().database_url))
+    record = journal.run(run_id)
+    if record.state != "completed":
+        drive = qaoa if json.loads(record.spec_json)["ansatz"]["kind"] == "qaoa" else vqe
+        try:
+            state = drive(run_id=run_id, return_state=True)
+            flow_run_id = state.state_details.flow_run_id
+            if flow_run_id is not None:
+                settle_records(flow_run_id, task_run_ids=task_runs_of(flow_run_id))
+            if not state.is_cancelled():
+                state.result()
+        except ShotwiseError as error:
+            return {"run_id": run_id, "state": journal.run(run_id).state, "error": str(error)}
+        record = journal.run(run_id)
+    result = json.loads(record.result_json) if record.result_json else {}
+    return {"run_id": run_id, "state": record.state, "reason": record.reason, "energy": result.get("energy")}
+
+
+@task(name="sweep-point", task_run_name="sweep-point {run_id}", cache_policy=NO_CACHE, persist_result=False)
+def run_point(run_id: str) -> dict[str, Any]:
+    """One point of a sweep."""
+    return drive_point(run_id)
+
+
+@flow(name="sweep", flow_run_name="{sweep_id}", persist_result=False)
+def sweep(sweep_id: str, run_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Drive the runs that `tasks.sweep.enter` made, over this flow's task runner; one row a run, in order."""
+    futures = [run_point.submit(run_id) for run_id in run_ids]
+    wait(futures)
+    return [
+        _failed(run_id, future.state.message) if future.state.is_failed() else future.result()
+        for run_id, future in zip(run_ids, futures, strict=True)
+    ]
+
+
+def _failed(run_id: str, message: str | None) -> dict[str, Any]:
+    return {"run_id": run_id, "state": "failed", "error": message}

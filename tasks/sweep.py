@@ -1,0 +1,93 @@
+"""The points of a sweep: one spec, varied over a grid of its fields. Knows nothing of Prefect."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger import Journal
+from shotwise.errors import SpecError
+from shotwise.spec import RunSpec, load_spec
+from shotwise.spec.load import parse
+from tasks.provenance import versions_json
+
+POINTS_MAX = 10_000
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One run of a sweep.
+
+    Attributes:
+        overrides: what sets it apart, "a.b=json" each.
+        spec: its whole spec.
+    """
+
+    overrides: tuple[str, ...]
+    spec: RunSpec
+
+    def run_id(self, sweep_id: str) -> str:
+        """The same point of the same sweep is always the same run: that is what makes sweeps resumable."""
+        text = f"{sweep_id}/{self.spec.canonical_json()}"
+        return f"{self.spec.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def grid(path: Path, fixed: Sequence[str], varied: Sequence[str]) -> tuple[SweepPoint, ...]:
+    """Every combination of the values of `varied`, the last field fastest.
+
+    Args:
+        path: the spec's file.
+        fixed: overrides of all points, "a.b=c" each.
+        varied: "a.b=c1,c2,..." each; the values are read as a YAML list, so text with commas is quoted.
+
+    Raises:
+        SpecError: a field that is not of this form, has no values or makes no good spec, or too many points.
+    """
+    axes = [_axis(text) for text in varied]
+    total = 1
+    for axis in axes:
+        total *= len(axis)
+    if total > POINTS_MAX:
+        raise SpecError("--over", f"{total} points", f"more than {POINTS_MAX}", "split the sweep")
+    return tuple(
+        SweepPoint(chosen, load_spec(path, [*fixed, *chosen])) for chosen in itertools.product(*axes)
+    )
+
+
+def sweep_name(points: Sequence[SweepPoint]) -> str:
+    """The usual id of a sweep: the same points give the same one, so a repeated command goes on."""
+    text = json.dumps([point.spec.canonical_json() for point in points])
+    return f"{points[0].spec.name}-sweep-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def enter(journal: Journal, sweep_id: str, points: Sequence[SweepPoint]) -> tuple[str, ...]:
+    """Enter the runs of all points that are not in the journal yet; the ids of all, in order, each once."""
+    known = {record.run_id for record in journal.all_runs()}
+    run_ids = dict.fromkeys(point.run_id(sweep_id) for point in points)
+    for point in points:
+        run_id = point.run_id(sweep_id)
+        if run_id not in known:
+            known.add(run_id)
+            journal.create_run(
+                name=point.spec.name,
+                kind=point.spec.problem.kind,
+                spec_json=point.spec.canonical_json(),
+                problem_sha256=point.spec.problem_sha256(),
+                versions_json=versions_json(),
+                run_id=run_id,
+            )
+    return tuple(run_ids)
+
+
+def _axis(text: str) -> tuple[str, ...]:
+    field, equals, values = text.partition("=")
+    if not equals or not all(field.split(".")):
+        raise SpecError("--over", text, "not of the form a.b=c1,c2", "write --over seed=1,2,3")
+    listed = parse(f"values: [{values}]")["values"]
+    if not listed:
+        raise SpecError("--over", text, "no values", "write --over seed=1,2,3")
+    return tuple(f"{field}={json.dumps(value)}" for value in listed)

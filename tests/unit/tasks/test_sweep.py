@@ -1,0 +1,48 @@
+"""Points of a sweep and their runs: the same grid always means the same runs."""
+
+from pathlib import Path
+
+import pytest
+
+from ledger import Database, Journal
+from shotwise.errors import SpecError
+from tasks.sweep import enter, grid, sweep_name
+
+H2 = Path(__file__).parents[3] / "examples" / "h2.yaml"
+
+
+def test_grid_is_the_product_last_field_fastest() -> None:
+    points = grid(H2, ["name=scan"], ["seed=1,2", "optimizer.learning_rate=0.1,0.2"])
+    found = [(p.spec.name, p.spec.seed, p.spec.optimizer.learning_rate) for p in points]
+    assert found == [("scan", 1, 0.1), ("scan", 1, 0.2), ("scan", 2, 0.1), ("scan", 2, 0.2)]
+
+
+def test_quoted_values_may_hold_commas_and_semicolons() -> None:
+    points = grid(
+        H2, [], ['problem.geometry="H 0 0 0; H 0 0 0.7","H 0 0 0; H 0 0 0.8"', "optimizer.name=adam,lbfgs"]
+    )
+    assert len({point.spec.canonical_json() for point in points}) == 4
+
+
+def test_the_same_points_have_the_same_name_and_runs_entered_once(tmp_path: Path) -> None:
+    points = grid(H2, [], ["seed=1,2"])
+    assert (
+        sweep_name(points) == sweep_name(grid(H2, [], ["seed=1,2"])) != sweep_name(grid(H2, [], ["seed=1,3"]))
+    )
+    journal = Journal(Database(f"sqlite:///{tmp_path / 'journal.db'}"))
+    first = enter(journal, "a", points)
+    assert enter(journal, "a", points) == first
+    assert len(journal.all_runs()) == 2
+    assert not set(enter(journal, "b", points)) & set(first)
+
+
+@pytest.mark.parametrize("varied", ["seed", "seed=", ".seed=1", "seed=1,x", "sede=1"])
+def test_what_makes_no_grid_is_refused(varied: str) -> None:
+    with pytest.raises(SpecError):
+        grid(H2, [], [varied])
+
+
+def test_a_grid_is_bounded_before_it_is_built() -> None:
+    many = "seed=" + ",".join(map(str, range(101)))
+    with pytest.raises(SpecError, match="10201 points"):
+        grid(H2, [], [many, many.replace("seed", "optimizer.max_iterations")])
