@@ -200,11 +200,12 @@ def plot_scan(result: ScanResult, path: Path, *, unit: str) -> None:
     exact = [(p.value, p.reference_energy) for p in result.points if p.reference_energy is not None]
     if exact:
         axes.plot(*zip(*exact, strict=True), color="#b3402a", linewidth=1, label="reference")
-    measured = [p for p in result.points if p.energy is not None]
+    measured = [(p.value, p.energy, p.energy_std_error or 0.0) for p in result.points if p.energy is not None]
+    values, energies, errors = np.array(measured).reshape(-1, 3).T
     axes.errorbar(
-        [p.value for p in measured],
-        [p.energy for p in measured],
-        yerr=[1.96 * (p.energy_std_error or 0.0) for p in measured],
+        values,
+        energies,
+        yerr=1.96 * errors,
         fmt="o",
         markersize=4,
         color="#1f5fa8",
