@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,7 @@ from tasks.evaluate import Measured, plan_iteration
 from tasks.prepare import Prepared
 from tasks.sampling import final_shots
 from tasks.state import LoopState, initial
+from tasks.telemetry import span
 
 _LEG_BATCHES = 100_000
 """Batch numbers of one leg; a leg is a device's part of a plan."""
@@ -142,8 +144,11 @@ class _Legs:
         if kept is not None:
             return _restored(kept)
         open_ = [name for name in self.prepared.fleet_names if self.buyer.breaker.is_open(name)]
-        decision = decide(self.prepared, plan, self.question, [*without, *open_])
-        book.decide(self.iteration, batch, 0, decision.to_json())
+        began = time.perf_counter_ns()
+        with span("route", book.lease.run_id, iteration=self.iteration, policy=self.prepared.policy):
+            decision = decide(self.prepared, plan, self.question, [*without, *open_])
+        took_us = (time.perf_counter_ns() - began) // 1000
+        book.decide(self.iteration, batch, 0, decision.to_json(), took_us)
         return decision
 
     def buy(self, device: str, plan: ExecutionPlan, failed: tuple[str, ...]) -> Outcome:
