@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flows import cli_compare, cli_metrics
 from flows.cli_fleet import COMMANDS, print_decision
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def cli() -> None:
     """
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, *cli_compare.COMMANDS, *cli_metrics.COMMANDS):
     cli.add_command(_command)
 
 

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from backends.fleet import Fleet
 from ledger import Database
 from shotwise.home import Home
-from tasks.reconcile import Discrepancy, reconcile
+from tasks.reconcile import Discrepancy, reconcile_and_record
 
 
 @task(name="compare-records", cache_policy=NO_CACHE, persist_result=False)
@@ -19,7 +19,7 @@ def compare_records(correct: bool) -> list[Discrepancy]:
     """Every difference between the three records."""
     home = Home.from_environment()
     fleet = Fleet((), home.root / "local-jobs")
-    return reconcile(Database(home.database_url), fleet.provider, correct=correct)
+    return reconcile_and_record(Database(home.database_url), fleet.provider, correct=correct)
 
 
 @flow(name="reconcile", persist_result=False)

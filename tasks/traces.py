@@ -1,4 +1,4 @@
-"""Spans made and exported by OpenTelemetry. Imported only where traces are asked for; see `tasks.telemetry`."""
+"""Spans made and exported by OpenTelemetry; imported only where traces are asked for (`tasks.telemetry`)."""
 
 from __future__ import annotations
 

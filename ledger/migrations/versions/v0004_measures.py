@@ -1,4 +1,4 @@
-"""What telemetry and comparing need: when jobs were taken and began, how long deciding took, what was found."""
+"""What telemetry and comparing need: when jobs were taken and began, how long deciding took, findings."""
 
 import sqlalchemy as sa
 from alembic import op
