@@ -42,7 +42,7 @@ from tasks.slots import device_slot
 from tasks.stages import commit_segment, evaluate_finally, finish, measure, next_plan, run_segment, update
 from tasks.state import LoopState, from_bytes, initial, to_bytes
 from tasks.telemetry import span, tracing
-from tasks.tracking import Tracker, mlflow_run_url
+from tasks.tracker import Tracker, mlflow_run_url
 from tasks.ui import ProgressArtifact, publish_summary
 
 

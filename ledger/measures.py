@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Column, Select, func, insert, select
 
@@ -168,7 +169,7 @@ def latest_reconciliation(database: Database) -> tuple[int, dict[str, int]] | No
 
 def _of_runs(
     database: Database, query: Select, column: Column, run_ids: Sequence[str]
-) -> Iterator[dict[str, object]]:
+) -> Iterator[dict[str, Any]]:
     with database.read() as connection:
         for start in range(0, len(run_ids), _RUNS_A_QUERY):
             some = query.where(column.in_(run_ids[start : start + _RUNS_A_QUERY]))

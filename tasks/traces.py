@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
-from base64 import b64decode
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import (
@@ -36,12 +31,12 @@ from ledger import Journal, Lease
 from ledger.measures import JobMeasure, job_measures
 from tasks.progress import Progress
 from tasks.telemetry import span_id, trace_id
+from tasks.trace_file import RUN_ID, FileExporter
 
 _FLUSH_EVERY_MS = 1000
 _FLUSH_MS_MAX = 5000
 _QUEUE_MAX = 8192
 _FLUSH_AFTER_JOBS = 2048
-_RUN_ID = "shotwise.run_id"
 
 
 class Traces:
@@ -220,28 +215,6 @@ class RunTrace:
         )
 
 
-class FileExporter(SpanExporter):
-    """OTLP's JSON, one line a batch, one file a run; OpenTelemetry collectors read it (`otlpjsonfile`)."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        by_run: dict[str, list[ReadableSpan]] = defaultdict(list)
-        for span in spans:
-            by_run[str((span.attributes or {})[_RUN_ID])].append(span)
-        try:
-            for run_id, of_run in by_run.items():
-                line = json.dumps(
-                    _with_hex_ids(MessageToDict(encode_spans(of_run), use_integers_for_enums=True))
-                )
-                _append(self.folder / f"{run_id}.jsonl", line + "\n")
-        except OSError:
-            return SpanExportResult.FAILURE
-        return SpanExportResult.SUCCESS
-
-
 class _Ids(RandomIdGenerator):
     """Random ids, but those that are pinned in this thread."""
 
@@ -280,28 +253,7 @@ def _attributes(run_id: str, known: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in known.items()
         if value is not None
     }
-    return {_RUN_ID: run_id, **named}
-
-
-def _with_hex_ids(message: Any) -> Any:
-    """OTLP's JSON says ids in hexadecimal, where protobuf's JSON says base64."""
-    if isinstance(message, list):
-        return [_with_hex_ids(part) for part in message]
-    if not isinstance(message, dict):
-        return message
-    return {
-        key: b64decode(value).hex() if key in ("traceId", "spanId", "parentSpanId") else _with_hex_ids(value)
-        for key, value in message.items()
-    }
-
-
-def _append(path: Path, text: str) -> None:
-    """One write at the file's end, so that lines of several processes do not mix."""
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(file, text.encode())
-    finally:
-        os.close(file)
+    return {RUN_ID: run_id, **named}
 
 
 def _log_to(path: Path) -> None:
