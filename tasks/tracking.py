@@ -165,10 +165,13 @@ class _Run:
         children = self.client.search_runs(
             [self.client.get_run(parent).info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'"
         )
-        energies = [c.data.metrics["energy_best"] for c in children if "energy_best" in c.data.metrics]
-        self.client.log_metric(parent, "children", len(children), ended_ms)
-        if energies:
-            self.client.log_metric(parent, "energy_best", min(energies), ended_ms)
+        found = [child.data.metrics for child in children if "energy_best" in child.data.metrics]
+        summary = {"children": float(len(children))}
+        if found:
+            best = min(found, key=lambda m: m["energy_best"] + 1.96 * m.get("energy_best_std_error", 0.0))
+            summary |= {key: value for key, value in best.items() if key.startswith("energy_best")}
+        for key, value in summary.items():
+            self.client.log_metric(parent, key, value, ended_ms)
         self.client.set_terminated(parent, "FINISHED", end_time=ended_ms)
 
     def _register(self, record: RunRecord) -> None:
