@@ -132,6 +132,13 @@ def sparkline(values: np.ndarray, width: int = 24) -> str:
     return "".join(_SPARKS[int(level * (len(_SPARKS) - 1) + 0.5)] for level in levels)
 
 
+def _settings(spec: dict[str, Any]) -> dict[str, str]:
+    settings = scalars(spec)
+    if "execution.policy" in settings:  # which then says where batches go
+        settings.pop("execution.device", None)
+    return settings
+
+
 def _view(journal: Journal, record: RunRecord) -> RunView:
     records = journal.iterations(record.run_id)
     result: dict[str, Any] = json.loads(record.result_json) if record.result_json else {}
@@ -147,7 +154,7 @@ def _view(journal: Journal, record: RunRecord) -> RunView:
         state=record.state,
         reason=record.reason,
         problem_sha256=record.problem_sha256,
-        settings=scalars(json.loads(record.spec_json)),
+        settings=_settings(json.loads(record.spec_json)),
         unit="Ha" if record.kind == "molecule" else "",
         energy=energy,
         energy_std_error=error or 0.0,
