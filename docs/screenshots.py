@@ -27,22 +27,19 @@ from urllib.parse import quote
 from PIL import Image
 from websockets.sync.client import ClientConnection, connect
 
+from backends.fleet import SANDBOX_URL
+from backends.sandbox import KEY_VARIABLE, SandboxProcess
+
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
 BYTES_MAX = 300_000
-WAIT_S_MAX = 90.0
-SPSA = "optimizer={name: spsa, learning_rate: 0.1, max_iterations: %d}"
-RUNS = (
-    ("h2.yaml", "name=h2-adam"),
-    ("h2_shots.yaml", "name=h2-spsa", SPSA % 80),
-    (
-        "h2_shots.yaml",
-        "name=h2-lagos",
-        SPSA % 25,
-        "execution={mode: shots, shots: 1000, device: sim-lagos}",
-        "budget={usd: 50}",
-    ),
-)
+WAIT_S_MAX = 180.0
+RUNS = {
+    "h2-ideal": {"shots": 1000, "device": "sandbox-ideal"},
+    "h2-lean": {"shots": 250, "device": "sandbox-ideal"},
+    "h2-slow": {"shots": 1000, "device": "sandbox-slow"},
+}
+"""Executions of the same molecule with the same optimizer, on the sandbox's priced devices."""
 CHROMIUM = (
     "--headless",
     "--no-sandbox",
@@ -162,10 +159,18 @@ def shotwise(environment: dict[str, str], *arguments: str) -> str:
 def runs(environment: dict[str, str]) -> list[dict[str, Any]]:
     """Run everything that is not there yet; the runs in order."""
     known = {row["name"] for row in json.loads(shotwise(environment, "runs", "--json"))}
-    for example, *overrides in RUNS:
-        if overrides[0].removeprefix("name=") not in known:
-            options = [part for override in overrides for part in ("--set", override)]
-            shotwise(environment, "run", str(ROOT / "examples" / example), "--quiet", *options)
+    for name, execution in RUNS.items():
+        if name not in known:
+            sections = {
+                "name": name,
+                "optimizer": {"name": "spsa", "learning_rate": 0.1, "max_iterations": 60},
+                "execution": {"mode": "shots", **execution},
+                "budget": {"usd": 400},
+            }
+            options = [
+                part for key, value in sections.items() for part in ("--set", f"{key}={json.dumps(value)}")
+            ]
+            shotwise(environment, "run", str(ROOT / "examples" / "h2_shots.yaml"), "--quiet", *options)
     every = json.loads(shotwise(environment, "runs", "--json"))
     return [json.loads(shotwise(environment, "show", row["run_id"], "--json")) for row in every]
 
@@ -199,7 +204,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as fresh:
         folder = (home or Path(fresh) / "home").resolve()
         environment = {**os.environ, "SHOTWISE_HOME": str(folder), "PYTHONPATH": str(ROOT)}
-        found = runs(environment)
+        with SandboxProcess(folder.parent / "sandbox", queue_scale=0) as sandbox:
+            key = sandbox.key.get_secret_value()
+            found = runs(environment | {KEY_VARIABLE: key, SANDBOX_URL: sandbox.url})
         report = Path(fresh) / "report.html"
         shotwise(environment, "compare", *(run["run_id"] for run in found), "--html", str(report))
         with served(environment) as addresses, browser() as page:

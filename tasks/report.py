@@ -47,7 +47,7 @@ def error_text(run: RunView) -> str:
     scale, unit = (1e3, " mHa") if run.unit == "Ha" else (1.0, "")
     half = 1.96 * scale * run.energy_std_error
     if not half:
-        return f"{scale * run.error:+.4g}{unit}"
+        return f"{scale * run.error:+.3f}{unit}"
     return f"{scale * run.error:+.{_digits(half)}f} ± {half:.{_digits(half)}f}{unit}"
 
 
