@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test campaign-resume bench lint check clean
+.PHONY: help setup demo test campaign-resume bench screenshots lint check clean
 .DEFAULT_GOAL := help
 
 help:  ## explain every target
@@ -38,6 +38,9 @@ bench: setup  ## time the engines against others; tables, CSV and plots into bui
 	@mkdir -p build/bench
 	@for script in $(wildcard benchmarks/engines_*.py) $(wildcard $(addprefix benchmarks/,growth.py whole_run.py loop_cost.py sweep.py)); do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+screenshots: setup  ## make the pictures in docs/images from real runs (needs Chromium)
+	PYTHONPATH=. $(BIN)/python docs/screenshots.py
 
 lint: setup  ## ruff, pyright and the import layers
 	$(BIN)/ruff check .

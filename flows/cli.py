@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flows import cli_compare, cli_metrics
 from flows.cli_fleet import COMMANDS, print_decision
 from flows.cli_sweep import COMMANDS as SWEEP_COMMANDS
 
@@ -29,7 +30,7 @@ def cli() -> None:
     """
 
 
-for _command in (*COMMANDS, *SWEEP_COMMANDS):
+for _command in (*COMMANDS, *SWEEP_COMMANDS, *cli_compare.COMMANDS, *cli_metrics.COMMANDS):
     cli.add_command(_command)
 
 

@@ -243,7 +243,7 @@ def reconcile(correct: bool, as_json: bool) -> None:
     from ledger import Database
     from shotwise.home import Home
     from tasks.credentials import credential
-    from tasks.reconcile import reconcile as compare
+    from tasks.reconcile import reconcile_and_record as compare
 
     home = Home.from_environment()
     fleet = Fleet((), home.root / "local-jobs", secret=credential)

@@ -34,7 +34,7 @@ from tasks.durable import Buyer
 from tasks.prefect_records import close_stale
 from tasks.prepare import Prepared, prepare
 from tasks.progress import Progress, tell_watchers, watching
-from tasks.provenance import versions_json
+from tasks.provenance import parent_from_environment, versions_json
 from tasks.purchase import check_can_start, fits_budget
 from tasks.result import RunResult, final_from_record, summary_rows
 from tasks.sampling import final_shots
@@ -42,7 +42,8 @@ from tasks.slots import device_slot
 from tasks.stages import commit_segment, evaluate_finally, finish, measure, next_plan, run_segment, update
 from tasks.starts import resolve_start
 from tasks.state import LoopState, from_bytes, initial, to_bytes
-from tasks.tracking import Tracker, mlflow_run_url
+from tasks.telemetry import span, tracing
+from tasks.tracker import Tracker, mlflow_run_url
 from tasks.ui import ProgressArtifact, publish_summary
 
 
@@ -86,6 +87,7 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | None:
             drive = stack.enter_context(driving(lease, restored[2] if restored else 0))
             stack.callback(Tracker.start(home, lease.run_id).finish)
             stack.enter_context(watching(artifact))
+            stack.enter_context(tracing(home, journal, lease))
             result = _drive(prepared, drive, _buyer(prepared, journal, lease), state)
         except Exception as error:
             _enter_failure(lease, error)
@@ -125,7 +127,8 @@ def _iterate_segment(
 ) -> tuple[LoopState, Sequence[IterationRecord]]:
     """Half a second of free exact iterations, then one commit."""
     deadline = drive.deadline(prepared.spec.budget)
-    state, records = run_segment(prepared, state, deadline)
+    with span("segment", drive.lease.run_id):
+        state, records = run_segment(prepared, state, deadline)
     if state.reason is None and drive.active_us >= 1e6 * (prepared.spec.budget.wall_s or float("inf")):
         state = replace(state, reason=Reason.BUDGET_REACHED)
     commit_segment(drive.lease, state, records, drive.active_us)
@@ -136,7 +139,8 @@ def _iterate_sampled(
     prepared: Prepared, drive: Drive, state: LoopState, *, buyer: Buyer | None
 ) -> tuple[LoopState, Sequence[IterationRecord]]:
     """One batch and one iteration, if the budget has room for it and for the final batch."""
-    plan = next_plan(prepared, state)
+    with span("plan", drive.lease.run_id, iteration=state.iteration):
+        plan = next_plan(prepared, state)
     if not _affordable(prepared, drive, buyer, state, plan):
         return replace(state, reason=Reason.BUDGET_REACHED), []
     try:
@@ -207,6 +211,7 @@ def _create(journal: Journal, spec: RunSpec) -> str:
         spec_json=spec.canonical_json(),
         problem_sha256=spec.problem_sha256(),
         versions_json=versions_json(),
+        parent=parent_from_environment(),
     )
 
 

@@ -12,7 +12,7 @@ from backends.fleet import Fleet
 from ledger import Database
 from shotwise.home import Home
 from tasks.credentials import credential
-from tasks.reconcile import Discrepancy, reconcile
+from tasks.reconcile import Discrepancy, reconcile_and_record
 
 
 @task(name="compare-records", cache_policy=NO_CACHE, persist_result=False)
@@ -20,7 +20,7 @@ def compare_records(correct: bool) -> list[Discrepancy]:
     """Every difference between the three records."""
     home = Home.from_environment()
     fleet = Fleet((), home.root / "local-jobs", secret=credential)
-    return reconcile(Database(home.database_url), fleet.provider, correct=correct)
+    return reconcile_and_record(Database(home.database_url), fleet.provider, correct=correct)
 
 
 @flow(name="reconcile", persist_result=False)

@@ -16,7 +16,7 @@ from shotwise.errors import CannotRunError, RunFailedError
 from shotwise.home import MLFLOW_UI_PORT, Home
 from tasks.prefect_server import PrefectServer
 
-_MLFLOW_START_S_MAX = 60.0
+_MLFLOW_START_S_MAX = 180.0
 
 
 def serve(home: Home) -> None:

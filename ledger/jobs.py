@@ -63,6 +63,8 @@ class JobRecord:
     done_us: int | None
     outcome: bytes | None
     note: str | None
+    submitted_us: int | None
+    started_us: int | None
 
 
 class JobBook:
@@ -87,8 +89,10 @@ class JobBook:
         with self.lease.database.read() as connection:
             return connection.execute(query).scalar()
 
-    def decide(self, iteration: int, batch: int, attempt: int, decision_json: str) -> None:
-        """Enter a decision, before anything is bought on it."""
+    def decide(
+        self, iteration: int, batch: int, attempt: int, decision_json: str, took_us: int | None = None
+    ) -> None:
+        """Enter a decision and how long it took, before anything is bought on it."""
         with self.lease.write() as connection:
             connection.execute(
                 insert(decisions).values(
@@ -98,6 +102,7 @@ class JobBook:
                     attempt=attempt,
                     at_us=now_us(),
                     decision_json=decision_json,
+                    took_us=took_us,
                 )
             )
 
@@ -129,7 +134,18 @@ class JobBook:
     def submitted(self, key: JobKey, vendor_job_id: str) -> None:
         """The provider took the job under this id."""
         with self.lease.write() as connection:
-            self._set(connection, key, state=JobPhase.SUBMITTED, vendor_job_id=vendor_job_id)
+            self._set(
+                connection,
+                key,
+                state=JobPhase.SUBMITTED,
+                vendor_job_id=vendor_job_id,
+                submitted_us=now_us(),
+            )
+
+    def started(self, key: JobKey) -> None:
+        """The job was seen running for the first time; jobs too short to be seen so are never entered."""
+        with self.lease.write() as connection:
+            self._set(connection, key, started_us=now_us())
 
     def unknown(self, key: JobKey, note: str) -> None:
         """The provider may have taken the job; its reservation stays held."""

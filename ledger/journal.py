@@ -26,6 +26,7 @@ from shotwise.errors import LeaseLostError, RunBusyError, RunFailedError, SpecEr
 
 LEASE_S = 30.0
 RUNNING = "running"
+_RUN = [column for column in runs.c if column.name != "ansatz_json"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class RunRecord:
     fence: int
     holder: str | None
     lease_until_us: int
+    parent: str | None
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,13 @@ class Journal:
         problem_sha256: str,
         versions_json: str,
         run_id: str | None = None,
+        parent: str | None = None,
     ) -> str:
-        """Enter a new run and return its id: `run_id` where it must be found again, otherwise a fresh one."""
+        """Enter a new run and return its id: `run_id` where it must be found again, otherwise a fresh one.
+
+        Args:
+            parent: the scan or sweep that it is part of.
+        """
         run_id = run_id or f"{name}-{secrets.token_hex(4)}"
         at = now_us()
         with self.database.write() as connection:
@@ -118,6 +125,7 @@ class Journal:
                     versions_json=versions_json,
                     created_us=at,
                     updated_us=at,
+                    parent=parent,
                 )
             )
         return run_id
@@ -129,7 +137,7 @@ class Journal:
             SpecError: there is no such run.
         """
         with self.database.read() as connection:
-            row = connection.execute(select(runs).where(runs.c.run_id == run_id)).mappings().first()
+            row = connection.execute(select(*_RUN).where(runs.c.run_id == run_id)).mappings().first()
         if row is None:
             raise SpecError("RUN_ID", run_id, "no such run", "list the runs with `shotwise runs`")
         return RunRecord(**row)
@@ -138,9 +146,15 @@ class Journal:
         """Every run, oldest first."""
         with self.database.read() as connection:
             rows = (
-                connection.execute(select(runs).order_by(runs.c.created_us, runs.c.run_id)).mappings().all()
+                connection.execute(select(*_RUN).order_by(runs.c.created_us, runs.c.run_id)).mappings().all()
             )
         return [RunRecord(**row) for row in rows]
+
+    def ansatz_json(self, run_id: str) -> str | None:
+        """The circuit and the parameters that a run ended with, None while it has not."""
+        query = select(runs.c.ansatz_json).where(runs.c.run_id == run_id)
+        with self.database.read() as connection:
+            return connection.execute(query).scalar()
 
     def iterations(self, run_id: str, *, after: int = -1) -> list[IterationRecord]:
         """A run's iterations later than `after`, in order."""
@@ -321,10 +335,18 @@ class Lease:
         return row.outcome if row and hashlib.sha256(row.outcome).hexdigest() == row.sha256 else None
 
     def record_outcome(
-        self, key: JobKey, *, device: str, shots: int, cost_micro_usd: int, outcome: bytes
+        self,
+        key: JobKey,
+        *,
+        device: str,
+        shots: int,
+        cost_micro_usd: int,
+        outcome: bytes,
+        began_us: int | None = None,
     ) -> None:
-        """Keep the raw outcome of a job."""
+        """Keep the raw outcome of a job, which began at `began_us` if that is known."""
         at = now_us()
+        began_us = at if began_us is None else began_us
         with self.write() as connection:
             values = {
                 "token": key.token,
@@ -333,20 +355,23 @@ class Lease:
                 "state": "done",
                 "shots": shots,
                 "cost_micro_usd": cost_micro_usd,
-                "created_us": at,
+                "created_us": began_us,
+                "submitted_us": began_us,
+                "started_us": began_us,
                 "done_us": at,
                 "outcome": outcome,
                 "sha256": hashlib.sha256(outcome).hexdigest(),
             }
             _upsert(connection, jobs, [values], ["token"])
 
-    def finish(self, *, state: str, reason: str | None, result_json: str | None) -> None:
+    def finish(
+        self, *, state: str, reason: str | None, result_json: str | None, ansatz_json: str | None = None
+    ) -> None:
         """End the drive: the run's state and result, and the lease given back, in one transaction."""
         at = now_us()
+        ended = {"state": state, "reason": reason, "result_json": result_json, "ansatz_json": ansatz_json}
         with self.database.write() as connection:
-            self._fenced(
-                connection, state=state, reason=reason, result_json=result_json, holder=None, lease_until_us=0
-            )
+            self._fenced(connection, **ended, holder=None, lease_until_us=0)
             connection.execute(
                 update(drives)
                 .where(drives.c.run_id == self.run_id, drives.c.fence == self.fence)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, func, insert, select, text, update
 
 from ledger.database import Database
-from ledger.tables import submissions
+from ledger.tables import account_submissions as submissions
 
 _SKEW_US = 5_000_000
 """Clocks of drivers may differ by this much; what lies further ahead is of a clock that has jumped."""

@@ -44,6 +44,9 @@ runs = Table(
     Column("fence", Integer, nullable=False, default=0),
     Column("holder", String(200)),
     Column("lease_until_us", BigInteger, nullable=False, default=0),
+    # the scan that it is part of, and the circuit that it ended with
+    Column("parent", String(100)),
+    Column("ansatz_json", Text),
 )
 
 drives = Table(
@@ -102,13 +105,16 @@ jobs = Table(
     Column("vendor_job_id", String(200)),
     Column("calibration_json", Text),
     Column("note", Text),
+    # when the provider took it, and when it was first seen running
+    Column("submitted_us", BigInteger),
+    Column("started_us", BigInteger),
     Index("jobs_of_device", "device", "created_us"),
     Index("jobs_by_end", "state", "done_us"),
 )
 
 # The last submissions of a provider account, as many as its rate limit allows in a window.
-submissions = Table(
-    "submissions",
+account_submissions = Table(
+    "account_submissions",
     metadata,
     Column("account", String(64), primary_key=True),
     Column("slot", Integer, primary_key=True),
@@ -125,6 +131,15 @@ decisions = Table(
     Column("attempt", Integer, primary_key=True),
     Column("at_us", BigInteger, nullable=False),
     Column("decision_json", Text, nullable=False),
+    Column("took_us", BigInteger),
+)
+
+# What each reconciliation found: {kind: how many}.
+reconciliations = Table(
+    "reconciliations",
+    metadata,
+    Column("at_us", BigInteger, primary_key=True),
+    Column("differences_json", Text, nullable=False),
 )
 
 accounts = Table(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from ledger import Amount, JobBook, JobKey, JobPhase, JobRecord
 from measurement import ExecutionPlan, Outcome
 from shotwise.errors import CannotRunError, RunFailedError
 from tasks.pacing import wait_for_turn
+from tasks.telemetry import span
 
 REFUSED = "refused:"
 """How the note of a job begins that its provider will never take."""
@@ -205,7 +207,8 @@ class Buyer:
         self, provider: Provider, description: DeviceDescription, plan: ExecutionPlan, key: JobKey
     ) -> str:
         wait_for_turn(self.book.lease.database, description, self.sleep)
-        return provider.submit(plan, key.token)
+        with span("submit", key.run_id, token=key.token, device=description.name):
+            return provider.submit(plan, key.token)
 
     def _resolve(
         self, key: JobKey, provider: Provider, description: DeviceDescription, plan: ExecutionPlan
@@ -246,7 +249,8 @@ class Buyer:
         job_id: str,
     ) -> Outcome | None:
         """Wait for a job's end and enter what it brought together with what it cost."""
-        report = self._poll_to_end(provider, job_id)
+        with span("wait", key.run_id, token=key.token, device=description.name):
+            report = self._poll_to_end(provider, job_id, partial(self.book.started, key))
         try:
             outcome = self._ask(lambda: provider.fetch(job_id, plan), description.name)
         except ResultMissing as error:
@@ -262,13 +266,17 @@ class Buyer:
         self.book.ended(key, phase, Amount(0, billed), why)
         return None
 
-    def _poll_to_end(self, provider: Provider, job_id: str) -> JobReport:
+    def _poll_to_end(self, provider: Provider, job_id: str, started: Callable[[], None]) -> JobReport:
         pause = Pause(self.patience, self.sleep)
         began = time.monotonic()
+        seen_running = False
         while True:
             report = self._ask(lambda: provider.poll(job_id), provider.name)
             if report.state.ended:
                 return report
+            if report.state is JobState.RUNNING and not seen_running:
+                started()
+                seen_running = True
             if report.state is JobState.QUEUED and time.monotonic() - began > self.patience.stuck_s:
                 report = self._ask(lambda: provider.cancel(job_id), provider.name)
                 if report.state.ended:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import re
 import subprocess
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from shotwise.errors import SpecError
 
 _PACKAGES = (
     "shotwise",
@@ -20,6 +24,23 @@ _PACKAGES = (
     "pyscf",
     "prefect",
 )
+
+
+PARENT_VARIABLE = "SHOTWISE_PARENT"
+_PARENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def parent_from_environment() -> str | None:
+    """The scan that a new run is part of, by name: what drives many runs sets SHOTWISE_PARENT for each.
+
+    Raises:
+        SpecError: not a name.
+    """
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent and not _PARENT.fullmatch(parent):
+        remedy = "use up to 100 letters, digits, `.`, `_`, `-`"
+        raise SpecError(PARENT_VARIABLE, parent, "not a name", remedy)
+    return parent or None
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from tasks.health import unfit
 from tasks.prepare import Prepared
 from tasks.result import final_plan
 from tasks.state import LoopState, initial
+from tasks.telemetry import span
 
 _LEG_BATCHES = 100_000
 """Batch numbers of one leg; a leg is a device's part of a plan."""
@@ -194,8 +196,11 @@ class _Legs:
         names = self.prepared.fleet_names
         reasons |= {name: "failed again and again" for name in names if self.buyer.breaker.is_open(name)}
         reasons |= dict.fromkeys(without, "failed in this iteration")
-        decision = decide(self.prepared, plan, self.question, reasons)
-        book.decide(self.iteration, batch, 0, decision.to_json())
+        began = time.perf_counter_ns()
+        with span("route", book.lease.run_id, iteration=self.iteration, policy=self.prepared.policy):
+            decision = decide(self.prepared, plan, self.question, reasons)
+        took_us = (time.perf_counter_ns() - began) // 1000
+        book.decide(self.iteration, batch, 0, decision.to_json(), took_us)
         return decision
 
     def buy(self, device: str, plan: ExecutionPlan, failed: tuple[str, ...]) -> Outcome:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from backends.provider import BillLine, Provider, ProviderUnavailable
 from ledger import Amount, Database, JobPhase, JobRecord, Ledger, ReservationState, jobs_of
+from ledger.measures import record_reconciliation
 from shotwise.errors import ShotwiseError
 
 
@@ -67,6 +68,16 @@ def reconcile(
             found += _against_bill(ledger, device, jobs, open_provider(device).bill(), correct=correct)
         except (ProviderUnavailable, ShotwiseError) as error:
             found.append(Discrepancy(DifferenceKind.UNAVAILABLE, device, "", 0, 0, note=str(error)))
+    return found
+
+
+def reconcile_and_record(
+    database: Database, open_provider: Callable[[str], Provider], *, correct: bool = False
+) -> list[Discrepancy]:
+    """`reconcile`, and how many differences of each kind are left is entered for the metrics."""
+    found = reconcile(database, open_provider, correct=correct)
+    left = Counter(d.kind.value for d in found if not d.corrected)
+    record_reconciliation(database, {kind.value: left[kind.value] for kind in DifferenceKind})
     return found
 
 

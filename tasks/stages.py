@@ -18,9 +18,10 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
-from ledger import IterationRecord, JobKey, Lease, spent_by_device
+from ledger import IterationRecord, JobKey, Lease, now_us, spent_by_device
 from measurement import ExecutionPlan, Outcome
 from tasks.advance import advance
+from tasks.ansatz_record import ansatz_json
 from tasks.durable import Buyer
 from tasks.evaluate import Measured, answer_exactly, answer_from, plan_iteration
 from tasks.prepare import Prepared
@@ -28,6 +29,7 @@ from tasks.purchase import purchase, question_of
 from tasks.result import Final, RunResult, completed, final_exact, final_from, final_plan
 from tasks.segment import compiles, iterate
 from tasks.state import LoopState, to_bytes
+from tasks.telemetry import span
 
 SEGMENT_S = 0.5
 """Free exact iterations are gathered into task runs of about this length."""
@@ -109,8 +111,11 @@ def measure(
 @stage("classical-update", "classical-update {state.iteration}")
 def update(prepared: Prepared, lease: Lease, state: LoopState, measured: Measured, active_us: int) -> Segment:
     """Estimate, tell the optimizer, and commit the iteration."""
-    state, record = advance(prepared, state, answer_from(prepared, state, measured))
-    _commit(lease, state, [record], active_us)
+    with span("estimate", lease.run_id, iteration=state.iteration):
+        answer = answer_from(prepared, state, measured)
+    with span("tell", lease.run_id, iteration=state.iteration):
+        state, record = advance(prepared, state, answer)
+        _commit(lease, state, [record], active_us)
     return state, [record]
 
 
@@ -134,7 +139,8 @@ def finish(prepared: Prepared, lease: Lease, state: LoopState, final: Final) -> 
     )
     devices = spent_by_device(lease.database, lease.run_id)
     result = completed(prepared, lease.run_id, spent, final, devices)
-    lease.finish(state=result.state, reason=result.reason, result_json=result.to_json())
+    kept = ansatz_json(prepared, lease.run_id, state, final)
+    lease.finish(state=result.state, reason=result.reason, result_json=result.to_json(), ansatz_json=kept)
     return result
 
 
@@ -159,9 +165,15 @@ def _execute(
     kept = lease.outcome(key)
     if kept is not None:
         return Measured.free(plan, Outcome.from_bytes(kept))
+    began_us = now_us()
     outcome = prepared.device.sample(plan)
     lease.record_outcome(
-        key, device=prepared.device.name, shots=plan.shots_total, cost_micro_usd=0, outcome=outcome.to_bytes()
+        key,
+        device=prepared.device.name,
+        shots=plan.shots_total,
+        cost_micro_usd=0,
+        outcome=outcome.to_bytes(),
+        began_us=began_us,
     )
     return Measured.free(plan, outcome)
 

@@ -14,63 +14,26 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ledger import Database, IterationRecord, Journal, RunRecord
+from ledger import Database, Journal, RunRecord
 from shotwise.home import Home
+from tasks.telemetry import trace_id
+from tasks.tracked_values import experiment_name, final_metrics, iteration_metrics, scalars
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 FLUSH_EVERY_S = 1.0
 _METRICS_A_CALL = 1000
-_PARAM_CHARS_MAX = 500
+_SCAN = "shotwise.scan"
+_MODEL = "ansatz"
 _STATUS = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "running": "KILLED"}
-
-
-@dataclass(frozen=True)
-class Tracker:
-    """Handle of the tracking process."""
-
-    process: subprocess.Popen[bytes]
-
-    @classmethod
-    def start(cls, home: Home, run_id: str) -> Tracker:
-        """Track a run; the process ends by itself when this one is gone."""
-        home.logs.mkdir(parents=True, exist_ok=True)
-        with (home.logs / "mlflow-tracker.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tasks.tracking", run_id],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "SHOTWISE_HOME": str(home.root), "MLFLOW_DISABLE_TELEMETRY": "true"},
-                start_new_session=True,
-            )
-        return cls(process)
-
-    def finish(self, timeout_s: float = 120) -> bool:
-        """Let it log the rest and wait for its end; whether all was logged."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        try:
-            return self.process.wait(timeout_s) == 0
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            return False
-
-
-def mlflow_run_url(home: Home, mlflow_run_id: str) -> str:
-    """Where the MLflow UI shows a run: the tracking server, or the one that `shotwise ui` starts."""
-    base = home.mlflow_uri if home.mlflow_uri.startswith("http") else home.mlflow_ui_url
-    return f"{base}/#/runs/{mlflow_run_id}"
 
 
 class _Run:
@@ -97,7 +60,7 @@ class _Run:
             self.logged = record.iteration
             self.totals["shots"] += record.shots
             self.totals["cost_micro_usd"] += record.cost_micro_usd
-            values = _metrics(record, self.totals)
+            values = iteration_metrics(record, self.totals)
             metrics += [
                 Metric(key, value, record.at_us // 1000, record.iteration) for key, value in values.items()
             ]
@@ -115,16 +78,18 @@ class _Run:
             self._log(
                 [
                     Metric(key, value, record.updated_us // 1000, last)
-                    for key, value in _final_metrics(result).items()
+                    for key, value in final_metrics(result).items()
                 ]
             )
             self.client.set_tag(self.mlflow_run_id, "shotwise.reason", str(record.reason))
         for flow_run_id in self.journal.flow_run_ids(self.run_id)[-1:]:
             self.client.set_tag(self.mlflow_run_id, "prefect.flow_run_id", flow_run_id)
         self._log_artifacts(record)
+        self._register(record)
         self.client.set_terminated(
             self.mlflow_run_id, _STATUS[record.state], end_time=record.updated_us // 1000
         )
+        self._sum_up_parent(record)
 
     def _log(self, metrics: list[Any]) -> None:
         for start in range(0, len(metrics), _METRICS_A_CALL):
@@ -132,7 +97,7 @@ class _Run:
 
     def _find(self) -> str | None:
         """A run that was created just before a crash, so that it is not created twice."""
-        experiment = self.client.get_experiment_by_name(_experiment_name(self.spec))
+        experiment = self.client.get_experiment_by_name(experiment_name(self.spec))
         if experiment is None:
             return None
         found = self.client.search_runs(
@@ -142,32 +107,110 @@ class _Run:
 
     def _create(self) -> str:
         from mlflow.entities import Param
+
+        experiment_id = self._experiment()
+        versions = json.loads(self.record.versions_json)
+        tags = {
+            "shotwise.run_id": self.run_id,
+            "shotwise.problem_sha256": self.record.problem_sha256,
+            "shotwise.trace_id": f"{trace_id(self.run_id):032x}",
+            "mlflow.source.git.commit": versions["git_commit"],
+            **{f"version.{package}": found for package, found in versions.items() if package != "git_commit"},
+        }
+        if self.record.parent:
+            tags["mlflow.parentRunId"] = self._parent(experiment_id, self.record.parent)
+        run = self.client.create_run(
+            experiment_id, start_time=self.record.created_us // 1000, tags=tags, run_name=self.run_id
+        )
+        params = [Param(key, value) for key, value in scalars(self.spec).items()]
+        self.client.log_batch(run.info.run_id, params=params)
+        return run.info.run_id
+
+    def _experiment(self) -> str:
         from mlflow.exceptions import MlflowException
 
-        name = _experiment_name(self.spec)
+        name = experiment_name(self.spec)
         experiment = self.client.get_experiment_by_name(name)
         if experiment is None:
             local = not self.home.mlflow_uri.startswith("http")
             location = (self.home.mlflow_artifacts / name).as_uri() if local else None
             try:
-                experiment_id = self.client.create_experiment(name, artifact_location=location)
+                return self.client.create_experiment(name, artifact_location=location)
             except MlflowException:  # another run created it meanwhile
-                experiment_id = self.client.get_experiment_by_name(name).experiment_id  # pyright: ignore
-        else:
-            experiment_id = experiment.experiment_id
-        versions = json.loads(self.record.versions_json)
-        tags = {
-            "shotwise.run_id": self.run_id,
-            "shotwise.problem_sha256": self.record.problem_sha256,
-            "mlflow.source.git.commit": versions["git_commit"],
-            **{f"version.{package}": found for package, found in versions.items() if package != "git_commit"},
-        }
-        run = self.client.create_run(
-            experiment_id, start_time=self.record.created_us // 1000, tags=tags, run_name=self.run_id
+                experiment = self.client.get_experiment_by_name(name)
+        assert experiment is not None, "it was there or has just been created"
+        return experiment.experiment_id
+
+    def _parent(self, experiment_id: str, parent: str) -> str:
+        """The MLflow run that stands for a scan; its first child creates it.
+
+        Two children that begin at once may create two; all later ones take the older.
+        """
+        found = self.client.search_runs(
+            [experiment_id], f"tags.`{_SCAN}` = '{parent}'", max_results=1, order_by=["start_time ASC"]
         )
-        params = [Param(key, value) for key, value in _scalar_params(self.spec).items()]
-        self.client.log_batch(run.info.run_id, params=params)
+        if found:
+            return found[0].info.run_id
+        run = self.client.create_run(
+            experiment_id, self.record.created_us // 1000, tags={_SCAN: parent}, run_name=parent
+        )
         return run.info.run_id
+
+    def _sum_up_parent(self, record: RunRecord) -> None:
+        """What a scan has found so far, on the run that stands for it; said again after every child."""
+        parent = self.client.get_run(self.mlflow_run_id).data.tags.get("mlflow.parentRunId")
+        if parent is None:
+            return
+        ended_ms = record.updated_us // 1000
+        children = self.client.search_runs(
+            [self.client.get_run(parent).info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'"
+        )
+        found = [child.data.metrics for child in children if "energy_best" in child.data.metrics]
+        summary = {"children": float(len(children))}
+        if found:
+            best = min(found, key=lambda m: m["energy_best"] + 1.96 * m.get("energy_best_std_error", 0.0))
+            summary |= {key: value for key, value in best.items() if key.startswith("energy_best")}
+        for key, value in summary.items():
+            self.client.log_metric(parent, key, value, ended_ms)
+        self.client.set_terminated(parent, "FINISHED", end_time=ended_ms)
+
+    def _register(self, record: RunRecord) -> None:
+        """Enter the optimised ansatz as a version of its problem's model; the best carries the alias.
+
+        The best is the one whose 95 % interval ends lowest, so that luck with few shots does not win.
+        """
+        from mlflow.exceptions import MlflowException
+
+        text = self.journal.ansatz_json(self.run_id)
+        if text is None or record.state != "completed":
+            return
+        ansatz = json.loads(text)
+        name = f"{experiment_name(self.spec)}-{record.problem_sha256[:12]}"
+        with suppress(MlflowException):  # it exists already
+            self.client.create_registered_model(name, tags={"problem_sha256": record.problem_sha256})
+        versions = self.client.search_model_versions(f"name='{name}'")
+        if not any(version.run_id == self.mlflow_run_id for version in versions):
+            self._log_model(ansatz)
+            half = 1.96 * ansatz["energy_std_error"]
+            tags = {key: str(ansatz[key]) for key in ("run_id", "energy", "energy_std_error", "unit")}
+            tags["energy_upper"] = repr(ansatz["energy"] + half)
+            source = f"{self.client.get_run(self.mlflow_run_id).info.artifact_uri}/{_MODEL}"
+            self.client.create_model_version(name, source, self.mlflow_run_id, tags)
+        versions = self.client.search_model_versions(f"name='{name}'")
+        best = min(versions, key=lambda v: (float(v.tags["energy_upper"]), int(v.version)))
+        self.client.set_registered_model_alias(name, "best", best.version)
+
+    def _log_model(self, ansatz: dict[str, Any]) -> None:
+        """An MLflow model of a flavor of our own: JSON that `tasks.ansatz_record.load_ansatz` reads."""
+        from mlflow.models import Model
+
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "ansatz.json").write_text(json.dumps(ansatz) + "\n")
+            model = Model(artifact_path=_MODEL, run_id=self.mlflow_run_id)
+            model.add_flavor("shotwise", data="ansatz.json", format=ansatz["format"])
+            model.save(str(folder / "MLmodel"))
+            self.client.log_artifacts(self.mlflow_run_id, name, _MODEL)
 
     def _log_artifacts(self, record: RunRecord) -> None:
         from tasks.convergence import iteration_table, parameter_table, plot_convergence
@@ -194,63 +237,6 @@ class _Run:
                 self.home.plots.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / "convergence.png", self.home.plot(self.run_id))
             self.client.log_artifacts(self.mlflow_run_id, name)
-
-
-def _metrics(record: IterationRecord, totals: dict[str, int]) -> dict[str, float]:
-    values = {
-        "energy": record.energy,
-        "energy_std_error": record.energy_std_error,
-        "gradient_norm": record.gradient_norm,
-        "fidelity": record.fidelity,
-        "shots": float(totals["shots"]),
-        "cost_usd": totals["cost_micro_usd"] / 1e6,
-    }
-    return {key: value for key, value in values.items() if value is not None}
-
-
-_FINAL = {
-    "energy": "energy_best",
-    "energy_std_error": "energy_best_std_error",
-    "error": "energy_error",
-    "fidelity": "fidelity_final",
-    "reference_energy": "energy_reference",
-    "cut_value": "cut_value",
-    "best_cut_value": "best_cut_value",
-    "approximation_ratio": "approximation_ratio",
-    "shots": "shots_total",
-    "cost_usd": "cost_usd_total",
-    "evaluations": "evaluations",
-    "iterations": "iterations",
-}
-
-
-def _final_metrics(result: dict[str, Any]) -> dict[str, float]:
-    return {key: float(result[name]) for name, key in _FINAL.items() if result.get(name) is not None}
-
-
-def _scalar_params(spec: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """The spec's scalars by dotted path; lists and long texts are in the spec artifact."""
-    params: dict[str, str] = {}
-    for key, value in spec.items():
-        if isinstance(value, dict):
-            params |= _scalar_params(value, f"{prefix}{key}.")
-        elif value is not None and not isinstance(value, list) and len(str(value)) <= _PARAM_CHARS_MAX:
-            params[f"{prefix}{key}"] = str(value)
-    return params
-
-
-def _experiment_name(spec: dict[str, Any]) -> str:
-    """One experiment a family of problems: "molecule-H2", "maxcut"."""
-    problem = spec["problem"]
-    if problem["kind"] != "molecule":
-        return str(problem["kind"])
-    symbols = [
-        atom.split()[0].capitalize()
-        for atom in problem["geometry"].replace("\n", ";").split(";")
-        if atom.strip()
-    ]
-    counts = {symbol: symbols.count(symbol) for symbol in sorted(set(symbols))}
-    return "molecule-" + "".join(f"{s}{c if c > 1 else ''}" for s, c in counts.items())
 
 
 def _open_store(home: Home) -> MlflowClient:

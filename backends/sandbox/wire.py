@@ -50,7 +50,10 @@ class PlanMessage(_Exact):
     angles: Floats
     bases_x: list[Mask] = Field(min_length=1, max_length=ROWS_MAX)
     bases_z: list[Mask] = Field(min_length=1, max_length=ROWS_MAX)
-    bases_cliffords: list[list[tuple[Mask, Mask]]] = Field(default=[], max_length=ROWS_MAX)
+    bases_cliffords: list[list[Annotated[tuple[Mask, Mask], Field(strict=False)]]] = Field(
+        default=[],
+        max_length=ROWS_MAX,  # JSON has no tuples
+    )
     point: list[Annotated[int, Field(ge=0, lt=ROWS_MAX)]] = Field(min_length=1, max_length=ROWS_MAX)
     basis: list[Annotated[int, Field(ge=0, lt=ROWS_MAX)]] = Field(min_length=1, max_length=ROWS_MAX)
     shots: list[Annotated[int, Field(ge=0, le=SHOTS_MAX)]] = Field(min_length=1, max_length=ROWS_MAX)

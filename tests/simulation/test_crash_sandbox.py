@@ -13,6 +13,7 @@ from backends.sandbox.process import SandboxProcess
 from shotwise.home import Home
 from tasks.prefect_server import PrefectServer
 from tests.simulation.command import Folder, kill_at
+from tests.simulation.telemetry import assert_telemetry_complete
 from tests.simulation.test_resume import assert_same_run
 
 SPEC = """
@@ -39,6 +40,7 @@ def folder(tmp_path: Path, sandbox: SandboxProcess) -> Iterator[Folder]:
     server = PrefectServer.start(home)
     try:
         environment = {KEY_VARIABLE: KEY.get_secret_value(), "SHOTWISE_SANDBOX_URL": sandbox.url}
+        environment["SHOTWISE_TELEMETRY"] = "file"
         yield Folder(home.root, server.wait(), environment)
     finally:
         server.stop()
@@ -81,6 +83,7 @@ def test_a_killed_paid_run_ends_as_if_undisturbed_and_is_paid_once(
     resumed = crash(folder, sandbox, spec, seed=3, rate=0.1)
     assert_same_run(folder, undisturbed, resumed["run_id"], resumed, seed=3, outcomes=False)
     assert_books_agree(folder, sandbox)
+    assert_telemetry_complete(folder)
 
 
 @pytest.mark.timeout(600)
@@ -113,3 +116,4 @@ def test_a_hundred_killed_paid_runs(tmp_path: Path, folder: Folder, sandbox: San
         assert_same_run(folder, undisturbed, resumed["run_id"], resumed, seed, outcomes=False)
         print(f"seed {seed}: killed under faults, resumed, identical", flush=True)
     assert_books_agree(folder, sandbox)
+    assert_telemetry_complete(folder)

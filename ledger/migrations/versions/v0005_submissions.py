@@ -4,12 +4,12 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 
 def upgrade() -> None:
     op.create_table(
-        "submissions",
+        "account_submissions",
         sa.Column("account", sa.String(64), primary_key=True),
         sa.Column("slot", sa.Integer, primary_key=True),
         sa.Column("at_us", sa.BigInteger, nullable=False),
@@ -21,4 +21,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("jobs_by_end", "jobs")
     op.drop_index("jobs_of_device", "jobs")
-    op.drop_table("submissions")
+    op.drop_table("account_submissions")

@@ -172,3 +172,12 @@ def test_an_outcome_is_checked_against_its_plan(
     plan = PlanMessage.model_validate_json(json.dumps(plain_message())).plan()
     fault = OutcomeMessage(states=states, counts=counts, offsets=offsets).fault_against(plan)
     assert (fault is None) if reason is None else (fault is not None and reason in fault)
+
+
+def test_rotations_of_a_basis_survive_json_as_the_service_parses_it() -> None:
+    circuit = Circuit.build(2, [Rotation(0b11, 0, 0b01, 0)])
+    zeros, cliffords = np.zeros(1, dtype=np.int64), (((1, 2), (2, 1)),)
+    bases = Bases(zeros, zeros, cliffords)
+    plan = ExecutionPlan(circuit, np.array([[0.5]]), bases, zeros, zeros, np.array([10]), (1,))
+    parsed = json.loads(PlanMessage.of(plan).model_dump_json())
+    assert PlanMessage.model_validate(parsed).plan().bases.cliffords == cliffords

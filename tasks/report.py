@@ -1,0 +1,65 @@
+"""A comparison as one HTML file that needs nothing else: styles and plots are inside, there is no script."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tasks.compare import Comparison, RunView
+from tasks.figures import colour, convergence_svg, energy_against_cost_svg, spending_svg
+
+
+def html_report(comparison: Comparison) -> str:
+    """The report; everything that comes from a spec or a run is escaped."""
+    environment = Environment(loader=PackageLoader("tasks"), autoescape=True, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
+    environment.filters |= {"energy": energy_text, "duration": duration_text, "error": error_text}
+    spent = comparison.paid or any(run.shots_total for run in comparison.runs)
+    return environment.get_template("report.html.j2").render(
+        comparison=comparison,
+        runs=comparison.runs,
+        colours=[colour(at) for at in range(len(comparison.runs))],
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        # markup of our own: matplotlib escapes every text in it
+        convergence=Markup(convergence_svg(comparison)),
+        cost=Markup(energy_against_cost_svg(comparison)) if spent else None,
+        spending=Markup(spending_svg(comparison)) if spent else None,
+    )
+
+
+def energy_text(run: RunView) -> str:
+    """An energy with its 95 % interval, no more digits than it deserves."""
+    if run.energy is None:
+        return "–"
+    unit = f" {run.unit}" if run.unit else ""
+    if not run.energy_std_error:
+        return f"{run.energy:.8f}{unit}"
+    half = 1.96 * run.energy_std_error
+    return f"{run.energy:.{_digits(half)}f} ± {half:.{_digits(half)}f}{unit}"
+
+
+def error_text(run: RunView) -> str:
+    """The energy above its reference, in mHa for molecules, with its 95 % interval where it has one."""
+    if run.error is None:
+        return "–"
+    scale, unit = (1e3, " mHa") if run.unit == "Ha" else (1.0, "")
+    half = 1.96 * scale * run.energy_std_error
+    if not half:
+        return f"{scale * run.error:+.3f}{unit}"
+    return f"{scale * run.error:+.{_digits(half)}f} ± {half:.{_digits(half)}f}{unit}"
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _digits(half: float) -> int:
+    """Decimals that show two digits of an interval."""
+    return max(0, min(8, 1 - int(f"{half:e}".rpartition("e")[2])))
