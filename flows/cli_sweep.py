@@ -80,7 +80,9 @@ def _drive(home: Any, sweep_id: str, points: Any, workers: int, runner: Runner) 
         if server.is_own:
             use_own_server()
         state = sweep_flow.with_options(task_runner=chosen)(sweep_id, run_ids, return_state=True)
-        settle(state.state_details.flow_run_id)
+        flow_run_id = state.state_details.flow_run_id
+        assert flow_run_id is not None, "a flow run has an id"
+        settle(flow_run_id)
         return state.result()
     finally:
         server.stop()

@@ -14,8 +14,8 @@ from shotwise.home import Home
 from shotwise.spec import RunSpec
 from tasks.driving import Drive, acquire_patiently, driving
 from tasks.prefect_records import close_stale
-from tasks.provenance import versions_json
-from tasks.tracking import Tracker
+from tasks.provenance import parent_from_environment, versions_json
+from tasks.tracker import Tracker
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +53,10 @@ def driven(home: Home, journal: Journal, run_id: str) -> Iterator[Driven]:
             raise
 
 
-def enter_run(journal: Journal, spec: RunSpec, run_id: str | None = None) -> str:
-    """Enter a new run and return its id."""
+def enter_run(
+    journal: Journal, spec: RunSpec, run_id: str | None = None, *, parent: str | None = None
+) -> str:
+    """Enter a new run, part of `parent` if it is a point of a scan, and return its id."""
     return journal.create_run(
         name=spec.name,
         kind=spec.problem.kind,
@@ -62,4 +64,5 @@ def enter_run(journal: Journal, spec: RunSpec, run_id: str | None = None) -> str
         problem_sha256=spec.problem_sha256(),
         versions_json=versions_json(),
         run_id=run_id,
+        parent=parent or parent_from_environment(),
     )

@@ -23,7 +23,7 @@ from tasks.recursion import (
 )
 from tasks.result import RunResult, summary_rows
 from tasks.stages import SEGMENT_S, stage
-from tasks.tracking import mlflow_run_url
+from tasks.tracker import mlflow_run_url
 from tasks.ui import ProgressArtifact, publish_summary
 
 

@@ -80,7 +80,7 @@ def _run_point(
     try:
         record = journal.run(point_id)
     except SpecError:
-        enter_run(journal, point_spec(spec, done), point_id)
+        enter_run(journal, point_spec(spec, done), point_id, parent=scan_id)
     else:
         if record.state == "completed" and record.result_json:
             return RunResult.from_json(record.result_json)

@@ -38,7 +38,7 @@ def open_runner(kind: Runner, workers: int) -> TaskRunner[Any]:
     if kind == "threads":
         return ThreadPoolTaskRunner(max_workers=workers)
     try:
-        from prefect_dask import DaskTaskRunner
+        from prefect_dask.task_runners import DaskTaskRunner
     except ImportError:
         remedy = "install it: pip install 'shotwise[dask]'"
         raise CannotRunError("--runner", kind, "not installed", remedy) from None

@@ -55,7 +55,8 @@ class GroupVariances:
     ) -> GroupVariances:
         """With one more outcome, of all points or of one; what was known before fades by `MEMORY`."""
         squares, shots = MEMORY * self.squares, MEMORY * self.shots
-        for row in range(len(plan)) if point is None else np.flatnonzero(plan.point == point):
+        rows = np.arange(len(plan)) if point is None else np.flatnonzero(plan.point == point)
+        for row in rows.tolist():
             states, counts = outcome.row(row)
             basis, n = int(plan.basis[row]), int(counts.sum())
             if n < 2:

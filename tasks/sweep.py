@@ -79,6 +79,7 @@ def enter(journal: Journal, sweep_id: str, points: Sequence[SweepPoint]) -> tupl
                 problem_sha256=point.spec.problem_sha256(),
                 versions_json=versions_json(),
                 run_id=run_id,
+                parent=sweep_id,
             )
     return tuple(run_ids)
 

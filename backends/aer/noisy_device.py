@@ -23,7 +23,7 @@ from backends.transpile.success import HardwareUse
 from backends.transpile.transpiler import Transpiled, Transpiler
 from measurement.plan import ExecutionPlan, Outcome
 from problems.circuit import Circuit
-from problems.pauli import PauliSum
+from problems.problem import Observable
 from shotwise.errors import CannotRunError
 
 SIMULATED_QUBITS_MAX = 16
@@ -88,7 +88,7 @@ class NoisyDevice:
         return transpiled.use, transpiled.success
 
     def expectation(
-        self, circuit: Circuit, observable: PauliSum, angles: np.ndarray, *, gradient: bool
+        self, circuit: Circuit, observable: Observable, angles: np.ndarray, *, gradient: bool
     ) -> Expectations:
         """Not offered, as by the real device."""
         raise CannotRunError("execution.device", self._name, "has no exact energies", "set execution.shots")

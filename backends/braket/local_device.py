@@ -13,7 +13,7 @@ from backends.braket.circuits import circuit_of
 from backends.device import Capabilities, Expectations
 from measurement.plan import ExecutionPlan, Outcome
 from problems.circuit import Circuit
-from problems.pauli import PauliSum
+from problems.problem import Observable
 from shotwise.errors import CannotRunError
 
 
@@ -32,7 +32,7 @@ class BraketLocalDevice:
         return Capabilities(exact=False, samples=True, metric=False, free=True, n_qubits_max=20)
 
     def expectation(
-        self, circuit: Circuit, observable: PauliSum, angles: np.ndarray, *, gradient: bool
+        self, circuit: Circuit, observable: Observable, angles: np.ndarray, *, gradient: bool
     ) -> Expectations:
         """Not offered: `jax` and `lightning` are the exact simulators."""
         raise CannotRunError("execution.device", self.name, "has no exact energies", "use jax or lightning")
