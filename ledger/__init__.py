@@ -4,11 +4,13 @@ from ledger.accounts import KEEP, Keep
 from ledger.amounts import Amount, Balance, Currency
 from ledger.audit import Difference
 from ledger.database import Database
+from ledger.device_health import DeviceHealth, Probe, Quarantine
 from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationError
 from ledger.jobs import JobBook, JobPhase, JobRecord, decisions_of, jobs_of
 from ledger.journal import IterationRecord, JobKey, Journal, Lease, RunRecord, now_us
 from ledger.ledger import Ledger
 from ledger.rules import Entry, EntryKind, Reservation, ReservationState
+from ledger.submissions import Submission, Submissions
 
 __all__ = [
     "KEEP",
@@ -17,6 +19,7 @@ __all__ = [
     "BudgetExceededError",
     "Currency",
     "Database",
+    "DeviceHealth",
     "Difference",
     "Entry",
     "EntryKind",
@@ -30,10 +33,14 @@ __all__ = [
     "Lease",
     "Ledger",
     "LimitTooLowError",
+    "Probe",
+    "Quarantine",
     "Reservation",
     "ReservationError",
     "ReservationState",
     "RunRecord",
+    "Submission",
+    "Submissions",
     "decisions_of",
     "jobs_of",
     "now_us",

@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from shotwise.errors import CannotRunError
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 _BUSY_TIMEOUT_S = 30
 
 
