@@ -72,7 +72,10 @@ def _queue(client: SyncPrefectClient, name: str, priority: int) -> None:
 
 def _automation(client: SyncPrefectClient) -> None:
     """A flow run that sent heartbeats and sends none any more is Crashed; the keeper decides what follows."""
-    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", "Interrupted")}
+    ends = {
+        f"prefect.flow-run.{state}"
+        for state in ("Completed", "Failed", "Cancelled", "Crashed", "Interrupted")
+    }
     beat = "prefect.flow-run.heartbeat"
     automation = AutomationCore(
         name=AUTOMATION,
@@ -86,9 +89,15 @@ def _automation(client: SyncPrefectClient) -> None:
             threshold=1,
             within=timedelta(seconds=3 * HEARTBEAT_S),
         ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="No heartbeat: the process or its machine is gone.")],
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED, message="No heartbeat: the process or its machine is gone."
+            )
+        ],
     )
-    known = client.request("POST", "/automations/filter", json={"automations": {"name": {"any_": [AUTOMATION]}}}).json()
+    known = client.request(
+        "POST", "/automations/filter", json={"automations": {"name": {"any_": [AUTOMATION]}}}
+    ).json()
     content = automation.model_dump(mode="json", exclude={"owner_resource"})
     if known:
         client.request("PUT", f"/automations/{known[0]['id']}", json=content)

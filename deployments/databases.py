@@ -45,7 +45,9 @@ class Databases:
         server = PostgreSQL.of(home.root / "team" / "postgresql", home.logs / "postgresql.log")
         sqlite = f"sqlite+aiosqlite:///{home.root / 'team' / 'prefect.db'}"
         prefect = server.url("prefect", "asyncpg") if server.installation.is_full else sqlite
-        return cls(server, server.url("shotwise"), server.url("mlflow"), os.environ.get(PREFECT_DATABASE) or prefect)
+        return cls(
+            server, server.url("shotwise"), server.url("mlflow"), os.environ.get(PREFECT_DATABASE) or prefect
+        )
 
     @classmethod
     def _named(cls, told: str) -> Databases:

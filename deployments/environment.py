@@ -19,7 +19,9 @@ HEARTBEAT_S = 30
 def prefect_environment(home: Home, asked: Exposure, port: int, database_url: str) -> dict[str, str]:
     """Of the Prefect server: all services on, pages of its own origin only, forged requests refused."""
     settings = server_settings(home, f"http://{asked.host}:{port}/api")
-    services = [name for name in settings if name.startswith("PREFECT_SERVER_SERVICES_") and name.endswith("_ENABLED")]
+    services = [
+        name for name in settings if name.startswith("PREFECT_SERVER_SERVICES_") and name.endswith("_ENABLED")
+    ]
     for name in services:
         del settings[name]
     settings |= {
@@ -60,7 +62,10 @@ def client_environment(home: Home, asked: Exposure, team: Team) -> dict[str, str
     if asked.prefect_credentials:
         settings["PREFECT_API_AUTH_STRING"] = asked.prefect_credentials
     if asked.mlflow_password:
-        settings |= {"MLFLOW_TRACKING_USERNAME": MLFLOW_ADMIN, "MLFLOW_TRACKING_PASSWORD": asked.mlflow_password}
+        settings |= {
+            "MLFLOW_TRACKING_USERNAME": MLFLOW_ADMIN,
+            "MLFLOW_TRACKING_PASSWORD": asked.mlflow_password,
+        }
     return kept | settings | _python_path()
 
 

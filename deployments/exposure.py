@@ -58,8 +58,13 @@ def exposure(host: str, prefect_port: int, environment: Mapping[str, str] = os.e
     Raises:
         CannotRunError: `host` is not loopback, and a credential is missing or weak.
     """
-    own = (f"http://{host}:{prefect_port}", *((f"http://localhost:{prefect_port}",) if _is_loopback(host) else ()))
-    named = tuple(origin.strip().rstrip("/") for origin in environment.get(ORIGINS, "").split(",") if origin.strip())
+    own = (
+        f"http://{host}:{prefect_port}",
+        *((f"http://localhost:{prefect_port}",) if _is_loopback(host) else ()),
+    )
+    named = tuple(
+        origin.strip().rstrip("/") for origin in environment.get(ORIGINS, "").split(",") if origin.strip()
+    )
     asked = Exposure(
         host,
         named or own,
@@ -97,7 +102,9 @@ def mlflow_accounts(home: Home, asked: Exposure) -> Path | None:
 def _check(asked: Exposure, named_origins: tuple[str, ...]) -> None:
     user, _, password = (asked.prefect_credentials or "").partition(":")
     if not user or len(password) < _PASSWORD_LENGTH_MIN:
-        _refuse(asked, PREFECT_CREDENTIALS, f"set it to USER:PASSWORD, {_PASSWORD_LENGTH_MIN} characters or more")
+        _refuse(
+            asked, PREFECT_CREDENTIALS, f"set it to USER:PASSWORD, {_PASSWORD_LENGTH_MIN} characters or more"
+        )
     if len(asked.mlflow_password or "") < _PASSWORD_LENGTH_MIN:
         _refuse(asked, MLFLOW_PASSWORD, f"set it, {_PASSWORD_LENGTH_MIN} characters or more")
     if len(asked.mlflow_secret or "") < _PASSWORD_LENGTH_MIN:

@@ -83,7 +83,17 @@ class PostgreSQL:
             return
         options = f"-c listen_addresses='' -c unix_socket_directories='{self.socket_folder}'"
         options += f" -c unix_socket_permissions=0700 -c max_connections={_CONNECTIONS_MAX}"
-        arguments = ("-w", "-t", str(_START_S), "-D", str(self.data), "-l", str(self._server_log), "-o", options)
+        arguments = (
+            "-w",
+            "-t",
+            str(_START_S),
+            "-D",
+            str(self.data),
+            "-l",
+            str(self._server_log),
+            "-o",
+            options,
+        )
         self._run("pg_ctl", *arguments, "start")
 
     def stop(self) -> None:

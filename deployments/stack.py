@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import socket
 import subprocess
@@ -15,8 +16,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 from deployments.databases import Databases
 from deployments.environment import client_environment, mlflow_environment, prefect_environment
@@ -58,6 +60,15 @@ class Stack:
         self.exposure = exposure(options.host, options.prefect_port)
         self.folder = home.root / "team"
 
+    @classmethod
+    def saved(cls, home: Home, **chosen: Any) -> Stack:
+        """The services as chosen at the last `up`, but for what is chosen now."""
+        try:
+            options = json.loads((home.root / "team" / "options.json").read_bytes())
+        except FileNotFoundError:
+            options = {}
+        return cls(home, Options(**options | chosen))
+
     def up(self, say: Callable[[str], None] = lambda _: None) -> Team:
         """Start what does not run, and wait until all of it answers. Idempotent.
 
@@ -69,9 +80,13 @@ class Stack:
         for folder in (self.folder, self.home.logs, self.home.mlflow_artifacts):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _alone(self):
-            for service, port in ((self.prefect, self.options.prefect_port), (self.mlflow, self.options.mlflow_port)):
+            for service, port in (
+                (self.prefect, self.options.prefect_port),
+                (self.mlflow, self.options.mlflow_port),
+            ):
                 if service.process() is None:
                     _check_port(self.exposure.host, port, service.name)
+            (self.folder / "options.json").write_text(json.dumps(asdict(self.options)) + "\n")
             say("databases ...")
             self.databases.start()
             self.team.write(self.home.root)
@@ -126,16 +141,28 @@ class Stack:
         return self._service(
             "prefect",
             ("-m", "deployments.prefect_service", self.exposure.host, port),
-            prefect_environment(self.home, self.exposure, self.options.prefect_port, self.databases.prefect_url),
+            prefect_environment(
+                self.home, self.exposure, self.options.prefect_port, self.databases.prefect_url
+            ),
         )
 
     @cached_property
     def mlflow(self) -> Service:
         accounts = mlflow_accounts(self.home, self.exposure)
-        command = ["-m", "mlflow", "server", "--host", self.exposure.host, "--port", str(self.options.mlflow_port)]
+        command = [
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            self.exposure.host,
+            "--port",
+            str(self.options.mlflow_port),
+        ]
         command += ["--workers", "1", "--artifacts-destination", self.home.mlflow_artifacts.as_uri()]
         command += ["--app-name", "basic-auth"] if accounts else []
-        return self._service("mlflow", tuple(command), mlflow_environment(accounts, self.databases.mlflow_url))
+        return self._service(
+            "mlflow", tuple(command), mlflow_environment(accounts, self.databases.mlflow_url)
+        )
 
     @cached_property
     def workers(self) -> tuple[Service, ...]:
@@ -144,7 +171,9 @@ class Stack:
     @cached_property
     def keeper(self) -> Service:
         every = str(self.options.keeper_every_s)
-        return self._service("keeper", ("-m", "deployments.keeper", "--every", every), self._client_environment)
+        return self._service(
+            "keeper", ("-m", "deployments.keeper", "--every", every, "--workers"), self._client_environment
+        )
 
     def _worker(self, number: int) -> Service:
         command = ("-m", "prefect", "worker", "start", "--pool", "shotwise", "--type", "process")

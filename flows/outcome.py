@@ -9,8 +9,10 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
-from flows.closed_loop import closed_loop
+from flows.closed_loop import Stopped, closed_loop
 from shotwise.spec import RunSpec
+from tasks.flow_runs import INTERRUPTED
+from tasks.result import RunResult
 
 
 def flow_run_label() -> str:
@@ -22,8 +24,15 @@ def flow_run_label() -> str:
 
 
 def drive_to_state(spec: RunSpec | None, run_id: str | None) -> dict[str, Any] | State:
-    """The closed loop's result as plain data, or the state Cancelled where it was asked to stop."""
+    """The closed loop's result as plain data, or the state Cancelled where it was asked to stop.
+
+    A run that is left for another driver ends as `INTERRUPTED`, to tell it from one that was to end.
+    """
     result = closed_loop(spec, run_id)
-    if result is None:
-        return Cancelled(message="Asked to stop; the journal is intact and the run can be resumed.")
+    if result is Stopped.CANCELLED:
+        return Cancelled(message="Cancelled; what was in flight is settled, and nothing is held any more.")
+    if result is Stopped.INTERRUPTED:
+        message = "Asked to stop; the journal is intact and the run can be resumed."
+        return Cancelled(name=INTERRUPTED, message=message)
+    assert isinstance(result, RunResult)
     return json.loads(result.to_json())

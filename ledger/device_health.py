@@ -66,7 +66,9 @@ class DeviceHealth:
     def history(self, device: str, *, limit: int = 20) -> list[Probe]:
         """A device's latest probes, newest first."""
         wanted = [column for column in probes.c if column.name != "probe_id"]
-        query = select(*wanted).where(probes.c.device == device).order_by(probes.c.probe_id.desc()).limit(limit)
+        query = (
+            select(*wanted).where(probes.c.device == device).order_by(probes.c.probe_id.desc()).limit(limit)
+        )
         with self.database.read() as connection:
             return [Probe(**row) for row in connection.execute(query).mappings()]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, or_, select
+from sqlalchemy import Connection, func, insert, or_, select, true
 
 from ledger.database import Database
 from ledger.journal import enter_run, now_us
@@ -93,6 +93,10 @@ class Submissions:
     def find(self, run_id: str) -> Submission | None:
         """A run's submission, None where a person drives it."""
         return next(iter(self._select(submissions.c.run_id == run_id)), None)
+
+    def all(self) -> list[Submission]:
+        """Every run that was ever handed over, oldest first."""
+        return self._select(true())
 
     def unfinished(self) -> list[Submission]:
         """Every run that is still the team's to finish, oldest first."""

@@ -45,6 +45,10 @@ class UnresolvedJobError(RunFailedError):
     """Nobody can say yet whether a job was bought. Its reservation stays held; `resume` asks again."""
 
 
+class NothingMoreIsBoughtError(RunFailedError):
+    """A closing run's batch needs a job that does not exist yet."""
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long to wait for what. Waits grow from `first_s` to `longest_s` and carry a jitter of a quarter.
@@ -120,6 +124,8 @@ class Buyer:
     sleep: Callable[[float], None] = time.sleep
     hold: Callable[[str], AbstractContextManager[object]] = nullcontext
     """Takes a device's slot while a job of it is out."""
+    closing: bool = False
+    """Only end what is in flight, cancelled where the provider still can, and buy nothing."""
 
     def buy(self, iteration: int, batch: int, device: str, plan: ExecutionPlan) -> Bought:
         """Run `plan`, which fits into one job of `device`, to the last shot.
@@ -131,6 +137,7 @@ class Buyer:
             BudgetExceededError: the next attempt does not fit; nothing was entered for it.
             DeviceGaveUpError: the device failed `attempts_max` times, or refused for good.
             UnresolvedJobError: it cannot be said yet whether a job was bought.
+            NothingMoreIsBoughtError: closing, and the batch is not complete.
         """
         known = self.book.attempts(iteration, batch)
         failures = 0
@@ -138,6 +145,8 @@ class Buyer:
         attempt = 0
         while (need := missing(plan, parts)) is not None:
             record = known[attempt] if attempt < len(known) else None
+            if record is None and self.closing:
+                raise NothingMoreIsBoughtError(f"{self.book.lease.run_id}: shall end")
             key = JobKey(self.book.lease.run_id, iteration, batch, attempt)
             where = record.device if record else device
             if record is not None and record.state.ended and (record.note or "").startswith(REFUSED):
@@ -212,7 +221,7 @@ class Buyer:
                 if found:
                     self.book.submitted(key, found[0])
                     return self._await(key, provider, description, plan, found[0])
-                if provider.honours_tokens:
+                if provider.honours_tokens and not self.closing:
                     job_id = provider.submit(plan, key.token)  # the same token cannot buy a second job
                     self.book.submitted(key, job_id)
                     return self._await(key, provider, description, plan, job_id)
@@ -257,6 +266,8 @@ class Buyer:
     def _poll_to_end(self, provider: Provider, job_id: str) -> JobReport:
         pause = Pause(self.patience, self.sleep)
         began = time.monotonic()
+        if self.closing:
+            self._ask(lambda: provider.cancel(job_id), provider.name)
         while True:
             report = self._ask(lambda: provider.poll(job_id), provider.name)
             if report.state.ended:

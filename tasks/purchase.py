@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 import numpy as np
 
 from backends.catalog import join_outcomes, split_plan
 from backends.dispatch import Decision, Question, select
-from ledger import Currency, Ledger
+from ledger import Currency, Database, DeviceHealth, JobBook, Lease, Ledger
 from measurement import SHOTS_PER_GROUP_MIN, ExecutionPlan, Outcome
 from shotwise.errors import CannotRunError
 from tasks.durable import Buyer, DeviceGaveUpError
@@ -22,6 +24,34 @@ from tasks.state import LoopState, initial
 _LEG_BATCHES = 100_000
 """Batch numbers of one leg; a leg is a device's part of a plan."""
 _FINAL_LEGS = 1_000
+FINAL_BATCHES = _FINAL_LEGS * _LEG_BATCHES
+"""Batches from this number on belong to the final evaluation."""
+
+
+def open_buyer(
+    prepared: Prepared,
+    lease: Lease,
+    *,
+    hold: Callable[[str], AbstractContextManager[object]],
+    sleep: Callable[[float], None],
+) -> Buyer | None:
+    """What buys for a run, its account opened with the spec's budget; None where nothing costs.
+
+    Args:
+        hold: takes a device's slot while a job of it is out.
+        sleep: waits; may raise to leave what is in flight to another.
+    """
+    if prepared.fleet is None:
+        return None
+    budget, payer = prepared.spec.budget, prepared.spec.account
+    account = f"{payer.tenant}/{payer.project}/{lease.run_id}"
+    ledger = Ledger(lease.database)
+    ledger.open_account(account)
+    micro_usd = None if budget.usd is None else int(Decimal(str(budget.usd)) * 1_000_000)
+    balance = ledger.balance(account)
+    if (balance.limit(Currency.SHOTS), balance.limit(Currency.MICRO_USD)) != (budget.shots, micro_usd):
+        ledger.set_limit(account, shots=budget.shots, micro_usd=micro_usd, note="spec")
+    return Buyer(JobBook(lease, account), prepared.fleet, sleep=sleep, hold=hold)
 
 
 def question_of(prepared: Prepared, buyer: Buyer, state: LoopState) -> Question:
@@ -38,20 +68,29 @@ def question_of(prepared: Prepared, buyer: Buyer, state: LoopState) -> Question:
 
 
 def decide(
-    prepared: Prepared, plan: ExecutionPlan, question: Question, without: Sequence[str] = ()
+    prepared: Prepared, plan: ExecutionPlan, question: Question, without: Mapping[str, str] | None = None
 ) -> Decision:
     """Route a plan by the spec's policy.
+
+    Args:
+        without: devices that are not to be used, with the reason.
 
     Raises:
         CannotRunError: no device can take it.
     """
     fleet = prepared.fleet
     assert fleet is not None, "only routed runs decide"
+    refused = without or {}
     candidates = [
-        replace(c, refusal="failed in this iteration") if c.device in without else c
+        replace(c, refusal=refused[c.device]) if c.device in refused else c
         for c in fleet.candidates(plan, prepared.grouping, prepared.problem.hamiltonian)
     ]
     return select(candidates, question, prepared.policy)
+
+
+def quarantined(database: Database) -> dict[str, str]:
+    """Devices that a calibration flow or a person took out of use, with the reason."""
+    return {name: f"quarantined: {why}" for name, why in DeviceHealth(database).quarantined().items()}
 
 
 def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
@@ -64,7 +103,7 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
     if prepared.fleet is None:
         return
     plan = plan_iteration(prepared, initial(prepared))
-    decision = decide(prepared, plan, Question())
+    decision = decide(prepared, plan, Question(), quarantined(ledger.database))
     need = _worst_step_micro_usd(prepared, decision, plan)
     payer, usd = prepared.spec.account, prepared.spec.budget.usd
     known = {balance.account: balance.left(Currency.MICRO_USD) for balance in ledger.balances()}
@@ -92,7 +131,7 @@ def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: Execut
     if question.micro_usd_left is None:
         return True
     try:
-        decision = decide(prepared, plan, question)
+        decision = decide(prepared, plan, question, quarantined(buyer.book.lease.database))
     except CannotRunError:
         return False
     return _worst_step_micro_usd(prepared, decision, plan) <= question.micro_usd_left
@@ -140,7 +179,9 @@ class _Legs:
         if kept is not None:
             return _restored(kept)
         open_ = [name for name in self.prepared.fleet_names if self.buyer.breaker.is_open(name)]
-        decision = decide(self.prepared, plan, self.question, [*without, *open_])
+        failed = dict.fromkeys([*without, *open_], "failed in this iteration")
+        refused = quarantined(book.lease.database) | failed
+        decision = decide(self.prepared, plan, self.question, refused)
         book.decide(self.iteration, batch, 0, decision.to_json())
         return decision
 

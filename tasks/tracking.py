@@ -31,7 +31,13 @@ if TYPE_CHECKING:
 FLUSH_EVERY_S = 1.0
 _METRICS_A_CALL = 1000
 _PARAM_CHARS_MAX = 500
-_STATUS = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "running": "KILLED"}
+_STATUS = {
+    "completed": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "cancelled": "KILLED",
+    "running": "KILLED",
+}
 
 
 @dataclass(frozen=True)
