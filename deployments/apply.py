@@ -7,9 +7,12 @@ flow runs whose process has fallen silent.
 from __future__ import annotations
 
 import sys
+import time
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 
+import yaml
 from httpx import HTTPStatusError
 from prefect.automations import AutomationCore
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -29,17 +32,32 @@ QUEUES = {"critical": 1, "default": 2, "low": 3}
 RUNS_AT_ONCE_MAX = 64
 AUTOMATION = "shotwise-silent-runs"
 
+_SERVER_S_MAX = 120.0
+_LOOK_AGAIN_S = 0.1
+
 FILE = Path(__file__).parent / "prefect.yaml"
 
 
 def apply() -> None:
     """Pool, queues, automation, deployments."""
+    for deployment in yaml.safe_load(FILE.read_text())["deployments"]:
+        import_module(deployment["entrypoint"].rpartition(".")[0])
     with get_client(sync_client=True) as client:
+        _await_server(client)
         _pool(client)
         for name, priority in QUEUES.items():
             _queue(client, name, priority)
         _automation(client)
     _deployments()
+
+
+def _await_server(client: SyncPrefectClient) -> None:
+    """It may have been started just now, beside this process."""
+    give_up = time.monotonic() + _SERVER_S_MAX
+    while error := client.api_healthcheck():
+        if time.monotonic() > give_up:
+            raise error
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def _pool(client: SyncPrefectClient) -> None:

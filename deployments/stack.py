@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import socket
@@ -18,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from deployments.databases import Databases
@@ -46,6 +49,8 @@ class Options:
     workers: int = 1
     runs_a_worker: int = 4
     keeper_every_s: float = 10.0
+    pending_s: float = 180.0
+    running_s: float = 30.0
 
 
 class Stack:
@@ -91,15 +96,15 @@ class Stack:
             self.databases.start()
             self.team.write(self.home.root)
             say("Prefect and MLflow ...")
+            fresh = self.prefect.start()
             self.mlflow.start()
-            self.prefect.start()
             self._migrate_journal()
-            self._await(self.prefect, f"{self.team.prefect_api_url}/health")
             say("deployments ...")
-            self._apply()
+            self._apply(fresh)
             say("worker ...")
             for service in (*self.workers, self.keeper):
                 service.start()
+            self._await(self.prefect, f"{self.team.prefect_api_url}/health")
             self._await(self.mlflow, f"{self.team.mlflow_url}/health")
             for service in (*self.workers, self.keeper):
                 service.check_alive()
@@ -170,10 +175,12 @@ class Stack:
 
     @cached_property
     def keeper(self) -> Service:
-        every = str(self.options.keeper_every_s)
-        return self._service(
-            "keeper", ("-m", "deployments.keeper", "--every", every, "--workers"), self._client_environment
-        )
+        o = self.options
+        told = {"--every": o.keeper_every_s, "--pending-s": o.pending_s, "--running-s": o.running_s}
+        command = ["-m", "deployments.keeper", "--workers"]
+        for name, value in told.items():
+            command += [name, str(value)]
+        return self._service("keeper", tuple(command), self._client_environment)
 
     def _worker(self, number: int) -> Service:
         command = ("-m", "prefect", "worker", "start", "--pool", "shotwise", "--type", "process")
@@ -194,8 +201,15 @@ class Stack:
 
         Database(self.team.journal_url()).close()
 
-    def _apply(self) -> None:
-        """In a process of its own: Prefect reads its settings once, at import."""
+    def _apply(self, fresh: bool) -> None:
+        """In a process of its own, whose imports take as long as the server's start; nothing if nothing changed.
+
+        Args:
+            fresh: whether the server was started just now, and so may have another database than before.
+        """
+        mark, applied = fingerprint(), self.folder / "deployments.sha256"
+        if not fresh and applied.exists() and applied.read_text() == mark:
+            return
         log = self.home.logs / "deployments.log"
         with log.open("ab") as output:
             done = subprocess.run(
@@ -207,8 +221,10 @@ class Stack:
                 stderr=output,
                 check=False,
             )
+        self.prefect.check_alive()
         if done.returncode:
             raise RunFailedError(f"the deployments cannot be applied; see {log}")
+        applied.write_text(mark)
 
     def _await(self, service: Service, url: str) -> None:
         deadline = time.monotonic() + _HEALTHY_S_MAX
@@ -217,6 +233,17 @@ class Stack:
             if time.monotonic() > deadline:
                 raise RunFailedError(f"{service.name} does not answer at {url}; see {service.log}")
             time.sleep(_POLL_S)
+
+
+def fingerprint() -> str:
+    """Of all that the deployments are made from: their file, the flows and the spec that is their form."""
+    source = Path(__file__).resolve().parents[1]
+    files = [*(source / "deployments").glob("*.*"), *(source / "flows").glob("*.py")]
+    files += (source / "shotwise" / "spec").glob("*.py")
+    digest = hashlib.sha256(version("prefect").encode())
+    for path in sorted(files):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _answers(url: str) -> bool:
