@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test campaign-resume lint check clean
+.PHONY: help setup demo up down test campaign-resume drill-kill drill-load audit lint check clean
 .DEFAULT_GOAL := help
 
 help:  ## explain every target
@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m compileall -qq -j 2 .venv/lib shotwise flows tasks problems measurement optimizers backends ledger || true
+	$(BIN)/python -m compileall -qq -j 2 .venv/lib shotwise flows deployments tasks problems measurement optimizers backends ledger || true
 	$(BIN)/python -m tasks.prefect_server --make-template >/dev/null
 	$(BIN)/python -m tasks.tracking --make-template 2>/dev/null
 	touch $(STAMP)
@@ -28,17 +28,33 @@ demo: setup  ## run a VQE on H2 and a MaxCut QAOA, and say where to look next
 	@$(BIN)/shotwise runs
 	@echo "Look at both in the Prefect and MLflow UIs: $(BIN)/shotwise ui"
 
+up: setup  ## start a team's services on this machine: PostgreSQL, MLflow, Prefect, a worker
+	@$(BIN)/shotwise up
+
+down: setup  ## end what `make up` started; state stays
+	@$(BIN)/shotwise down
+
 test: setup  ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
 
 campaign-resume: setup  ## kill thirty runs at seeded moments and compare every byte
 	$(BIN)/python -m pytest -m campaign -s tests/simulation/test_resume.py
 
+drill-kill: setup  ## 20 seeded SIGKILLs of workers over a queue of 10 paid runs
+	$(BIN)/python benchmarks/kill_drill.py
+
+drill-load: setup  ## 50 runs at once on two workers
+	$(BIN)/python benchmarks/load_drill.py
+
+audit: setup  ## look for known vulnerabilities of what is pinned; asks an advisory service on the network
+	$(BIN)/uv run --with pip-audit --no-project pip-audit --progress-spinner off --no-deps --disable-pip -r constraints.txt
+
 lint: setup  ## ruff, pyright and the import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python -m pip check
 
 check: lint test  ## everything that CI runs
 

@@ -1,6 +1,6 @@
 """The spec: one YAML or JSON file that says what a run is."""
 
-from shotwise.spec.load import load_spec, parse, validate
+from shotwise.spec.load import load_spec, override, parse, validate
 from shotwise.spec.problem import (
     ErdosRenyi,
     IsingSpec,
@@ -50,6 +50,7 @@ __all__ = [
     "ShotsExecution",
     "UccsdAnsatz",
     "load_spec",
+    "override",
     "parse",
     "validate",
 ]
