@@ -36,14 +36,14 @@ SPEC = {
     "name": "drill",
     "problem": {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"},
     "ansatz": {"kind": "uccsd"},
-    "optimizer": {"name": "spsa", "learning_rate": 0.1, "max_iterations": 40},
+    "optimizer": {"name": "spsa", "learning_rate": 0.1, "max_iterations": 30},
     "execution": {"mode": "shots", "shots": 200, "device": "sandbox-noisy"},
     "budget": {"usd": 2000},
     "account": {"tenant": "drill", "project": "kill"},
 }
 TENANT_USD = 20_000
 FINISH_S_MAX = 3600.0
-BETWEEN_KILLS_S = (4.0, 15.0)
+BETWEEN_KILLS_S = (15.0, 45.0)
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def main() -> None:
         home = Home.from_environment()
         stack = Stack(home, Options(
             prefect_port=_free_port(), mlflow_port=_free_port(), workers=2, runs_a_worker=2,
-            keeper_every_s=3.0, pending_s=120.0, running_s=10.0,
+            keeper_every_s=3.0, pending_s=120.0, running_s=5.0,
         ))  # fmt: skip
         began = time.monotonic()
         stack.up()
