@@ -123,7 +123,9 @@ def _report(home: Home, database: Database, killed: int, deaths: list[tuple[str,
             select(drives.c.run_id, drives.c.fence, drives.c.started_us)
         )}  # fmt: skip
         drives_count = len(starts)
-    waits = sorted(starts[run_id, fence + 1] - at for run_id, fence, at in deaths if (run_id, fence + 1) in starts)
+    waits = sorted(
+        starts[run_id, fence + 1] - at for run_id, fence, at in deaths if (run_id, fence + 1) in starts
+    )
     found = reconcile(database, Fleet((), home.root / "local-jobs").provider)
     lefts = [(b.account, b.left(currency)) for b in Ledger(database).balances() for currency in Currency]
     breaches = [account for account, left in lefts if left is not None and left < 0]

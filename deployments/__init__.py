@@ -1,1 +1,1 @@
-"""How a team runs Shotwise: the services of one machine, Prefect's deployments, and templates for many machines."""
+"""How a team runs Shotwise: one machine's services, Prefect's deployments, templates for many machines."""

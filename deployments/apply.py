@@ -8,19 +8,12 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 
 import yaml
-from httpx import HTTPStatusError
-from prefect.automations import AutomationCore
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import EventTrigger, Posture
-from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
@@ -80,47 +73,41 @@ def _pool(client: SyncPrefectClient) -> None:
 
 
 def _queue(client: SyncPrefectClient, name: str, priority: int) -> None:
-    path = f"/work_pools/{WORK_POOL}/queues"
-    try:
-        client.request("GET", f"{path}/{name}")
-        client.request("PATCH", f"{path}/{name}", json={"priority": priority})
-    except (ObjectNotFound, HTTPStatusError):
-        client.request("POST", f"{path}/", json={"name": name, "priority": priority})
+    routes = f"/work_pools/{WORK_POOL}/queues"
+    known = {queue["name"] for queue in client._client.post(f"{routes}/filter", json={}).json()}
+    if name in known:
+        client._client.patch(f"{routes}/{name}", json={"priority": priority})
+    else:
+        client._client.post(f"{routes}/", json={"name": name, "priority": priority})
 
 
 def _automation(client: SyncPrefectClient) -> None:
     """A flow run that sent heartbeats and sends none any more is Crashed; the keeper decides what follows."""
-    ends = {
-        f"prefect.flow-run.{state}"
-        for state in ("Completed", "Failed", "Cancelled", "Crashed", "Interrupted")
-    }
     beat = "prefect.flow-run.heartbeat"
-    automation = AutomationCore(
-        name=AUTOMATION,
-        description="Three heartbeats missed: the process or its machine is gone.",
-        trigger=EventTrigger(
-            after={beat},
-            expect={beat, *ends},
-            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=timedelta(seconds=3 * HEARTBEAT_S),
-        ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED, message="No heartbeat: the process or its machine is gone."
-            )
-        ],
-    )
-    known = client.request(
-        "POST", "/automations/filter", json={"automations": {"name": {"any_": [AUTOMATION]}}}
-    ).json()
-    content = automation.model_dump(mode="json", exclude={"owner_resource"})
+    final = ("Completed", "Failed", "Cancelled", "Crashed", "Interrupted")
+    ends = {f"prefect.flow-run.{name}" for name in final}
+    message = "No heartbeat: the process or its machine is gone."
+    automation = {
+        "name": AUTOMATION,
+        "description": "Three heartbeats missed: the process or its machine is gone.",
+        "trigger": {
+            "type": "event",
+            "posture": "Proactive",
+            "after": [beat],
+            "expect": sorted({beat, *ends}),
+            "match": {"prefect.resource.id": ["prefect.flow-run.*"]},
+            "for_each": ["prefect.resource.id"],
+            "threshold": 1,
+            "within": 3 * HEARTBEAT_S,
+        },
+        "actions": [{"type": "change-flow-run-state", "state": "CRASHED", "message": message}],
+    }
+    named = {"automations": {"name": {"any_": [AUTOMATION]}}}
+    known = client._client.post("/automations/filter", json=named).json()
     if known:
-        client.request("PUT", f"/automations/{known[0]['id']}", json=content)
+        client._client.put(f"/automations/{known[0]['id']}", json=automation)
     else:
-        client.request("POST", "/automations/", json=content)
+        client._client.post("/automations/", json=automation)
 
 
 def _deployments() -> None:

@@ -1,4 +1,4 @@
-"""What each process of the team is told, as environment variables; nothing of the shell's Prefect reaches it."""
+"""What each process of the team is told, as environment variables; no Prefect setting of the shell is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def prefect_environment(home: Home, asked: Exposure, port: int, database_url: st
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(asked.origins),
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "20",
     }
-    # Several servers share their work through Redis; see docs/team.md. Named by the user, passed on as they are.
+    # Several servers share their work through Redis; see docs/team.md. Passed on as the user named them.
     shared = ("PREFECT_MESSAGING_", "PREFECT_REDIS_", "PREFECT_SERVER_EVENTS_", "PREFECT_SERVER_CONCURRENCY_")
     shared += ("PREFECT_SERVER_DOCKET_", "PREFECT_SERVER_WORKER_CHANNEL_", "PREFECT_SERVER_API_AUTH_STRING")
     settings |= {name: value for name, value in os.environ.items() if name.startswith(shared)}

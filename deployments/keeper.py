@@ -62,8 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("deployments.keeper", description=__doc__)
     parser.add_argument("--every", type=float, default=10.0, help="seconds between looks")
     parser.add_argument("--workers", action="store_true", help="also start workers of this machine that died")
-    parser.add_argument("--pending-s", type=float, default=Patience.pending_s, help="a process may take to start")
-    parser.add_argument("--running-s", type=float, default=Patience.running_s, help="a run may take to be driven")
+    parser.add_argument(
+        "--pending-s", type=float, default=Patience.pending_s, help="a process may take to start"
+    )
+    parser.add_argument(
+        "--running-s", type=float, default=Patience.running_s, help="a run may take to be driven"
+    )
     return parser
 
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import subprocess
 import tempfile
 import warnings
@@ -51,7 +52,7 @@ class PostgreSQL:
 
     @classmethod
     def of(cls, folder: Path, log: Path) -> PostgreSQL:
-        """The server whose data are in `folder`; what made them opens them, a new one is a full one if it can be.
+        """The server whose data are in `folder`: the version that made them, or the fullest for new ones.
 
         Raises:
             CannotRunError: there is no PostgreSQL here, or not the one that made the data.
@@ -128,10 +129,10 @@ class PostgreSQL:
         if self.socket_folder.stat().st_uid not in (os.geteuid(), self._owner):
             raise CannotRunError("PostgreSQL", self.socket_folder, "belongs to somebody else", "remove it")
         if os.geteuid() == 0:
-            bundled = _bundled()
-            bundled.ensure_prefix_permissions(self.data)
+            _let_pass(self.data)
             if not self.installation.is_full:
-                bundled.ensure_prefix_permissions(self.installation.programs)
+                _let_pass(self.installation.programs)
+                bundled = _bundled()
                 bundled.ensure_folder_permissions(self.installation.programs, 0o055)
                 bundled.ensure_folder_permissions(self.installation.programs.parent / "lib", 0o044)
             for folder in (self.data.parent, self.data, self.socket_folder):
@@ -167,6 +168,14 @@ class PostgreSQL:
             )
             output.seek(0)
             return subprocess.CompletedProcess(done.args, done.returncode, output.read(), b"")
+
+
+def _let_pass(path: Path) -> None:
+    """Let other users go through the folders above `path`, which shows them nothing of what is inside."""
+    for folder in path.parents:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            folder.chmod(mode | stat.S_IXOTH)
 
 
 def _installations() -> list[Installation]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -37,14 +38,14 @@ def main() -> None:
 def _let_schedules_be_inserted() -> None:
     """Make Prefect 3.8's scheduler work on SQLAlchemy 2.1.
 
-    It inserts flow runs in bulk from mappings that also hold `state`, a hybrid attribute. SQLAlchemy 2.0 passes
-    over such a key; 2.1 refuses it unless the attribute has a rule for bulk inserts, here: to pass over it.
+    It inserts flow runs in bulk from mappings that also hold `state`, a hybrid attribute. SQLAlchemy 2.0
+    passes over such a key; 2.1 refuses it unless the attribute has a rule for that, here: to pass over it.
     """
     from prefect.server.database import orm_models
     from sqlalchemy import inspect
 
     for model in (orm_models.FlowRun, orm_models.TaskRun):
-        hybrid = inspect(model).all_orm_descriptors["state"]
+        hybrid: Any = inspect(model).all_orm_descriptors["state"]
         if getattr(hybrid, "bulk_dml_setter", False) is None:
             hybrid.bulk_dml_setter = lambda cls, mapping, value: None
 

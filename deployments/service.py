@@ -1,7 +1,7 @@
 """A process of the team's: started once, found again by any later command, and ended only if it is ours.
 
-What is recorded is the process id with its start time, so that a number which the kernel has given to somebody
-else is never mistaken for ours.
+What is recorded is the process id with its start time, so that a number which the kernel has given to
+somebody else is never mistaken for ours.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Service:
         with self.log.open("wb" if is_full else "ab") as log:
             child = subprocess.Popen(
                 self.command,
-                # away from the user's folder: Prefect takes settings from a `prefect.toml` or `.env` found there
+                # Away from the user's folder: Prefect takes settings from files that it finds there.
                 cwd=self.folder,
                 env=dict(self.environment),
                 stdin=subprocess.DEVNULL,

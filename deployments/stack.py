@@ -202,7 +202,7 @@ class Stack:
         Database(self.team.journal_url()).close()
 
     def _apply(self, fresh: bool) -> None:
-        """In a process of its own, whose imports take as long as the server's start; nothing if nothing changed.
+        """In a process of its own, which imports while the server starts; nothing if nothing changed.
 
         Args:
             fresh: whether the server was started just now, and so may have another database than before.

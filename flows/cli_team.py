@@ -48,7 +48,9 @@ def down() -> None:
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("--set", "overrides", multiple=True, metavar="a.b=c", help="Override a field of the spec.")
-@click.option("--queue", type=click.Choice(["critical", "default", "low"]), default="default", show_default=True)
+@click.option(
+    "--queue", type=click.Choice(["critical", "default", "low"]), default="default", show_default=True
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def submit(spec: Path, overrides: tuple[str, ...], queue: str, as_json: bool) -> None:
     """Send SPEC to the team's workers, and return at once."""
@@ -84,7 +86,9 @@ def status(everything: bool, as_json: bool) -> None:
     table = [
         (
             row.run_id,
-            "cancelling" if row.cancelled and row.state not in ("cancelled", "completed", "failed") else row.state,
+            "cancelling"
+            if row.cancelled and row.state not in ("cancelled", "completed", "failed")
+            else row.state,
             row.queue,
             str(row.iterations),
             "" if row.energy is None else f"{row.energy:.8f}",

@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import partial
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect.runtime import deployment, flow_run
 from sqlalchemy.exc import OperationalError
 
@@ -83,7 +84,8 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | Stopped
             restored = lease.restore()
             drive = stack.enter_context(driving(lease, restored[2] if restored else 0))
             artifact = ProgressArtifact(run_id)
-            close_stale([UUID(i) for i in journal.flow_run_ids(run_id) if i != flow_run_id])
+            with suppress(HTTPError):
+                close_stale([UUID(i) for i in journal.flow_run_ids(run_id) if i != flow_run_id])
             prepared = prepare(validate(json.loads(record.spec_json)))
             if handed_over and lease.fence == 1:
                 check_can_start(prepared, Ledger(journal.database))
@@ -232,7 +234,7 @@ def _enter(journal: Journal, spec: RunSpec) -> str:
 
 
 def _enter_failure(lease: Lease, error: Exception) -> None:
-    """Say in the journal that the run failed; where the database is what failed, that it can be gone on with."""
+    """Say in the journal that the run failed; or can be gone on with, where the database is what failed."""
     state = Stopped.INTERRUPTED if isinstance(error, OperationalError) else "failed"
     with suppress(Exception):  # the error that is being raised says more
         lease.finish(state=state, reason=type(error).__name__[:32], result_json=None)

@@ -26,7 +26,7 @@ def task_runner() -> TaskRunner[Any]:
     address = os.environ.get(DASK_ADDRESS)
     if not address:
         return ThreadPoolTaskRunner(max_workers=os.cpu_count() or 1)
-    from prefect_dask import DaskTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner
 
     return DaskTaskRunner(address=address)
 
@@ -36,7 +36,9 @@ def point(spec: RunSpec, field: str, value: Any) -> dict[str, Any]:
     """One run, with a journal of its own."""
     raw = spec.model_dump(mode="json")
     override(raw, f"{field}={json.dumps(value)}")
-    ours = validate({**raw, "name": f"{spec.name}-{value}"[:64].replace(" ", "") if _is_plain(value) else spec.name})
+    ours = validate(
+        {**raw, "name": f"{spec.name}-{value}"[:64].replace(" ", "") if _is_plain(value) else spec.name}
+    )
     drive = qaoa if isinstance(ours.ansatz, QaoaAnsatz) else vqe
     result = drive(spec=ours)
     return {"value": value, "run_id": result["run_id"], "energy": result["energy"]}

@@ -54,7 +54,8 @@ class DeviceHealth:
     def enter(self, probe: Probe, *, quarantined: bool | None = None) -> None:
         """Enter a probe and the change of trust that follows from it, together; None for no change."""
         with self.database.write() as connection:
-            probe_id = connection.execute(insert(probes).values(**vars(probe))).inserted_primary_key[0]
+            key = connection.execute(insert(probes).values(**vars(probe))).inserted_primary_key
+            probe_id = None if key is None else key[0]
             if quarantined is not None:
                 _change(connection, probe.device, quarantined, probe.reason, probe_id)
 

@@ -1,7 +1,7 @@
 """Runs that a team's workers drive: who asked for them, which of them nobody drives, and which shall end.
 
-A submission is entered in the transaction that enters its run. From then on the run is the team's to finish: a
-keeper looks for those that nobody drives, and has a worker go on.
+A submission is entered in the transaction that enters its run. From then on the run is the team's to finish:
+a keeper looks for those that nobody drives, and has a worker go on.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Submissions:
         return self._select(runs.c.state.in_(_UNFINISHED))
 
     def ask_to_cancel(self, run_id: str) -> None:
-        """Say that a run shall end. Its driver obeys within seconds; without one, whoever acquires it next."""
+        """Say that a run shall end. Its driver obeys within seconds; else whoever acquires it next."""
         with self.database.write() as connection:
             known = select(cancellations.c.run_id).where(cancellations.c.run_id == run_id)
             if connection.execute(known).first() is None:

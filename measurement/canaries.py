@@ -37,8 +37,8 @@ def readout_canary(n_qubits: int, shots: int, seed: tuple[int, ...]) -> Canary:
 def mirror_canary(n_qubits: int, layers: int, circuits: int, shots: int, seed: tuple[int, ...]) -> Canary:
     """Random mirror circuits on a line of qubits, `shots` each.
 
-    A layer turns every qubit by multiples of pi/2 about X and Z and couples neighbours by ZZ(pi/2), even pairs
-    and odd pairs in turn.
+    A layer turns every qubit by multiples of pi/2 about X and Z and couples neighbours by ZZ(pi/2), even
+    pairs and odd pairs in turn.
     """
     rows = [row for layer in range(layers) for row in _layer(n_qubits, layer)]
     middle = [mask for qubit in range(n_qubits) for mask in ((1 << qubit, 0), (0, 1 << qubit))]
@@ -82,12 +82,16 @@ def _layer(n_qubits: int, layer: int) -> list[tuple[int, int]]:
 
 
 def _mirrored(
-    n_qubits: int, rows: list[tuple[int, int]], there: np.ndarray, middle: list[tuple[int, int]], pauli: np.ndarray
+    n_qubits: int,
+    rows: list[tuple[int, int]],
+    there: np.ndarray,
+    middle: list[tuple[int, int]],
+    pauli: np.ndarray,
 ) -> int:
-    """Where |0...0> ends: the state that the middle Pauli becomes, carried back through the layers, applied to 0.
+    """Where |0...0> ends: at what the middle Pauli, carried back through the layers, makes of it.
 
-    Clifford rotations map Pauli strings to Pauli strings: exp(i t/2 G) P exp(-i t/2 G) is P where they commute
-    or t is 0, -P at pi, and proportional to G P at odd multiples of pi/2. Signs do not move the state.
+    Clifford rotations map Pauli strings to Pauli strings: exp(i t/2 G) P exp(-i t/2 G) is P where they
+    commute or t is 0, -P at pi, and G P up to a phase at odd multiples of pi/2. Phases move no state.
     """
     x = z = 0
     for (row_x, row_z), angle in zip(middle, pauli, strict=True):

@@ -1,7 +1,7 @@
 """Looking at a device with circuits whose answer is known, and deciding whether it is still to be trusted.
 
-A probe is bought as every job is: as a run of its own in the journal, reserved, settled and reconciled, and gone
-on with after a crash.
+A probe is bought as every job is: as a run of its own in the journal, reserved, settled and reconciled, and
+gone on with after a crash.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Limits:
     """When a probe is not good.
 
     Attributes:
-        history_min, history_max: good probes that a device is held against: none before there are `history_min`.
+        history_min, history_max: good probes that a device is held against, once there are so many.
         sigmas: an error must be above the history's median by this many standard errors of both ...
         excess: ... and by this much at least, or half the median where that is more: drift that matters.
         readout_max, mirror_max: bad whatever the history says.
@@ -62,7 +62,7 @@ class Judgement:
     reason: str
 
 
-def judge(found: Findings, history: Sequence[Probe], limits: Limits = Limits()) -> Judgement:  # noqa: B008
+def judge(found: Findings, history: Sequence[Probe], limits: Limits = Limits()) -> Judgement:
     """Hold a probe against a device's earlier good ones."""
     ceilings = (
         ("readout", found.readout_error, limits.readout_max),
@@ -74,7 +74,9 @@ def judge(found: Findings, history: Sequence[Probe], limits: Limits = Limits()) 
     good = [probe for probe in history if probe.verdict == "good"][: limits.history_max]
     if len(good) < limits.history_min:
         return Judgement("good", f"no history of {limits.history_min} good probes to hold it against")
-    readout = _drift("readout", found.readout_error, found.readout_bits, [p.readout_error for p in good], limits)
+    readout = _drift(
+        "readout", found.readout_error, found.readout_bits, [p.readout_error for p in good], limits
+    )
     mirror = _drift("mirror", found.mirror_error, found.mirror_shots, [p.mirror_error for p in good], limits)
     if reason := readout or mirror:
         return Judgement("drifting", reason)

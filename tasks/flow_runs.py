@@ -1,4 +1,4 @@
-"""Prefect flow runs of the team's runs: started once each, found by a tag, ended with a message that says why."""
+"""Prefect flow runs of the team's runs: started once each, found by a tag, ended with a message."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class FlowRunView:
 
 
 class FlowRuns:
-    """The team's flow runs on Prefect's server. Every method raises `httpx.HTTPError` where it is not reached."""
+    """The team's flow runs on Prefect's server. Methods raise `httpx.HTTPError` where it is not reached."""
 
     def __init__(self, client: SyncPrefectClient) -> None:
         self._client = client

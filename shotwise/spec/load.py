@@ -150,7 +150,9 @@ def override(raw: dict[str, Any], assignment: str) -> None:
     path, equals, value = assignment.partition("=")
     keys = path.split(".")
     if not equals or not all(keys):
-        raise SpecError("--set", assignment, "not of the form a.b=c", "write --set optimizer.max_iterations=50")
+        raise SpecError(
+            "--set", assignment, "not of the form a.b=c", "write --set optimizer.max_iterations=50"
+        )
     at = raw
     for key in keys[:-1]:
         if at.get(key) is None:

@@ -29,7 +29,10 @@ def test_loopback_needs_nothing_and_still_names_its_own_pages(host: str) -> None
 def test_anything_else_is_refused_without_credentials(host: str) -> None:
     with pytest.raises(CannotRunError, match=PREFECT_CREDENTIALS):
         exposure(host, 4200, {})
-    assert exposure(host, 4200, COMPLETE).origins == ("https://prefect.example.org", "https://ops.example.org")
+    assert exposure(host, 4200, COMPLETE).origins == (
+        "https://prefect.example.org",
+        "https://ops.example.org",
+    )
 
 
 @pytest.mark.parametrize(
