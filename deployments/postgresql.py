@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
 import re
 import shutil
 import stat
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from shotwise.errors import CannotRunError, RunFailedError
 
@@ -159,7 +161,7 @@ class PostgreSQL:
                 [str(self.installation.programs / program), *arguments],
                 cwd="/",
                 env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
-                user=self._owner if os.geteuid() == 0 else None,
+                **_as(self._owner),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -168,6 +170,13 @@ class PostgreSQL:
             )
             output.seek(0)
             return subprocess.CompletedProcess(done.args, done.returncode, output.read(), b"")
+
+
+def _as(user_id: int) -> dict[str, Any]:
+    """How `subprocess` runs a program as a user, with no group of ours."""
+    if os.geteuid() != 0:
+        return {}
+    return {"user": user_id, "group": pwd.getpwuid(user_id).pw_gid, "extra_groups": ()}
 
 
 def _let_pass(path: Path) -> None:
