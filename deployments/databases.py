@@ -1,6 +1,7 @@
 """The three databases of a team: journal and ledger, MLflow, Prefect; on one PostgreSQL where that can be.
 
 `DATABASE_URL` names a PostgreSQL that somebody else runs; without it one is kept in the state folder.
+`python -m deployments.databases` makes them where they do not exist.
 """
 
 from __future__ import annotations
@@ -106,3 +107,7 @@ def _create(url: URL) -> None:
 
 def _text(url: URL) -> str:
     return url.render_as_string(hide_password=False)
+
+
+if __name__ == "__main__":
+    Databases.of(Home.from_environment()).start()

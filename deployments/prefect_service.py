@@ -1,7 +1,8 @@
 """The team's Prefect server as a process: `python -m deployments.prefect_service HOST PORT`.
 
 As `prefect server start`, but a fresh SQLite database begins as a copy of the migrated one that the
-installation made once, which saves half of the first start.
+installation made once, which saves half of the first start. Beyond loopback it refuses to start without
+credentials.
 """
 
 from __future__ import annotations
@@ -11,10 +12,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from deployments.exposure import exposure
+from shotwise.errors import ShotwiseError
+
 
 def main() -> None:
     """Serve until SIGTERM. The environment holds Prefect's settings."""
     host, port = sys.argv[1], int(sys.argv[2])
+    try:
+        exposure(host, port)
+    except ShotwiseError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
     kind, _, path = os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"].partition(":///")
     if kind == "sqlite+aiosqlite":
         from tasks.prefect_supervisor import prepare_database

@@ -25,7 +25,7 @@ from typing import Any
 
 from deployments.databases import Databases
 from deployments.environment import client_environment, mlflow_environment, prefect_environment
-from deployments.exposure import exposure, mlflow_accounts
+from deployments.exposure import exposure
 from deployments.service import Service, stop
 from shotwise.errors import CannotRunError, RunFailedError
 from shotwise.home import MLFLOW_UI_PORT, Home
@@ -153,20 +153,11 @@ class Stack:
 
     @cached_property
     def mlflow(self) -> Service:
-        accounts = mlflow_accounts(self.home, self.exposure)
-        command = [
-            "-m",
-            "mlflow",
-            "server",
-            "--host",
-            self.exposure.host,
-            "--port",
-            str(self.options.mlflow_port),
-        ]
-        command += ["--workers", "1", "--artifacts-destination", self.home.mlflow_artifacts.as_uri()]
-        command += ["--app-name", "basic-auth"] if accounts else []
+        port = str(self.options.mlflow_port)
         return self._service(
-            "mlflow", tuple(command), mlflow_environment(accounts, self.databases.mlflow_url)
+            "mlflow",
+            ("-m", "deployments.mlflow_service", self.exposure.host, port),
+            mlflow_environment(None, self.databases.mlflow_url) | {"SHOTWISE_HOME": str(self.home.root)},
         )
 
     @cached_property
