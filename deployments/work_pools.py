@@ -1,6 +1,6 @@
 """The template of a Docker or Kubernetes work pool: `python -m deployments.work_pools docker|kubernetes`.
 
-Prefect's own, with our defaults. The integration (`prefect-docker`, `prefect-kubernetes`) has to be installed.
+Prefect's own, with our defaults. The integration (`prefect-docker`, `prefect-kubernetes`) must be installed.
 """
 
 from __future__ import annotations

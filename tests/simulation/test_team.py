@@ -37,7 +37,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def team() -> Iterator[Folder]:
-    """Outside of pytest's folder: as root, PostgreSQL is another user, whom any session of pytest locks out."""
+    """Outside of pytest's folder, which every session of pytest closes to PostgreSQL's user."""
     with tempfile.TemporaryDirectory(prefix="shotwise-") as folder:
         team = Folder(Path(folder) / "home")
         ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))

@@ -42,7 +42,7 @@ _WAIT_S_MAX = 900
 
 @pytest.fixture
 def services() -> Iterator[dict[str, str]]:
-    """What a platform would provide: addresses of a PostgreSQL, a Redis and a provider, as the environment."""
+    """What a platform would provide, as the environment: PostgreSQL, Redis, a provider."""
     redis = shutil.which("redis-server")
     if redis is None:
         pytest.skip("needs redis-server (Debian: apt-get install redis-server)")
@@ -62,9 +62,8 @@ def services() -> Iterator[dict[str, str]]:
         template = (Path(__file__).parents[2] / "deployments" / "scale" / "prefect-ha.env").read_text()
         lines = [line for line in template.splitlines() if line and not line.startswith("#")]
         settings = dict(line.split("=", 1) for line in lines)
-        settings = {
-            name: value.replace("redis:6379", f"127.0.0.1:{port}") for name, value in settings.items()
-        }
+        here = f"127.0.0.1:{port}"
+        settings = {name: value.replace("redis:6379", here) for name, value in settings.items()}
         del settings["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"]  # one server here starts before the other
         yield {
             **settings,
@@ -83,9 +82,7 @@ def test_two_workers_on_two_queues_share_one_budget(
     for name, value in services.items():
         monkeypatch.setenv(name, value)
     home = Home.from_environment()
-    extra = {
-        name: value for name, value in services.items() if not name.startswith(("PREFECT_", "SHOTWISE_HOME"))
-    }
+    extra = {name: services[name] for name in ("DATABASE_URL", KEY_VARIABLE, SANDBOX_URL)}
     team = Folder(home.root, extra=extra)
     stack = Stack(home, Options(prefect_port=free_port(), mlflow_port=free_port(), workers=0))
     stack.up()

@@ -13,7 +13,7 @@ from ledger import Database, Journal
 
 @pytest.fixture
 def server() -> Iterator[PostgreSQL]:
-    """Outside of pytest's folder: as root, the server is another user, whom any session of pytest locks out."""
+    """Outside of pytest's folder, which every session of pytest closes to the server's user."""
     with tempfile.TemporaryDirectory(prefix="shotwise-") as folder:
         server = PostgreSQL.of(Path(folder) / "postgresql", Path(folder) / "postgresql.log")
         server.start()
