@@ -6,11 +6,16 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
+from pydantic import SecretStr
 
+from backends.fleet import SANDBOX_URL
+from backends.sandbox.connection import KEY_VARIABLE
+from backends.sandbox.process import SandboxProcess
 from tests.simulation.command import Folder
 
 H2 = """
@@ -22,11 +27,21 @@ seed: 7
 ENDLESS = """
 name: endless
 problem: {kind: molecule, geometry: "H 0 0 0; H 0 0 0.7414"}
-optimizer: {name: spsa, max_iterations: 1000000, tolerance: 0}
+optimizer: {name: adam, learning_rate: 0.1, max_iterations: 1000000, tolerance: 0}
 execution: {mode: shots, shots: 100}
 seed: 7
 """
+PAID = """
+name: paid
+problem: {kind: molecule, geometry: "H 0 0 0; H 0 0 0.7414"}
+optimizer: {name: spsa, max_iterations: 15, tolerance: 0}
+execution: {mode: shots, shots: 100, device: sandbox-noisy}
+budget: {usd: 1000}
+seed: 7
+"""
+KEY = SecretStr("test-key-of-the-team-suite")
 _WAIT_S_MAX = 240
+_AWAY_S = 60
 
 
 def free_port() -> int:
@@ -38,16 +53,22 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def team() -> Iterator[Folder]:
     """Outside of pytest's folder, which every session of pytest closes to PostgreSQL's user."""
-    with tempfile.TemporaryDirectory(prefix="shotwise-") as folder:
-        team = Folder(Path(folder) / "home")
-        ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
-        done = team.command("up", *ports)
-        assert done.returncode == 0, done.stderr
-        yield team
-        down = team.command("down")
-        assert down.returncode == 0, down.stderr
-        left = [p for p in psutil.process_iter(["cmdline"]) if folder in " ".join(p.info["cmdline"] or ())]
-        assert left == []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shotwise-")))
+        sandbox = stack.enter_context(SandboxProcess(folder / "sandbox", queue_scale=1, key=KEY))
+        told = {KEY_VARIABLE: KEY.get_secret_value(), SANDBOX_URL: sandbox.url}
+        yield from _team(Folder(folder / "home", extra=told))
+
+
+def _team(team: Folder) -> Iterator[Folder]:
+    ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
+    done = team.command("up", *ports)
+    assert done.returncode == 0, done.stderr
+    yield team
+    down = team.command("down")
+    assert down.returncode == 0, down.stderr
+    ours = str(team.home)
+    assert [p for p in psutil.process_iter(["cmdline"]) if ours in " ".join(p.info["cmdline"] or ())] == []
 
 
 def addresses(team: Folder) -> dict:
@@ -150,3 +171,22 @@ def test_beyond_loopback_without_credentials_nothing_starts() -> None:
         assert not (Path(folder) / "home" / "team").exists()
     assert done.returncode == 3
     assert "PREFECT_SERVER_API_AUTH_STRING" in done.stderr
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1200)
+def test_paid_work_outlives_prefects_server(tmp_path: Path, team: Folder) -> None:
+    spec = tmp_path / "paid.yaml"
+    spec.write_text(PAID)
+    run_id = team.json("submit", str(spec))["run_id"]
+    before = wait_for(team, run_id, "running", iterations=1)["iterations"]
+    record = json.loads((team.home / "team" / "prefect.json").read_text())
+    psutil.Process(record["pid"]).kill()
+    time.sleep(_AWAY_S)
+    assert status_of(team, run_id)["state"] in ("running", "completed")
+    after = status_of(team, run_id)["iterations"]
+    assert after > before, "paid work goes on without the server"
+    assert team.command("up").returncode == 0
+    assert wait_for(team, run_id, "completed", "failed")["state"] == "completed"
+    assert team.command("reconcile").stdout.strip() == "0 differences"
+    assert len(flow_runs(team, run_id)) == 1
