@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test campaign-resume bench screenshots lint check clean
+.PHONY: help setup demo up down test campaign-resume campaign-team campaign-scale drill-kill drill-load bench screenshots audit lint check clean
 .DEFAULT_GOAL := help
 
 help:  ## explain every target
@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m compileall -qq -j 2 .venv/lib shotwise flows tasks problems measurement optimizers backends ledger || true
+	$(BIN)/python -m compileall -qq -j 2 .venv/lib shotwise flows deployments tasks problems measurement optimizers backends ledger || true
 	$(BIN)/python -m tasks.prefect_server --make-template >/dev/null
 	$(BIN)/python -m tasks.tracking --make-template 2>/dev/null
 	touch $(STAMP)
@@ -27,6 +27,12 @@ demo: setup  ## run a VQE on H2 and a MaxCut QAOA, and say where to look next
 	@$(BIN)/shotwise run examples/maxcut_3regular.yaml
 	@$(BIN)/shotwise runs
 	@echo "Look at both in the Prefect and MLflow UIs: $(BIN)/shotwise ui"
+
+up: setup  ## start a team's services on this machine: PostgreSQL, MLflow, Prefect, a worker
+	@$(BIN)/shotwise up
+
+down: setup  ## end what `make up` started; state stays
+	@$(BIN)/shotwise down
 
 test: setup  ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
@@ -42,11 +48,27 @@ bench: setup  ## time the engines against others; tables, CSV and plots into bui
 screenshots: setup  ## make the pictures in docs/images from real runs (needs Chromium)
 	PYTHONPATH=. $(BIN)/python docs/screenshots.py
 
+drill-kill: setup  ## 20 seeded SIGKILLs of workers over a queue of 10 paid runs
+	$(BIN)/python benchmarks/kill_drill.py
+
+drill-load: setup  ## 50 runs at once on two workers
+	$(BIN)/python benchmarks/load_drill.py
+
+audit: setup  ## look for known vulnerabilities of what is pinned; asks an advisory service on the network
+	$(BIN)/uv run --with pip-audit --no-project pip-audit --progress-spinner off --no-deps --disable-pip -r constraints.txt
+
+campaign-team: setup  ## Prefect's server away for a minute during a paid run
+	$(BIN)/python -m pytest -m campaign tests/simulation/test_team.py
+
+campaign-scale: setup  ## two servers, two queues, one budget, on a full PostgreSQL and Redis
+	$(BIN)/python -m pytest -m campaign -rs tests/simulation/test_team_scale.py
+
 lint: setup  ## ruff, pyright and the import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python -m pip check
 
 check: lint test  ## everything that CI runs
 

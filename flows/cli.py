@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows import cli_compare, cli_metrics
-from flows.cli_fleet import COMMANDS, print_decision
-from flows.cli_sweep import COMMANDS as SWEEP_COMMANDS
+from flows import cli_compare, cli_fleet, cli_metrics, cli_sweep, cli_team
+from flows.cli_fleet import print_decision
 
 if TYPE_CHECKING:
     from ledger import Journal, RunRecord
@@ -30,7 +29,13 @@ def cli() -> None:
     """
 
 
-for _command in (*COMMANDS, *SWEEP_COMMANDS, *cli_compare.COMMANDS, *cli_metrics.COMMANDS):
+for _command in (
+    *cli_fleet.COMMANDS,
+    *cli_sweep.COMMANDS,
+    *cli_compare.COMMANDS,
+    *cli_metrics.COMMANDS,
+    *cli_team.COMMANDS,
+):
     cli.add_command(_command)
 
 
@@ -59,6 +64,10 @@ def resume(run_id: str, as_json: bool, quiet: bool) -> None:
     if record.state == "completed":
         _show_result(home, journal, run_id, as_json=as_json)
         return
+    if record.state == "cancelled":
+        from shotwise.errors import CannotRunError
+
+        raise CannotRunError("RUN_ID", run_id, "was cancelled", "run its spec anew")
     journal.check_free(run_id)
     _drive(validate(json.loads(record.spec_json)), run_id, as_json=as_json, quiet=quiet)
 
@@ -154,7 +163,11 @@ def _drive(spec: Any, run_id: str | None, *, as_json: bool, quiet: bool) -> None
     line = None if quiet else ProgressLine()
     run_id = drive(home, spec, run_id, line)
     _, journal = _open_journal()
-    if journal.run(run_id).state == "interrupted":
+    state = journal.run(run_id).state
+    if state == "cancelled":
+        click.echo(f"{run_id} was cancelled; what was in flight is settled", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    if state == "interrupted":
         click.echo(f"interrupted; the journal is intact. Go on with: shotwise resume {run_id}", err=True)
         sys.exit(EXIT_INTERRUPTED)
     _show_result(home, journal, run_id, as_json=as_json)

@@ -9,45 +9,51 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from decimal import Decimal
+from enum import StrEnum
 from functools import partial
 from uuid import UUID
 
-from prefect.runtime import flow_run
+from httpx import HTTPError
+from prefect.runtime import deployment, flow_run
+from sqlalchemy.exc import OperationalError
 
-from ledger import (
-    BudgetExceededError,
-    Currency,
-    Database,
-    IterationRecord,
-    JobBook,
-    Journal,
-    Lease,
-    Ledger,
-)
+from ledger import BudgetExceededError, Database, IterationRecord, Journal, Lease, Ledger, Submissions
 from measurement import ExecutionPlan
 from optimizers import Reason
 from shotwise.home import Home
 from shotwise.spec import RunSpec, validate
-from tasks.driving import Drive, acquire_patiently, driving
+from tasks.cancelling import finish_cancelled, settle_in_flight
+from tasks.driving import Drive, StopAskedError, acquire_patiently, driving
 from tasks.durable import Buyer
+from tasks.flow_runs import deployment_of, is_being_cancelled
 from tasks.prefect_records import close_stale
 from tasks.prepare import Prepared, prepare
 from tasks.progress import Progress, tell_watchers, watching
 from tasks.provenance import parent_from_environment, versions_json
-from tasks.purchase import check_can_start, fits_budget
+from tasks.purchase import check_can_start, fits_budget, open_buyer
 from tasks.result import RunResult, final_from_record, summary_rows
 from tasks.sampling import final_shots
 from tasks.slots import device_slot
 from tasks.stages import commit_segment, evaluate_finally, finish, measure, next_plan, run_segment, update
 from tasks.starts import resolve_start
 from tasks.state import LoopState, from_bytes, initial, to_bytes
-from tasks.telemetry import span, tracing
+from tasks.telemetry import tracing
 from tasks.tracker import Tracker, mlflow_run_url
 from tasks.ui import ProgressArtifact, publish_summary
 
+_DATABASE_FAILURES_MAX = 5
 
-def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | None:
+
+class Stopped(StrEnum):
+    """How a run that has no result yet was left."""
+
+    INTERRUPTED = "interrupted"
+    """It can be gone on with."""
+    CANCELLED = "cancelled"
+    """It was asked to end, and what was in flight is settled."""
+
+
+def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | Stopped:
     """Drive a run to its end, or to the next safe point after a request to stop.
 
     Args:
@@ -55,58 +61,84 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | None:
         run_id: the run to resume; None for a new one.
 
     Returns:
-        The result; None where the run was interrupted.
+        The result, or how the run was left without one.
 
     Raises:
-        SpecError, CannotRunError: before anything is entered.
+        SpecError, CannotRunError: before anything is entered; for a run that was entered before, it fails.
         RunBusyError: another process drives the run.
         RunFailedError: something broke; what was committed stays.
     """
     home = Home.from_environment().make()
     journal = Journal(Database(home.database_url))
-    if run_id is not None:
-        record = journal.run(run_id)
-        if record.state == "completed" and record.result_json:
-            return RunResult.from_json(record.result_json)
-        spec = validate(json.loads(record.spec_json))
-    assert spec is not None, "a new run needs a spec"
-    spec = resolve_start(spec, journal)
-    prepared = prepare(spec)
+    handed_over = run_id is not None
     if run_id is None:
-        check_can_start(prepared, Ledger(journal.database))
-    lease = acquire_patiently(journal, run_id or _create(journal, spec))
+        assert spec is not None, "a new run needs a spec"
+        run_id = _enter(journal, spec)
+    record = journal.run(run_id)
+    if record.state == "completed" and record.result_json:
+        return RunResult.from_json(record.result_json)
+    if record.state == Stopped.CANCELLED:
+        return Stopped.CANCELLED
+    lease = acquire_patiently(journal, run_id)
     flow_run_id = str(flow_run.id)
-    artifact = ProgressArtifact(lease.run_id)
     with ExitStack() as stack:
         try:
             lease.record_flow_run(flow_run_id)
-            close_stale([UUID(i) for i in journal.flow_run_ids(lease.run_id) if i != flow_run_id])
             restored = lease.restore()
-            state = from_bytes(prepared, restored[1]) if restored else _begin(prepared, lease)
-            prepared = prepared.measured_in(state.grouping)
             drive = stack.enter_context(driving(lease, restored[2] if restored else 0))
-            stack.callback(Tracker.start(home, lease.run_id).finish)
+            artifact = ProgressArtifact(run_id)
+            with suppress(HTTPError):
+                close_stale([UUID(i) for i in journal.flow_run_ids(run_id) if i != flow_run_id])
+            prepared = prepare(validate(json.loads(record.spec_json)))
+            if handed_over and lease.fence == 1:
+                check_can_start(prepared, Ledger(journal.database))
+            stack.callback(Tracker.start(home, run_id).finish)
             stack.enter_context(watching(artifact))
             stack.enter_context(tracing(home, journal, lease))
-            result = _drive(prepared, drive, _buyer(prepared, journal, lease), state)
+            buyer = open_buyer(prepared, lease, hold=device_slot, sleep=drive.pause)
+            result = _drive_on(prepared, drive, buyer)
         except Exception as error:
             _enter_failure(lease, error)
             raise
-    if result is None:
-        return None
-    mlflow_run_id = journal.run(lease.run_id).mlflow_run_id
+    if isinstance(result, Stopped):
+        return result
+    mlflow_run_id = journal.run(run_id).mlflow_run_id
     artifact.end(result)
     rows = summary_rows(result, prepared.problem.unit)
     publish_summary(result, rows, mlflow_run_url(home, mlflow_run_id) if mlflow_run_id else None)
     return result
 
 
-def _drive(prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopState) -> RunResult | None:
+def _drive_on(prepared: Prepared, drive: Drive, buyer: Buyer | None) -> RunResult | Stopped:
+    """Drive from the journal's last checkpoint; again from there, where the database went away meanwhile."""
+    for failures_left in reversed(range(_DATABASE_FAILURES_MAX)):
+        try:
+            restored = drive.lease.restore()
+            state = from_bytes(prepared, restored[1]) if restored else _begin(prepared, drive.lease)
+            prepared = prepared.measured_in(state.grouping)
+            try:
+                return _drive(prepared, drive, buyer, state)
+            except StopAskedError:
+                return _leave(prepared, drive, buyer)
+        except OperationalError:
+            if not failures_left:
+                raise
+    raise AssertionError("the last failure is raised")
+
+
+def _begin(prepared: Prepared, lease: Lease) -> LoopState:
+    """The first state, entered before anything is measured: what was chosen for the run stays chosen."""
+    state = initial(prepared)
+    if prepared.sampled:
+        lease.commit([], iteration=0, state=to_bytes(state), active_us=0)
+    return state
+
+
+def _drive(prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopState) -> RunResult | Stopped:
     iterate = partial(_iterate_sampled, buyer=buyer) if prepared.sampled else _iterate_segment
     while state.reason is None:
         if drive.stop.is_set():
-            drive.lease.finish(state="interrupted", reason=Reason.INTERRUPTED, result_json=None)
-            return None
+            return _leave(prepared, drive, buyer)
         state, records = iterate(prepared, drive, state)
         _tell(prepared, drive, state, records)
     try:
@@ -127,8 +159,7 @@ def _iterate_segment(
 ) -> tuple[LoopState, Sequence[IterationRecord]]:
     """Half a second of free exact iterations, then one commit."""
     deadline = drive.deadline(prepared.spec.budget)
-    with span("segment", drive.lease.run_id):
-        state, records = run_segment(prepared, state, deadline)
+    state, records = run_segment(prepared, state, deadline)
     if state.reason is None and drive.active_us >= 1e6 * (prepared.spec.budget.wall_s or float("inf")):
         state = replace(state, reason=Reason.BUDGET_REACHED)
     commit_segment(drive.lease, state, records, drive.active_us)
@@ -139,8 +170,7 @@ def _iterate_sampled(
     prepared: Prepared, drive: Drive, state: LoopState, *, buyer: Buyer | None
 ) -> tuple[LoopState, Sequence[IterationRecord]]:
     """One batch and one iteration, if the budget has room for it and for the final batch."""
-    with span("plan", drive.lease.run_id, iteration=state.iteration):
-        plan = next_plan(prepared, state)
+    plan = next_plan(prepared, state)
     if not _affordable(prepared, drive, buyer, state, plan):
         return replace(state, reason=Reason.BUDGET_REACHED), []
     try:
@@ -181,41 +211,44 @@ def _tell(prepared: Prepared, drive: Drive, state: LoopState, records: Sequence[
     )
 
 
-def _buyer(prepared: Prepared, journal: Journal, lease: Lease) -> Buyer | None:
-    """What buys for this run, its account opened with the spec's budget; None where nothing costs."""
-    if prepared.fleet is None:
-        return None
-    budget, payer = prepared.spec.budget, prepared.spec.account
-    account = f"{payer.tenant}/{payer.project}/{lease.run_id}"
-    ledger = Ledger(journal.database)
-    ledger.open_account(account)
-    micro_usd = None if budget.usd is None else int(Decimal(str(budget.usd)) * 1_000_000)
-    balance = ledger.balance(account)
-    if (balance.limit(Currency.SHOTS), balance.limit(Currency.MICRO_USD)) != (budget.shots, micro_usd):
-        ledger.set_limit(account, shots=budget.shots, micro_usd=micro_usd, note="spec")
-    return Buyer(JobBook(lease, account), prepared.fleet, hold=device_slot)
+def _leave(prepared: Prepared, drive: Drive, buyer: Buyer | None) -> Stopped:
+    """Leave the run for another driver; or, where it shall end, settle what is in flight and end it."""
+    lease = drive.lease
+    if is_being_cancelled(UUID(str(flow_run.id))):
+        Submissions(lease.database).ask_to_cancel(lease.run_id)
+    drive.heed_cancellation()
+    if not drive.cancelled.is_set():
+        lease.finish(state=Stopped.INTERRUPTED, reason=Reason.INTERRUPTED, result_json=None)
+        return Stopped.INTERRUPTED
+    restored = lease.restore()
+    settle_in_flight(prepared, buyer, from_bytes(prepared, restored[1]) if restored else initial(prepared))
+    finish_cancelled(lease)
+    return Stopped.CANCELLED
 
 
-def _begin(prepared: Prepared, lease: Lease) -> LoopState:
-    """The first state, entered before anything is measured: what was chosen for the run stays chosen."""
-    state = initial(prepared)
-    if prepared.sampled:
-        lease.commit([], iteration=0, state=to_bytes(state), active_us=0)
-    return state
-
-
-def _create(journal: Journal, spec: RunSpec) -> str:
-    return journal.create_run(
-        name=spec.name,
-        kind=spec.problem.kind,
-        spec_json=spec.canonical_json(),
-        problem_sha256=spec.problem_sha256(),
-        versions_json=versions_json(),
-        parent=parent_from_environment(),
-    )
+def _enter(journal: Journal, spec: RunSpec) -> str:
+    """Enter a new run that can start here; where a deployment asks for it, as the team's to finish."""
+    spec = resolve_start(spec, journal)
+    described = {
+        "name": spec.name,
+        "kind": spec.problem.kind,
+        "spec_json": spec.canonical_json(),
+        "problem_sha256": spec.problem_sha256(),
+        "versions_json": versions_json(),
+    }
+    submissions = Submissions(journal.database)
+    if deployment.id is None:
+        check_can_start(prepare(spec), Ledger(journal.database))
+        return journal.create_run(**described, parent=parent_from_environment())
+    if known := submissions.of_flow_run(str(flow_run.id)):
+        return known
+    check_can_start(prepare(spec), Ledger(journal.database))
+    name, queue = deployment_of(UUID(str(flow_run.id)))
+    return submissions.enter(**described, deployment=name, queue=queue, flow_run_id=str(flow_run.id))
 
 
 def _enter_failure(lease: Lease, error: Exception) -> None:
-    """Say in the journal that the run failed, unless it is no longer ours or the database is what failed."""
+    """Say in the journal that the run failed; or can be gone on with, where the database is what failed."""
+    state = Stopped.INTERRUPTED if isinstance(error, OperationalError) else "failed"
     with suppress(Exception):  # the error that is being raised says more
-        lease.finish(state="failed", reason=type(error).__name__[:32], result_json=None)
+        lease.finish(state=state, reason=type(error).__name__[:32], result_json=None)

@@ -4,6 +4,7 @@ from ledger.accounts import KEEP, Keep
 from ledger.amounts import Amount, Balance, Currency
 from ledger.audit import Difference
 from ledger.database import Database
+from ledger.device_health import DeviceHealth, Probe, Quarantine
 from ledger.device_history import DeviceHistory, device_histories, failing_devices
 from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationError
 from ledger.jobs import JobBook, JobPhase, JobRecord, decisions_of, jobs_of, spent_by_device
@@ -11,6 +12,7 @@ from ledger.journal import IterationRecord, JobKey, Journal, Lease, RunRecord, n
 from ledger.ledger import Ledger
 from ledger.pacing import claim_submission
 from ledger.rules import Entry, EntryKind, Reservation, ReservationState
+from ledger.submissions import Submission, Submissions
 
 __all__ = [
     "KEEP",
@@ -19,6 +21,7 @@ __all__ = [
     "BudgetExceededError",
     "Currency",
     "Database",
+    "DeviceHealth",
     "DeviceHistory",
     "Difference",
     "Entry",
@@ -33,10 +36,14 @@ __all__ = [
     "Lease",
     "Ledger",
     "LimitTooLowError",
+    "Probe",
+    "Quarantine",
     "Reservation",
     "ReservationError",
     "ReservationState",
     "RunRecord",
+    "Submission",
+    "Submissions",
     "claim_submission",
     "decisions_of",
     "device_histories",

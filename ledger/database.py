@@ -6,6 +6,7 @@ lock that another took in between; every commit is on disk before it returns (sy
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,17 +18,26 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from shotwise.errors import CannotRunError
 
-SCHEMA_VERSION = "0005"
+SCHEMA_VERSION = "0006"
 _BUSY_TIMEOUT_S = 30
+# A server that is restarted is back sooner; one that is not is somebody's to look at.
+_AWAY_S_MAX = 120.0
+_LOOK_AGAIN_S = 0.2
 
 
 class Database:
-    """Transactions on the journal's database, its schema brought up to date at the first opening."""
+    """Transactions on the journal's database, its schema brought up to date at the first opening.
+
+    A server that goes away later is waited for before a transaction begins. One that goes away within a
+    transaction fails it with OperationalError; what was committed is then for the caller to read.
+    """
 
     def __init__(self, url: str) -> None:
         self.engine = _make_engine(url)
+        self._away_s_max = 0.0
         try:
             self._migrate()
+            self._away_s_max = _AWAY_S_MAX
         except OperationalError as error:
             reason = str(error.orig).splitlines()[0]
             raise CannotRunError(
@@ -40,14 +50,25 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may write: committed at the end, rolled back on an exception."""
-        with self.engine.execution_options(writes=True).begin() as connection:
+        with self.connect(writes=True) as connection, connection.begin():
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one consistent state and writes nothing."""
-        with self.engine.begin() as connection:
+        with self.connect() as connection, connection.begin():
             yield connection
+
+    def connect(self, **options: Any) -> Connection:
+        """A connection that works now, with execution options. Raises OperationalError."""
+        give_up = time.monotonic() + self._away_s_max
+        while True:
+            try:
+                return self.engine.execution_options(**options).connect()
+            except OperationalError:
+                if time.monotonic() > give_up:
+                    raise
+            time.sleep(_LOOK_AGAIN_S)
 
     def close(self) -> None:
         self.engine.dispose()

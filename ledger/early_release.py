@@ -73,7 +73,7 @@ def each_statement_commits(connection: Connection) -> bool:
 
 @contextmanager
 def _autocommit(database: Database, **options: bool) -> Iterator[Connection]:
-    with database.engine.connect() as connection:
+    with database.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT", **options)
         with connection.begin():
             yield connection

@@ -89,6 +89,36 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
+def enter_run(
+    connection: Connection,
+    *,
+    name: str,
+    kind: str,
+    spec_json: str,
+    problem_sha256: str,
+    versions_json: str,
+    run_id: str | None = None,
+    parent: str | None = None,
+) -> str:
+    """Enter a new run in a transaction that says more about it; its id."""
+    run_id, at = run_id or f"{name}-{secrets.token_hex(4)}", now_us()
+    connection.execute(
+        insert(runs).values(
+            run_id=run_id,
+            name=name,
+            kind=kind,
+            state="created",
+            spec_json=spec_json,
+            problem_sha256=problem_sha256,
+            versions_json=versions_json,
+            created_us=at,
+            updated_us=at,
+            parent=parent,
+        )
+    )
+    return run_id
+
+
 class Journal:
     """Reads of everything, and the writes that need no lease."""
 
@@ -111,24 +141,17 @@ class Journal:
         Args:
             parent: the scan or sweep that it is part of.
         """
-        run_id = run_id or f"{name}-{secrets.token_hex(4)}"
-        at = now_us()
         with self.database.write() as connection:
-            connection.execute(
-                insert(runs).values(
-                    run_id=run_id,
-                    name=name,
-                    kind=kind,
-                    state="created",
-                    spec_json=spec_json,
-                    problem_sha256=problem_sha256,
-                    versions_json=versions_json,
-                    created_us=at,
-                    updated_us=at,
-                    parent=parent,
-                )
+            return enter_run(
+                connection,
+                name=name,
+                kind=kind,
+                spec_json=spec_json,
+                problem_sha256=problem_sha256,
+                versions_json=versions_json,
+                run_id=run_id,
+                parent=parent,
             )
-        return run_id
 
     def run(self, run_id: str) -> RunRecord:
         """One run.
@@ -177,6 +200,11 @@ class Journal:
         query = select(drives.c.prefect_flow_run_id).where(drives.c.run_id == run_id).order_by(drives.c.fence)
         with self.database.read() as connection:
             return [flow_run_id for (flow_run_id,) in connection.execute(query) if flow_run_id]
+
+    def is_driven(self, run_id: str) -> bool:
+        """Whether a process holds the run's lease that is not known to be dead."""
+        record = self.run(run_id)
+        return _is_held(record.holder, record.lease_until_us)
 
     def check_free(self, run_id: str) -> None:
         """Raise RunBusyError if a live process drives the run; `acquire` decides again, and for good."""
@@ -390,10 +418,14 @@ class Lease:
 
 
 def _check_free(run_id: str, holder: str | None, lease_until_us: int) -> None:
-    left_s = (lease_until_us - now_us()) / 1e6
-    if holder is not None and left_s > 0 and not _is_dead(holder):
+    if _is_held(holder, lease_until_us):
+        left_s = (lease_until_us - now_us()) / 1e6
         remedy = f"wait for it; if it hangs, its lease ends in {left_s:.0f} s"
         raise RunBusyError("RUN_ID", run_id, "another process drives this run", remedy)
+
+
+def _is_held(holder: str | None, lease_until_us: int) -> bool:
+    return holder is not None and lease_until_us > now_us() and not _is_dead(holder)
 
 
 def _upsert(connection: Connection, table: Table, rows: Sequence[dict[str, object]], keys: list[str]) -> None:

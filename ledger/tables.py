@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Float,
@@ -140,6 +141,51 @@ reconciliations = Table(
     metadata,
     Column("at_us", BigInteger, primary_key=True),
     Column("differences_json", Text, nullable=False),
+)
+
+# Runs that workers drive, and go on driving whatever dies. A flow run asks for at most one.
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("run_id", String(100), ForeignKey("runs.run_id"), primary_key=True),
+    Column("deployment", String(200), nullable=False),
+    Column("queue", String(64), nullable=False),
+    Column("submitted_us", BigInteger, nullable=False),
+    Column("flow_run_id", String(64), unique=True),
+)
+
+# Runs that shall end: what is in flight is settled, nothing more is bought.
+cancellations = Table(
+    "cancellations",
+    metadata,
+    Column("run_id", String(100), ForeignKey("runs.run_id"), primary_key=True),
+    Column("asked_us", BigInteger, nullable=False),
+)
+
+# What devices showed when probed, and the changes of trust that followed. Append-only both.
+probes = Table(
+    "probes",
+    metadata,
+    Column("probe_id", Integer, primary_key=True, autoincrement=True),
+    Column("device", String(64), nullable=False, index=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("shots", BigInteger, nullable=False),
+    Column("readout_error", Float(53), nullable=False),
+    Column("mirror_error", Float(53), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("details_json", Text, nullable=False),
+)
+
+quarantines = Table(
+    "quarantines",
+    metadata,
+    Column("change_id", Integer, primary_key=True, autoincrement=True),
+    Column("device", String(64), nullable=False, index=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("quarantined", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("probe_id", Integer, ForeignKey("probes.probe_id")),
 )
 
 accounts = Table(

@@ -9,6 +9,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from shotwise.team import Team
+
 MLFLOW_UI_PORT = 5050
 
 
@@ -28,9 +30,16 @@ class Home:
         return self
 
     @property
+    def team(self) -> Team | None:
+        """The services that `shotwise up` set up on this folder, None where it never did."""
+        return Team.of(self.root)
+
+    @property
     def database_url(self) -> str:
-        """Journal and ledger: `DATABASE_URL`, or SQLite in the state folder."""
-        return os.environ.get("DATABASE_URL") or f"sqlite:///{self.root / 'shotwise.db'}"
+        """Journal and ledger: `DATABASE_URL`, the folder's team's, or SQLite in the state folder."""
+        if url := os.environ.get("DATABASE_URL"):
+            return url
+        return self.team.journal_url() if self.team else f"sqlite:///{self.root / 'shotwise.db'}"
 
     @property
     def has_database(self) -> bool:
@@ -39,8 +48,10 @@ class Home:
 
     @property
     def mlflow_uri(self) -> str:
-        """`MLFLOW_TRACKING_URI`, or SQLite in the state folder."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
+        """`MLFLOW_TRACKING_URI`, the folder's team's server, or SQLite in the state folder."""
+        if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+            return uri
+        return self.team.mlflow_url if self.team else f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
 
     @property
     def mlflow_ui_url(self) -> str:

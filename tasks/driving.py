@@ -10,12 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from ledger import Journal, Lease
-from shotwise.errors import LeaseLostError, RunBusyError
+from ledger import Journal, Lease, Submissions
+from shotwise.errors import LeaseLostError, RunBusyError, RunFailedError
 from shotwise.spec import BudgetSpec
 
-_RENEWALS_A_LEASE = 3
+_RENEWALS_A_LEASE = 10
 _BUSY_WAIT_S = 2.0
+
+
+class StopAskedError(RunFailedError):
+    """The run shall end, or be left to another driver, in the middle of a wait."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +30,30 @@ class Drive:
         lease: the right to write.
         started: monotonic time at which driving began.
         active_before_us: how long earlier drives lasted.
-        stop: set when the run shall end after its current step.
+        stop: set when the run shall end after its current step, or in its current wait.
+        cancelled: set when it shall end for good.
     """
 
     lease: Lease
     started: float
     active_before_us: int
     stop: threading.Event = field(default_factory=threading.Event)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def pause(self, seconds: float) -> None:
+        """Wait, as `time.sleep` does, unless the run is asked to stop. What is in flight stays as it is.
+
+        Raises:
+            StopAskedError: it was.
+        """
+        if self.stop.wait(seconds):
+            raise StopAskedError(f"{self.lease.run_id}: asked to stop")
+
+    def heed_cancellation(self) -> None:
+        """Stop, for good, if the journal says that the run shall end."""
+        if Submissions(self.lease.database).is_cancelled(self.lease.run_id):
+            self.cancelled.set()
+            self.stop.set()
 
     @property
     def active_us(self) -> int:
@@ -60,18 +81,20 @@ def acquire_patiently(journal: Journal, run_id: str) -> Lease:
 
 @contextmanager
 def driving(lease: Lease, active_before_us: int) -> Iterator[Drive]:
-    """Keep a lease alive, and turn SIGINT and SIGTERM into a request to stop.
+    """Keep a lease alive, and turn a cancellation, SIGINT and SIGTERM into a request to stop.
 
     A second signal interrupts at once; whatever was committed stays. Handlers are only set where Python
     allows it, in the main thread.
     """
     drive = Drive(lease, time.monotonic(), active_before_us)
+    drive.heed_cancellation()
     ended = threading.Event()
 
     def renew() -> None:
         while not ended.wait(lease.lease_s / _RENEWALS_A_LEASE):
             try:
                 lease.renew()
+                drive.heed_cancellation()
             except LeaseLostError:
                 drive.stop.set()  # the next commit will say why
                 return

@@ -48,6 +48,10 @@ class UnresolvedJobError(RunFailedError):
     """Nobody can say yet whether a job was bought. Its reservation stays held; `resume` asks again."""
 
 
+class NothingMoreIsBoughtError(RunFailedError):
+    """A closing run's batch needs a job that does not exist yet."""
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long to wait for what. Waits grow from `first_s` to `longest_s` and carry a jitter of a quarter.
@@ -123,6 +127,8 @@ class Buyer:
     sleep: Callable[[float], None] = time.sleep
     hold: Callable[[str], AbstractContextManager[object]] = nullcontext
     """Takes a device's slot while a job of it is out."""
+    closing: bool = False
+    """Only end what is in flight, cancelled where the provider still can, and buy nothing."""
 
     def buy(self, iteration: int, batch: int, device: str, plan: ExecutionPlan) -> Bought:
         """Run `plan`, which fits into one job of `device`, to the last shot.
@@ -134,6 +140,7 @@ class Buyer:
             BudgetExceededError: the next attempt does not fit; nothing was entered for it.
             DeviceGaveUpError: the device failed `attempts_max` times, or refused for good.
             UnresolvedJobError: it cannot be said yet whether a job was bought.
+            NothingMoreIsBoughtError: closing, and the batch is not complete.
         """
         known = self.book.attempts(iteration, batch)
         failures = 0
@@ -141,6 +148,8 @@ class Buyer:
         attempt = 0
         while (need := missing(plan, parts)) is not None:
             record = known[attempt] if attempt < len(known) else None
+            if record is None and self.closing:
+                raise NothingMoreIsBoughtError(f"{self.book.lease.run_id}: shall end")
             key = JobKey(self.book.lease.run_id, iteration, batch, attempt)
             where = record.device if record else device
             if record is not None and record.state.ended and (record.note or "").startswith(REFUSED):
@@ -222,7 +231,7 @@ class Buyer:
                 if found:
                     self.book.submitted(key, found[0])
                     return self._await(key, provider, description, plan, found[0])
-                if provider.honours_tokens:
+                if provider.honours_tokens and not self.closing:
                     # the same token cannot buy a second job
                     job_id = self._send(provider, description, plan, key)
                     self.book.submitted(key, job_id)
@@ -270,6 +279,8 @@ class Buyer:
         pause = Pause(self.patience, self.sleep)
         began = time.monotonic()
         seen_running = False
+        if self.closing:
+            self._ask(lambda: provider.cancel(job_id), provider.name)
         while True:
             report = self._ask(lambda: provider.poll(job_id), provider.name)
             if report.state.ended:

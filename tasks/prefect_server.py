@@ -60,7 +60,7 @@ class PrefectServer:
         Raises:
             RunFailedError: such an ending server does not end.
         """
-        if external := _external_url():
+        if external := _external_url(home):
             return cls(home, external, None, None)
         home.make()
         for folder in (home.prefect, home.logs):
@@ -156,7 +156,7 @@ class PrefectServer:
                         "PREFECT_API_URL",
                         self._url,
                         "no Prefect server answers there",
-                        "start it, or unset the variable to use a local one",
+                        "start it (a team's: `shotwise up`), or unset the variable to use a local one",
                     ) from None
             time.sleep(0.2)
 
@@ -164,10 +164,12 @@ class PrefectServer:
         return RunFailedError(f"the local Prefect server {what}; see {self.log_file}")
 
 
-def _external_url() -> str | None:
-    """The user's own choice of a server, and not what an enclosing run of ours put there."""
+def _external_url(home: Home) -> str | None:
+    """The user's own choice of a server, and not what an enclosing run of ours put there; or the team's."""
     url = os.environ.get("PREFECT_API_URL")
-    return url.rstrip("/") if url and url != os.environ.get(OWN_SERVER_VARIABLE) else None
+    if url and url != os.environ.get(OWN_SERVER_VARIABLE):
+        return url.rstrip("/")
+    return home.team.prefect_api_url if home.team else None
 
 
 def _join(home: Home) -> int:

@@ -56,6 +56,11 @@ def client_settings(home: Home, url: str, *, own: bool) -> dict[str, str]:
     return settings | {"PREFECT_HOME": os.environ.get("PREFECT_HOME", str(home.prefect))}
 
 
+def apply_client_settings(home: Home) -> None:
+    """Make this process a client of the server in `PREFECT_API_URL`. Call before Prefect is first used."""
+    os.environ.update(client_settings(home, os.environ["PREFECT_API_URL"], own=False))
+
+
 def server_settings(home: Home, url: str) -> dict[str, str]:
     """The server's whole environment. Runs share it, so no Prefect setting of one run's shell reaches it."""
     # PYTHONWARNINGS=error, set for one's own code, would end the server at its first import.

@@ -111,7 +111,7 @@ def _serve(home: Home, listener: socket.socket, lock_fd: int) -> NoReturn:
 
 
 def _load_server(home: Home) -> uvicorn.Server:
-    _prepare_database(home)
+    prepare_database(home.prefect / "prefect.db")
     # Importing makes several hundred thousand objects and no garbage: a fifth of its time is the collector's.
     gc.disable()
     import uvicorn
@@ -185,12 +185,11 @@ async def _events_written() -> None:
         await asyncio.sleep(0.02)
 
 
-def _prepare_database(home: Home) -> None:
+def prepare_database(database: Path) -> None:
     """Begin a fresh folder with the template, and spare a database at its schema the look for migrations."""
     template = template_folder() / "prefect.db"
     if not template.exists():
         return
-    database = home.prefect / "prefect.db"
     if not database.exists():
         part = database.with_name(f"{database.name}.part")
         shutil.copyfile(template, part)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from types import MappingProxyType
 
 import numpy as np
 
 from backends.catalog import join_outcomes, split_plan
 from backends.dispatch import Decision, Question, select
-from ledger import Currency, Database, Ledger
+from ledger import Currency, Database, DeviceHealth, JobBook, Lease, Ledger
 from measurement import SHOTS_PER_GROUP_MIN, ExecutionPlan, Outcome
 from shotwise.errors import CannotRunError
 from tasks.durable import Buyer, DeviceGaveUpError
@@ -26,6 +28,34 @@ from tasks.telemetry import span
 _LEG_BATCHES = 100_000
 """Batch numbers of one leg; a leg is a device's part of a plan."""
 _FINAL_LEGS = 1_000
+FINAL_BATCHES = _FINAL_LEGS * _LEG_BATCHES
+"""Batches from this number on belong to the final evaluation."""
+
+
+def open_buyer(
+    prepared: Prepared,
+    lease: Lease,
+    *,
+    hold: Callable[[str], AbstractContextManager[object]],
+    sleep: Callable[[float], None],
+) -> Buyer | None:
+    """What buys for a run, its account opened with the spec's budget; None where nothing costs.
+
+    Args:
+        hold: takes a device's slot while a job of it is out.
+        sleep: waits; may raise to leave what is in flight to another.
+    """
+    if prepared.fleet is None:
+        return None
+    budget, payer = prepared.spec.budget, prepared.spec.account
+    account = f"{payer.tenant}/{payer.project}/{lease.run_id}"
+    ledger = Ledger(lease.database)
+    ledger.open_account(account)
+    micro_usd = None if budget.usd is None else int(Decimal(str(budget.usd)) * 1_000_000)
+    balance = ledger.balance(account)
+    if (balance.limit(Currency.SHOTS), balance.limit(Currency.MICRO_USD)) != (budget.shots, micro_usd):
+        ledger.set_limit(account, shots=budget.shots, micro_usd=micro_usd, note="spec")
+    return Buyer(JobBook(lease, account), prepared.fleet, sleep=sleep, hold=hold)
 
 
 def question_of(prepared: Prepared, buyer: Buyer, state: LoopState) -> Question:
@@ -69,9 +99,20 @@ def decide(
 
 
 def set_aside(prepared: Prepared, database: Database) -> dict[str, str]:
-    """Devices that recent jobs speak against. One that the spec names alone is used whatever they say."""
-    routed = prepared.fleet is not None and not prepared.policy.startswith("single:")
-    return unfit(database, prepared.fleet_names) if routed else {}
+    """Devices that are not to be used now, each with the reason.
+
+    A quarantine holds for everybody; what recent jobs say against a device does not hold for a run whose
+    spec names it alone.
+    """
+    if prepared.fleet is None:
+        return {}
+    routed = not prepared.policy.startswith("single:")
+    return (unfit(database, prepared.fleet_names) if routed else {}) | quarantined(database)
+
+
+def quarantined(database: Database) -> dict[str, str]:
+    """Devices that a calibration flow or a person took out of use, with the reason."""
+    return {name: f"quarantined: {why}" for name, why in DeviceHealth(database).quarantined().items()}
 
 
 def check_can_start(prepared: Prepared, ledger: Ledger) -> None:

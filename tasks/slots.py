@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 
+from httpx import HTTPError
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 
 SLOTS_DEFAULT = 32
 _PREFIX = "shotwise-device-"
+_AWAY_S_MAX = 120.0
+_LOOK_AGAIN_S = 1.0
 _known: set[str] = set()
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -19,12 +25,38 @@ def device_slot(device: str) -> Iterator[None]:
     """Hold one of a device's slots.
 
     A limit that does not exist yet is made with `SLOTS_DEFAULT` slots; one that somebody set is left as it
-    is. Slots of a killed process come back when their lease ends.
+    is. Slots of a killed process come back when their lease ends. A server that is away is waited for
+    `_AWAY_S_MAX`; after that, work that is paid for goes on without a slot: the vendor limits it, too.
     """
-    name = _PREFIX + device
-    _ensure(name)
-    with concurrency(name, occupy=1, strict=True):
+    with ExitStack() as stack:
+        give_up = time.monotonic() + _AWAY_S_MAX
+        while not _take(stack, _PREFIX + device):
+            if time.monotonic() > give_up:
+                _log.warning("no slot of %s: Prefect's server is away; going on without", device)
+                break
+            time.sleep(_LOOK_AGAIN_S)
         yield
+
+
+def _take(stack: ExitStack, name: str) -> bool:
+    """Whether a slot is now held until the stack closes; False where the server does not answer."""
+    try:
+        _ensure(name)
+        stack.enter_context(_given_back(concurrency(name, occupy=1, raise_on_lease_renewal_failure=False)))
+    except HTTPError:
+        return False
+    return True
+
+
+@contextmanager
+def _given_back(slot: AbstractContextManager[None]) -> Iterator[None]:
+    """A slot that cannot be given back now comes back when its lease ends."""
+    slot.__enter__()
+    try:
+        yield
+    finally:
+        with suppress(HTTPError):
+            slot.__exit__(None, None, None)
 
 
 def _ensure(name: str) -> None:

@@ -33,7 +33,13 @@ FLUSH_EVERY_S = 1.0
 _METRICS_A_CALL = 1000
 _SCAN = "shotwise.scan"
 _MODEL = "ansatz"
-_STATUS = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "running": "KILLED"}
+_STATUS = {
+    "completed": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "cancelled": "KILLED",
+    "running": "KILLED",
+}
 
 
 class _Run:

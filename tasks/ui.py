@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -19,10 +21,12 @@ _UPDATE_EVERY_S = 2.0
 
 
 class ProgressArtifact:
-    """One progress artifact, updated in place at most every two seconds."""
+    """One progress artifact, updated in place at most every two seconds; not while the server is away."""
 
     def __init__(self, run_id: str) -> None:
-        self.id = create_progress_artifact(0.0, description=f"{run_id}: starting")
+        self.id: object = None
+        with suppress(HTTPError):
+            self.id = create_progress_artifact(0.0, description=f"{run_id}: starting")
         self.updated = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
@@ -34,13 +38,19 @@ class ProgressArtifact:
         self._write(100.0, f"{result.run_id}: {result.state}, {result.reason}")
 
     def _write(self, percent: float, description: str) -> None:
+        if isinstance(self.id, UUID):
+            with suppress(HTTPError):
+                update_progress_artifact(self.id, min(percent, 100.0), description=description)
         self.updated = time.monotonic()
-        assert isinstance(self.id, UUID)
-        update_progress_artifact(self.id, min(percent, 100.0), description=description)
 
 
 def publish_summary(result: RunResult, rows: list[tuple[str, str]], mlflow_url: str | None) -> None:
-    """The result as a keyed markdown table, and where MLflow has the run."""
+    """The result as a keyed markdown table, and where MLflow has the run; the journal has both anyway."""
+    with suppress(HTTPError):
+        _publish_summary(result, rows, mlflow_url)
+
+
+def _publish_summary(result: RunResult, rows: list[tuple[str, str]], mlflow_url: str | None) -> None:
     lines = [
         f"# {result.run_id}",
         "",

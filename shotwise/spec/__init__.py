@@ -1,6 +1,6 @@
 """The spec: one YAML or JSON file that says what a run is."""
 
-from shotwise.spec.load import load_spec, parse, validate
+from shotwise.spec.load import load_spec, override, parse, validate
 from shotwise.spec.objective import CvarObjective, ExpectationObjective, ObjectiveSpec
 from shotwise.spec.problem import (
     ErdosRenyi,
@@ -64,6 +64,7 @@ __all__ = [
     "UccsdAnsatz",
     "WarmStart",
     "load_spec",
+    "override",
     "parse",
     "validate",
 ]

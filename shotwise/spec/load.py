@@ -59,8 +59,8 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> RunSpec:
     """
     text = read_bounded(path, field="spec", shown_as=str(path), bytes_max=SPEC_BYTES_MAX)
     raw = parse(text)
-    for override in overrides:
-        _override(raw, override)
+    for assignment in overrides:
+        override(raw, assignment)
     return validate(raw).inline(path.parent)
 
 
@@ -145,18 +145,21 @@ def _check_finite(value: object, path: tuple[str, ...] = ()) -> None:
         _check_finite(item, (*path, str(key)))
 
 
-def _override(raw: dict[str, Any], override: str) -> None:
-    path, equals, value = override.partition("=")
+def override(raw: dict[str, Any], assignment: str) -> None:
+    """Set a field of a spec that was not validated yet, as `--set a.b=c` does. Raises SpecError."""
+    path, equals, value = assignment.partition("=")
     keys = path.split(".")
     if not equals or not all(keys):
-        raise SpecError("--set", override, "not of the form a.b=c", "write --set optimizer.max_iterations=50")
+        raise SpecError(
+            "--set", assignment, "not of the form a.b=c", "write --set optimizer.max_iterations=50"
+        )
     at = raw
     for key in keys[:-1]:
         if at.get(key) is None:
             at[key] = {}
         at = at[key]
         if not isinstance(at, dict):
-            raise SpecError("--set", override, f"{key} is no section", "name a field of a section")
+            raise SpecError("--set", assignment, f"{key} is no section", "name a field of a section")
     at[keys[-1]] = parse(f"value: {value}")["value"]
 
 

@@ -278,7 +278,7 @@ def test_a_fresh_folder_begins_with_the_template(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(prefect_supervisor, "template_folder", lambda: folder)
     fresh = Home(tmp_path / "home")
     fresh.prefect.mkdir(parents=True)
-    prefect_supervisor._prepare_database(fresh)
+    prefect_supervisor.prepare_database(fresh.prefect / "prefect.db")
     assert (fresh.prefect / "prefect.db").read_bytes() == (folder / "prefect.db").read_bytes()
     assert os.environ["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] == "false"
 

@@ -1,0 +1,270 @@
+"""A team's services on one machine: PostgreSQL, MLflow, Prefect, workers, and the keeper of dead runs.
+
+`up` starts what does not run and leaves alone what does; `down` ends what `up` started and keeps the state.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from deployments.databases import Databases
+from deployments.environment import client_environment, mlflow_environment, prefect_environment
+from deployments.exposure import exposure
+from deployments.service import Service, stop
+from shotwise.errors import CannotRunError, RunFailedError
+from shotwise.home import MLFLOW_UI_PORT, Home
+from shotwise.team import Team
+
+PREFECT_PORT = 4200
+_HEALTHY_S_MAX = 120.0
+_POLL_S = 0.1
+# A run ends its step before it goes; what it was waiting for is found by the next worker.
+_WORKER_STOP_S = 30.0
+_STOP_S = 10.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be chosen at `up`."""
+
+    host: str = "127.0.0.1"
+    prefect_port: int = PREFECT_PORT
+    mlflow_port: int = MLFLOW_UI_PORT
+    workers: int = 1
+    runs_a_worker: int = 4
+    keeper_every_s: float = 10.0
+    pending_s: float = 180.0
+    running_s: float = 30.0
+
+
+class Stack:
+    """The services of one state folder.
+
+    Raises:
+        CannotRunError: they may not listen where the options say, or PostgreSQL is missing.
+    """
+
+    def __init__(self, home: Home, options: Options) -> None:
+        self.home, self.options = home, options
+        self.exposure = exposure(options.host, options.prefect_port)
+        self.folder = home.root / "team"
+
+    @classmethod
+    def saved(cls, home: Home, **chosen: Any) -> Stack:
+        """The services as chosen at the last `up`, but for what is chosen now."""
+        try:
+            options = json.loads((home.root / "team" / "options.json").read_bytes())
+        except FileNotFoundError:
+            options = {}
+        return cls(home, Options(**options | chosen))
+
+    def up(self, say: Callable[[str], None] = lambda _: None) -> Team:
+        """Start what does not run, and wait until all of it answers. Idempotent.
+
+        Raises:
+            CannotRunError: a port is taken.
+            RunFailedError: a service did not come up; names its log.
+        """
+        self.home.make()
+        for folder in (self.folder, self.home.logs, self.home.mlflow_artifacts):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _alone(self):
+            for service, port in (
+                (self.prefect, self.options.prefect_port),
+                (self.mlflow, self.options.mlflow_port),
+            ):
+                if service.process() is None:
+                    _check_port(self.exposure.host, port, service.name)
+            (self.folder / "options.json").write_text(json.dumps(asdict(self.options)) + "\n")
+            say("databases ...")
+            self.databases.start()
+            self.team.write(self.home.root)
+            say("Prefect and MLflow ...")
+            fresh = self.prefect.start()
+            self.mlflow.start()
+            self._migrate_journal()
+            say("deployments ...")
+            self._apply(fresh)
+            say("worker ...")
+            for service in (*self.workers, self.keeper):
+                service.start()
+            self._await(self.prefect, f"{self.team.prefect_api_url}/health")
+            self._await(self.mlflow, f"{self.team.mlflow_url}/health")
+            for service in (*self.workers, self.keeper):
+                service.check_alive()
+        return self.team
+
+    def down(self) -> bool:
+        """End what runs, workers first; whether anything did. State stays."""
+        if not self.folder.exists():
+            return False
+        with _alone(self):
+            running = [s for s in self.services if s.process() is not None]
+            stop([self.keeper], _STOP_S)
+            stop(self.workers, _WORKER_STOP_S)
+            stop([self.prefect, self.mlflow], _STOP_S)
+            return self.databases.stop() or bool(running)
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """All processes of ours; PostgreSQL keeps its own record."""
+        return (self.prefect, self.mlflow, *self.workers, self.keeper)
+
+    @cached_property
+    def team(self) -> Team:
+        """Where the services answer."""
+        at = self.exposure.address
+        return Team(
+            f"http://{at}:{self.options.prefect_port}/api",
+            f"http://{at}:{self.options.mlflow_port}",
+            self.databases.journal_url_kept,
+        )
+
+    @cached_property
+    def databases(self) -> Databases:
+        return Databases.of(self.home)
+
+    @cached_property
+    def prefect(self) -> Service:
+        port = str(self.options.prefect_port)
+        return self._service(
+            "prefect",
+            ("-m", "deployments.prefect_service", self.exposure.host, port),
+            prefect_environment(
+                self.home, self.exposure, self.options.prefect_port, self.databases.prefect_url
+            ),
+        )
+
+    @cached_property
+    def mlflow(self) -> Service:
+        port = str(self.options.mlflow_port)
+        return self._service(
+            "mlflow",
+            ("-m", "deployments.mlflow_service", self.exposure.host, port),
+            mlflow_environment(None, self.databases.mlflow_url) | {"SHOTWISE_HOME": str(self.home.root)},
+        )
+
+    @cached_property
+    def workers(self) -> tuple[Service, ...]:
+        return tuple(self._worker(number) for number in range(1, self.options.workers + 1))
+
+    @cached_property
+    def keeper(self) -> Service:
+        o = self.options
+        told = {"--every": o.keeper_every_s, "--pending-s": o.pending_s, "--running-s": o.running_s}
+        command = ["-m", "deployments.keeper", "--workers"]
+        for name, value in told.items():
+            command += [name, str(value)]
+        return self._service("keeper", tuple(command), self._client_environment)
+
+    def _worker(self, number: int) -> Service:
+        command = ("-m", "prefect", "worker", "start", "--pool", "shotwise", "--type", "process")
+        command += ("--name", f"{socket.gethostname()}-{number}", "--limit", str(self.options.runs_a_worker))
+        command += ("--install-policy", "never")
+        return self._service(f"worker-{number}", command, self._client_environment)
+
+    def _service(self, name: str, arguments: tuple[str, ...], environment: dict[str, str]) -> Service:
+        log = self.home.logs / f"{name}.log"
+        return Service(name, self.folder, log, (sys.executable, *arguments), environment)
+
+    @cached_property
+    def _client_environment(self) -> dict[str, str]:
+        return client_environment(self.home, self.exposure, self.team)
+
+    def _migrate_journal(self) -> None:
+        from ledger import Database
+
+        Database(self.team.journal_url()).close()
+
+    def _apply(self, fresh: bool) -> None:
+        """In a process of its own, which imports while the server starts; nothing if nothing changed.
+
+        Args:
+            fresh: whether the server was started just now, and so may have another database than before.
+        """
+        mark, applied = fingerprint(), self.folder / "deployments.sha256"
+        if not fresh and applied.exists() and applied.read_text() == mark:
+            return
+        log = self.home.logs / "deployments.log"
+        with log.open("ab") as output:
+            done = subprocess.run(
+                [sys.executable, "-m", "deployments.apply"],
+                cwd=self.folder,
+                env=self._client_environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                check=False,
+            )
+        self.prefect.check_alive()
+        if done.returncode:
+            raise RunFailedError(f"the deployments cannot be applied; see {log}")
+        applied.write_text(mark)
+
+    def _await(self, service: Service, url: str) -> None:
+        deadline = time.monotonic() + _HEALTHY_S_MAX
+        while not _answers(url):
+            service.check_alive()
+            if time.monotonic() > deadline:
+                raise RunFailedError(f"{service.name} does not answer at {url}; see {service.log}")
+            time.sleep(_POLL_S)
+
+
+def fingerprint() -> str:
+    """Of all that the deployments are made from: their file, the flows and the spec that is their form."""
+    source = Path(__file__).resolve().parents[1]
+    files = [*(source / "deployments").glob("*.*"), *(source / "flows").glob("*.py")]
+    files += (source / "shotwise" / "spec").glob("*.py")
+    digest = hashlib.sha256(version("prefect").encode())
+    for path in sorted(files):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5):
+            return True
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code in (401, 403)  # it asks who we are: it is up
+    except OSError:
+        return False
+
+
+def _check_port(host: str, port: int, name: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            remedy = f"end what listens there, or choose another with --{name}-port"
+            raise CannotRunError(f"--{name}-port", port, error.strerror or str(error), remedy) from None
+
+
+@contextmanager
+def _alone(stack: Stack) -> Iterator[None]:
+    """Two commands at once would start everything twice."""
+    fd = os.open(stack.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,100 @@
+"""What devices showed when they were probed, and which of them are quarantined. Nothing is ever rewritten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select
+
+from ledger.database import Database
+from ledger.journal import now_us
+from ledger.tables import probes, quarantines
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One look at a device.
+
+    Attributes:
+        shots: spent on it.
+        readout_error: mean probability of a wrong bit.
+        mirror_error: one minus the share of shots in which a mirror circuit came back to where it began.
+        verdict: "good", "drifting", "bad".
+        reason: of the verdict, a short clause.
+        details_json: what was measured, qubit by qubit, and the history it was held against.
+    """
+
+    device: str
+    at_us: int
+    shots: int
+    readout_error: float
+    mirror_error: float
+    verdict: str
+    reason: str
+    details_json: str = "{}"
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """A device's standing since its last change."""
+
+    device: str
+    at_us: int
+    quarantined: bool
+    reason: str
+
+
+class DeviceHealth:
+    """Probes and quarantines of all devices."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def enter(self, probe: Probe, *, quarantined: bool | None = None) -> None:
+        """Enter a probe and the change of trust that follows from it, together; None for no change."""
+        with self.database.write() as connection:
+            key = connection.execute(insert(probes).values(**vars(probe))).inserted_primary_key
+            probe_id = None if key is None else key[0]
+            if quarantined is not None:
+                _change(connection, probe.device, quarantined, probe.reason, probe_id)
+
+    def set(self, device: str, *, quarantined: bool, reason: str) -> None:
+        """Change a device's standing by hand."""
+        with self.database.write() as connection:
+            _change(connection, device, quarantined, reason, None)
+
+    def history(self, device: str, *, limit: int = 20) -> list[Probe]:
+        """A device's latest probes, newest first."""
+        wanted = [column for column in probes.c if column.name != "probe_id"]
+        query = (
+            select(*wanted).where(probes.c.device == device).order_by(probes.c.probe_id.desc()).limit(limit)
+        )
+        with self.database.read() as connection:
+            return [Probe(**row) for row in connection.execute(query).mappings()]
+
+    def changes(self, device: str) -> list[Quarantine]:
+        """Every change of a device's standing, newest first."""
+        return self._changes(quarantines.c.device == device)
+
+    def quarantined(self) -> dict[str, str]:
+        """Devices that shall not be used now, with the reason."""
+        newest = select(func.max(quarantines.c.change_id)).group_by(quarantines.c.device)
+        found = self._changes(quarantines.c.change_id.in_(newest))
+        return {change.device: change.reason for change in found if change.quarantined}
+
+    def _changes(self, condition: Any) -> list[Quarantine]:
+        wanted = (quarantines.c.device, quarantines.c.at_us, quarantines.c.quarantined, quarantines.c.reason)
+        query = select(*wanted).where(condition).order_by(quarantines.c.change_id.desc())
+        with self.database.read() as connection:
+            return [Quarantine(**row) for row in connection.execute(query).mappings()]
+
+
+def _change(
+    connection: Connection, device: str, quarantined: bool, reason: str, probe_id: int | None
+) -> None:
+    connection.execute(
+        insert(quarantines).values(
+            device=device, at_us=now_us(), quarantined=quarantined, reason=reason, probe_id=probe_id
+        )
+    )

@@ -1,0 +1,95 @@
+"""Ending a run that shall end: what is in flight is brought to its end, and nothing more is bought."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+
+from ledger import Journal, Lease, Submissions, jobs_of
+from shotwise.errors import CannotRunError, RunBusyError, RunFailedError
+from shotwise.spec import validate
+from tasks.durable import Buyer, NothingMoreIsBoughtError
+from tasks.evaluate import plan_iteration
+from tasks.prepare import Prepared, prepare
+from tasks.purchase import FINAL_BATCHES, open_buyer, purchase, question_of
+from tasks.result import final_plan
+from tasks.state import LoopState, from_bytes, initial
+
+CANCELLED = "cancelled"
+_OBEYS_S_MAX = 60.0
+_LOOK_AGAIN_S = 0.5
+
+
+def cancel(journal: Journal, run_id: str) -> str:
+    """Have a run end: by its driver if it has one, else here and now. The run's state afterwards.
+
+    A driver obeys within seconds, unless it is in the middle of a computation: then the state is still
+    "running", and it will.
+
+    Raises:
+        CannotRunError: the run has ended already.
+        RunFailedError: a provider cannot say what became of a job; its reservation stays held. Ask again.
+    """
+    record = journal.run(run_id)
+    if record.state == CANCELLED:
+        return CANCELLED
+    if record.state in ("completed", "failed"):
+        raise CannotRunError("RUN_ID", run_id, f"has {record.state}", "see it with `shotwise show`")
+    Submissions(journal.database).ask_to_cancel(run_id)
+    give_up = time.monotonic() + _OBEYS_S_MAX
+    while time.monotonic() < give_up:
+        state = journal.run(run_id).state
+        if state in (CANCELLED, "completed", "failed"):
+            return state
+        with suppress(RunBusyError):
+            _end_without_driver(journal, journal.acquire(run_id))
+        time.sleep(_LOOK_AGAIN_S)
+    return journal.run(run_id).state
+
+
+def finish_cancelled(lease: Lease) -> None:
+    """Enter that the run ended by request, and give the lease back."""
+    lease.finish(state=CANCELLED, reason=CANCELLED, result_json=None)
+
+
+def settle_in_flight(prepared: Prepared, buyer: Buyer | None, state: LoopState) -> None:
+    """Bring every job that is out to its end, cancelled where the provider still can.
+
+    It walks the same way as a purchase, so a result that came first is kept, and paid for as any other.
+
+    Raises:
+        RunFailedError: a provider cannot say what became of a job; its reservation stays held.
+    """
+    if buyer is None:
+        return
+    closing = replace(buyer, closing=True, sleep=time.sleep)
+    run_id = buyer.book.lease.run_id
+    for job in [job for job in jobs_of(buyer.book.lease.database, run_id) if not job.state.ended]:
+        final = job.batch >= FINAL_BATCHES
+        plan = final_plan(prepared, state) if final else plan_iteration(prepared, state)
+        with suppress(NothingMoreIsBoughtError):
+            purchase(
+                prepared, closing, state.iteration, plan, question_of(prepared, closing, state), final=final
+            )
+    left = [job.token for job in jobs_of(buyer.book.lease.database, run_id) if not job.state.ended]
+    if left:
+        raise RunFailedError(f"{run_id}: job {left[0]} is still in flight; cancel the run again")
+
+
+def _end_without_driver(journal: Journal, lease: Lease) -> None:
+    """Nobody drives the run: settle and end it here."""
+    if all(job.state.ended for job in jobs_of(journal.database, lease.run_id)):
+        finish_cancelled(lease)
+        return
+    try:
+        prepared = prepare(validate(json.loads(journal.run(lease.run_id).spec_json)))
+        restored = lease.restore()
+        state = from_bytes(prepared, restored[1]) if restored else initial(prepared)
+        buyer = open_buyer(prepared, lease, hold=lambda _: nullcontext(), sleep=time.sleep)
+        settle_in_flight(prepared, buyer, state)
+    except BaseException:
+        lease.finish(state="interrupted", reason="cancelling", result_json=None)
+        raise
+    finish_cancelled(lease)

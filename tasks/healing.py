@@ -1,0 +1,157 @@
+"""Runs that nobody drives are found and given to another worker.
+
+The journal's lease says whether a process drives a run; Prefect's flow runs say whether one is on its way to.
+Who finds a run that has neither starts its next flow run, whose number makes that happen once however many
+look. The journal then sees to it that nothing is bought twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
+
+from prefect.client.schemas.objects import StateType
+
+from ledger import Journal, Submission, Submissions
+from shotwise.errors import RunBusyError
+from tasks.flow_runs import INTERRUPTED, FlowRuns, FlowRunView, tell
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a flow run may be in a state before its process is taken for dead.
+
+    Attributes:
+        pending_s: taken by a worker, not begun: a process starts and imports.
+        running_s: begun, and no lease taken: a database is opened.
+        idle_drives_max: drives without an iteration before a run is given up: it kills what drives it.
+    """
+
+    pending_s: float = 180.0
+    running_s: float = 30.0
+    idle_drives_max: int = 8
+
+
+class Verdict(Enum):
+    """What a run that the team has to finish needs now."""
+
+    NOTHING = auto()
+    """Somebody drives it, or is about to."""
+    NEXT_FLOW_RUN = auto()
+    GIVE_UP = auto()
+
+
+@dataclass(frozen=True)
+class Healed:
+    """What was done about one run. `dead` flow runs were ended, `successor` goes on."""
+
+    run_id: str
+    dead: tuple[FlowRunView, ...]
+    successor: FlowRunView | None
+
+
+def judge(
+    run: Submission, driven: bool, flow_runs: Sequence[FlowRunView], now: datetime, patience: Patience
+) -> Verdict:
+    """What a run needs.
+
+    Args:
+        driven: whether a process holds its lease.
+        flow_runs: all that drove or shall drive it.
+    """
+    if driven or any(each.is_open and not is_dead(each, now, patience) for each in flow_runs):
+        return Verdict.NOTHING
+    if run.idle_drives >= patience.idle_drives_max and not run.cancelled:
+        return Verdict.GIVE_UP
+    return Verdict.NEXT_FLOW_RUN
+
+
+def is_dead(flow_run: FlowRunView, now: datetime, patience: Patience) -> bool:
+    """Whether an open flow run, whose run nobody drives, has been in its state for too long to be alive."""
+    age_s = (now - flow_run.since).total_seconds()
+    if flow_run.state is StateType.PENDING:
+        return age_s > patience.pending_s
+    return flow_run.state in (StateType.RUNNING, StateType.CANCELLING) and age_s > patience.running_s
+
+
+def heal(journal: Journal, flow_runs: FlowRuns, patience: Patience = Patience()) -> list[Healed]:
+    """Look at everything once, and do what is needed."""
+    submissions = Submissions(journal.database)
+    done = []
+    for run in submissions.unfinished():
+        known = flow_runs.of(run, journal.flow_run_ids(run.run_id))
+        now = datetime.now(UTC)
+        verdict = judge(run, journal.is_driven(run.run_id), known, now, patience)
+        if verdict is Verdict.NOTHING:
+            continue
+        if _was_cancelled_in_prefect(known):
+            submissions.ask_to_cancel(run.run_id)
+        dead = tuple(each for each in known if each.is_open)
+        if verdict is Verdict.GIVE_UP:
+            _give_up(journal, run)
+        successor = flow_runs.start(run, len(known)) if verdict is Verdict.NEXT_FLOW_RUN else None
+        for each in dead:
+            flow_runs.crash(each.flow_run_id, _epitaph(run, successor))
+        if known:
+            _tell(run, dead, successor)
+        done.append(Healed(run.run_id, dead, successor))
+    return done + _heal_before_their_run(submissions, journal, flow_runs, patience)
+
+
+def _heal_before_their_run(
+    submissions: Submissions, journal: Journal, flow_runs: FlowRuns, patience: Patience
+) -> list[Healed]:
+    """Flow runs that died before they had a run are done again; those whose run has ended are ended."""
+    done = []
+    for each in flow_runs.in_pool([StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]):
+        run_id = submissions.of_flow_run(str(each.flow_run_id)) or journal.run_of_flow(str(each.flow_run_id))
+        if run_id is not None:
+            if _has_ended(journal, run_id) and is_dead(each, datetime.now(UTC), patience):
+                flow_runs.crash(
+                    each.flow_run_id, f"The process is gone; the run {run_id} has ended, see the journal."
+                )
+            continue
+        if each.state is StateType.PENDING and is_dead(each, datetime.now(UTC), patience):
+            successor = flow_runs.restart(each.flow_run_id)
+            flow_runs.crash(
+                each.flow_run_id, f"The worker is gone; flow run '{successor.name}' does it instead."
+            )
+            done.append(Healed("", (each,), successor))
+    return done
+
+
+def _has_ended(journal: Journal, run_id: str) -> bool:
+    return journal.run(run_id).state in ("completed", "failed", "cancelled")
+
+
+def _was_cancelled_in_prefect(known: Sequence[FlowRunView]) -> bool:
+    """Its last flow run was cancelled by a person, not left to the next one."""
+    if not known:
+        return False
+    last = known[-1]
+    return last.state in (StateType.CANCELLED, StateType.CANCELLING) and last.state_name != INTERRUPTED
+
+
+def _give_up(journal: Journal, run: Submission) -> None:
+    try:
+        lease = journal.acquire(run.run_id)
+    except RunBusyError:
+        return
+    lease.finish(state="failed", reason="kills_its_drivers", result_json=None)
+
+
+def _epitaph(run: Submission, successor: FlowRunView | None) -> str:
+    if successor is None:
+        return f"The process is gone, as were {run.idle_drives} before it without an iteration: given up."
+    return f"The process that drove this run is gone; it goes on in flow run '{successor.name}'."
+
+
+def _tell(run: Submission, dead: Sequence[FlowRunView], successor: FlowRunView | None) -> None:
+    tell(
+        "restarted" if successor else "given-up",
+        run.run_id,
+        dead=", ".join(str(each.flow_run_id) for each in dead),
+        successor=str(successor.flow_run_id) if successor else "",
+    )

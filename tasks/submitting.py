@@ -1,0 +1,110 @@
+"""Sending runs to the team's workers, and saying what became of them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+
+from httpx import HTTPError
+
+from ledger import Database, Journal, Submissions
+from shotwise.errors import CannotRunError
+from shotwise.home import Home
+from shotwise.spec import QaoaAnsatz, RunSpec
+from tasks.flow_runs import ON_DEMAND, FlowRuns, get_client
+from tasks.prefect_settings import apply_client_settings
+from tasks.provenance import versions_json
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One of the team's runs as a person sees it.
+
+    Attributes:
+        cancelled: it was asked to end.
+        energy: of the result, or of the last iteration.
+        driver: the machine and process that drives it, None where none does.
+    """
+
+    run_id: str
+    state: str
+    cancelled: bool
+    queue: str
+    deployment: str
+    submitted_us: int
+    iterations: int
+    energy: float | None
+    driver: str | None
+
+
+class Submitter:
+    """A line to journal and server, for as many runs as wanted."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Submitter:
+        apply_client_settings(self._home)
+        self._submissions = Submissions(Database(self._home.database_url))
+        self._flow_runs = FlowRuns(self._opened.enter_context(get_client()))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    def submit(self, spec: RunSpec, queue: str) -> str:
+        """Enter a run and have a worker drive it; its id.
+
+        The journal comes first. If this process dies before the server hears of the run, the keeper tells it.
+
+        Raises:
+            CannotRunError: the server is not reached; the run stays entered, and starts when it is.
+        """
+        flow = "qaoa" if isinstance(spec.ansatz, QaoaAnsatz) else "vqe"
+        run_id = self._submissions.enter(
+            name=spec.name,
+            kind=spec.problem.kind,
+            spec_json=spec.canonical_json(),
+            problem_sha256=spec.problem_sha256(),
+            versions_json=versions_json(),
+            deployment=f"{flow}/{ON_DEMAND}",
+            queue=queue,
+        )
+        submission = self._submissions.find(run_id)
+        assert submission is not None, "it was just entered"
+        try:
+            self._flow_runs.start(submission, 0)
+        except HTTPError as error:
+            problem = f"Prefect's server is not reached ({type(error).__name__})"
+            remedy = f"run {run_id} is entered and starts when the team is up: `shotwise up`"
+            raise CannotRunError("PREFECT_API_URL", self._home.root, problem, remedy) from None
+        return run_id
+
+
+def team_status(journal: Journal, *, everything: bool = False) -> list[RunStatus]:
+    """The team's runs, oldest first; those that have ended only if asked for."""
+    submissions = Submissions(journal.database)
+    found = submissions.all() if everything else submissions.unfinished()
+    rows = []
+    for run in found:
+        record, last = journal.run(run.run_id), journal.iterations(run.run_id)[-1:]
+        driven = journal.is_driven(run.run_id) and record.holder
+        host, _, pid, _ = record.holder.rsplit(":", 3) if driven and record.holder else ("", "", "", "")
+        rows.append(
+            RunStatus(
+                run_id=run.run_id,
+                state=record.state if driven or record.state != "running" else "lost",
+                cancelled=run.cancelled,
+                queue=run.queue,
+                deployment=run.deployment,
+                submitted_us=run.submitted_us,
+                iterations=last[0].iteration + 1 if last else 0,
+                energy=last[0].energy if last else None,
+                driver=f"{host} {pid}" if driven else None,
+            )
+        )
+    return rows

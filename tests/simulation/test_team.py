@@ -1,0 +1,192 @@
+"""A team's services on one machine, by the commands that a person gives: up, submit, status, cancel, down."""
+
+import json
+import socket
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+from pydantic import SecretStr
+
+from backends.fleet import SANDBOX_URL
+from backends.sandbox.connection import KEY_VARIABLE
+from backends.sandbox.process import SandboxProcess
+from tests.simulation.command import Folder
+
+H2 = """
+name: h2
+problem: {kind: molecule, geometry: "H 0 0 0; H 0 0 0.7414"}
+optimizer: {name: lbfgs, max_iterations: 20}
+seed: 7
+"""
+ENDLESS = """
+name: endless
+problem: {kind: molecule, geometry: "H 0 0 0; H 0 0 0.7414"}
+optimizer: {name: adam, learning_rate: 0.1, max_iterations: 1000000, tolerance: 0}
+execution: {mode: shots, shots: 100}
+seed: 7
+"""
+PAID = """
+name: paid
+problem: {kind: molecule, geometry: "H 0 0 0; H 0 0 0.7414"}
+optimizer: {name: spsa, max_iterations: 15, tolerance: 0}
+execution: {mode: shots, shots: 100, device: sandbox-noisy}
+budget: {usd: 1000}
+seed: 7
+"""
+KEY = SecretStr("test-key-of-the-team-suite")
+_WAIT_S_MAX = 240
+_AWAY_S = 60
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def team() -> Iterator[Folder]:
+    """Outside of pytest's folder, which every session of pytest closes to PostgreSQL's user."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shotwise-")))
+        sandbox = stack.enter_context(SandboxProcess(folder / "sandbox", queue_scale=1, key=KEY))
+        told = {KEY_VARIABLE: KEY.get_secret_value(), SANDBOX_URL: sandbox.url}
+        yield from _team(Folder(folder / "home", extra=told))
+
+
+def _team(team: Folder) -> Iterator[Folder]:
+    ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
+    done = team.command("up", *ports)
+    assert done.returncode == 0, done.stderr
+    yield team
+    down = team.command("down")
+    assert down.returncode == 0, down.stderr
+    ours = str(team.home)
+    assert [p for p in psutil.process_iter(["cmdline"]) if ours in " ".join(p.info["cmdline"] or ())] == []
+
+
+def addresses(team: Folder) -> dict:
+    return json.loads((team.home / "team.json").read_text())
+
+
+def status_of(team: Folder, run_id: str) -> dict:
+    return next(row for row in team.json("status", "--all") if row["run_id"] == run_id)
+
+
+def wait_for(team: Folder, run_id: str, *states: str, iterations: int = 0) -> dict:
+    deadline = time.monotonic() + _WAIT_S_MAX
+    while time.monotonic() < deadline:
+        row = status_of(team, run_id)
+        if row["state"] in states and row["iterations"] >= iterations:
+            return row
+        time.sleep(1)
+    raise AssertionError(f"{run_id} is {row}; see the logs in {team.home / 'logs'}")
+
+
+def flow_runs(team: Folder, run_id: str) -> list[dict]:
+    """As the UI asks for them."""
+    body = json.dumps({"flow_runs": {"tags": {"all_": [run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}).encode()
+    url = f"{addresses(team)['prefect_api_url']}/flow_runs/filter"
+    headers = {"Content-Type": "application/json", **csrf(team)}
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=30) as answer:
+        return json.load(answer)
+
+
+def csrf(team: Folder) -> dict[str, str]:
+    with urllib.request.urlopen(
+        f"{addresses(team)['prefect_api_url']}/csrf-token?client=test", timeout=30
+    ) as answer:
+        return {"Prefect-Csrf-Client": "test", "Prefect-Csrf-Token": json.load(answer)["token"]}
+
+
+@pytest.mark.timeout(600)
+def test_a_submitted_run_is_driven_and_seen(tmp_path: Path, team: Folder) -> None:
+    spec = tmp_path / "h2.yaml"
+    spec.write_text(H2)
+    run_id = team.json("submit", str(spec), "--queue", "critical")["run_id"]
+    row = wait_for(team, run_id, "completed", "failed")
+    assert (row["state"], row["queue"]) == ("completed", "critical")
+    shown = team.json("show", run_id)
+    assert shown["energy"] == pytest.approx(-1.13727017, abs=1e-6)
+    (seen,) = flow_runs(team, run_id)
+    assert seen["work_queue_name"] == "critical"
+    url = f"{addresses(team)['mlflow_url']}/api/2.0/mlflow/runs/get?run_id={shown['mlflow_run_id']}"
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        tracked = json.load(answer)["run"]
+    assert tracked["info"]["run_name"] == run_id
+
+
+@pytest.mark.timeout(600)
+def test_a_driven_run_is_cancelled(tmp_path: Path, team: Folder) -> None:
+    spec = tmp_path / "endless.yaml"
+    spec.write_text(ENDLESS)
+    run_id = team.json("submit", str(spec))["run_id"]
+    wait_for(team, run_id, "running", iterations=1)
+    done = team.command("cancel", run_id)
+    assert (done.returncode, done.stdout.strip()) == (0, f"{run_id} cancelled"), done.stderr
+    assert team.command("cancel", run_id).returncode == 0
+    refused = team.command("resume", run_id)
+    assert refused.returncode == 3
+    assert "was cancelled" in refused.stderr
+    deadline = time.monotonic() + 60
+    while (state := flow_runs(team, run_id)[0]["state_type"]) == "RUNNING" and time.monotonic() < deadline:
+        time.sleep(1)
+    assert state == "CANCELLED"
+
+
+@pytest.mark.timeout(600)
+def test_a_second_up_is_harmless_and_forged_requests_are_refused(team: Folder) -> None:
+    records = {path.name: path.read_text() for path in (team.home / "team").glob("*.json")}
+    done = team.command("up")
+    assert done.returncode == 0, done.stderr
+    assert {path.name: path.read_text() for path in (team.home / "team").glob("*.json")} == records
+    url = f"{addresses(team)['prefect_api_url']}/flow_runs/filter"
+    request = urllib.request.Request(url, b"{}", {"Content-Type": "application/json"})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    assert refused.value.code == 403
+    refused.value.close()
+
+
+@pytest.mark.timeout(300)
+def test_a_taken_port_is_one_clear_line(team: Folder) -> None:
+    with tempfile.TemporaryDirectory(prefix="shotwise-") as folder:
+        taken = addresses(team)["prefect_api_url"].removesuffix("/api").rpartition(":")[2]
+        done = Folder(Path(folder) / "home").command("up", "--prefect-port", taken)
+    assert done.returncode == 3
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "--prefect-port" in done.stderr
+
+
+@pytest.mark.timeout(300)
+def test_beyond_loopback_without_credentials_nothing_starts() -> None:
+    with tempfile.TemporaryDirectory(prefix="shotwise-") as folder:
+        done = Folder(Path(folder) / "home").command("up", "--host", "0.0.0.0")
+        assert not (Path(folder) / "home" / "team").exists()
+    assert done.returncode == 3
+    assert "PREFECT_SERVER_API_AUTH_STRING" in done.stderr
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1200)
+def test_paid_work_outlives_prefects_server(tmp_path: Path, team: Folder) -> None:
+    spec = tmp_path / "paid.yaml"
+    spec.write_text(PAID)
+    run_id = team.json("submit", str(spec))["run_id"]
+    before = wait_for(team, run_id, "running", iterations=1)["iterations"]
+    record = json.loads((team.home / "team" / "prefect.json").read_text())
+    psutil.Process(record["pid"]).kill()
+    time.sleep(_AWAY_S)
+    assert status_of(team, run_id)["state"] in ("running", "completed")
+    after = status_of(team, run_id)["iterations"]
+    assert after > before, "paid work goes on without the server"
+    assert team.command("up").returncode == 0
+    assert wait_for(team, run_id, "completed", "failed")["state"] == "completed"
+    assert team.command("reconcile").stdout.strip() == "0 differences"
+    assert len(flow_runs(team, run_id)) == 1

@@ -1,0 +1,113 @@
+"""Canaries bought on devices, verdicts on what they showed, and a dispatcher that obeys."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backends.dispatch import Question
+from backends.fleet import Fleet
+from ledger import Database, DeviceHealth, Ledger, Probe, jobs_of
+from measurement.canaries import readout_canary
+from shotwise.errors import CannotRunError
+from shotwise.spec import validate
+from tasks.calibrate import ACCOUNT, Findings, Limits, judge, probe_device
+from tasks.evaluate import plan_iteration
+from tasks.prepare import prepare
+from tasks.purchase import decide, quarantined
+from tasks.state import initial
+
+BITS, SHOTS = 8_000, 4_000
+
+
+def good(readout: float = 0.02, mirror: float = 0.2) -> Probe:
+    return Probe("d", 0, 1, readout, mirror, "good", "")
+
+
+def verdict(readout: float, mirror: float, history: list[Probe]) -> str:
+    return judge(Findings(readout, BITS, mirror, SHOTS), history).verdict
+
+
+def test_verdicts() -> None:
+    history = [good()] * 5
+    assert verdict(0.02, 0.2, history) == "good"
+    assert verdict(0.05, 0.2, history) == "drifting"
+    assert verdict(0.02, 0.4, history) == "drifting"
+    assert verdict(0.001, 0.01, history) == "good", "better is not drift"
+    assert verdict(0.3, 0.2, history) == "bad"
+    assert verdict(0.02, 0.95, []) == "bad"
+    assert verdict(0.05, 0.4, history[: Limits.history_min - 1]) == "good", "too little history to say"
+    drifted = [Probe("d", 0, 1, 0.05, 0.4, "drifting", "")] * 9
+    assert verdict(0.05, 0.2, [*drifted, *history]) == "drifting", "only good probes are a measure"
+
+
+def test_a_steady_device_is_not_called_drifting() -> None:
+    """False alarms: none of 2,000 probes at five standard errors; the chance of any is below 1 %."""
+    rng = np.random.default_rng(5)
+    probes = [
+        Findings(rng.binomial(BITS, 0.02) / BITS, BITS, rng.binomial(SHOTS, 0.3) / SHOTS, SHOTS)
+        for _ in range(2_000)
+    ]
+    history = [good(f.readout_error, f.mirror_error) for f in probes[:10]]
+    assert {judge(f, history).verdict for f in probes[10:]} == {"good"}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'journal.db'}")
+    yield database
+    database.close()
+
+
+def test_a_probe_is_bought_entered_and_settled(database: Database, tmp_path: Path) -> None:
+    fleet = Fleet(("sim-manila",), tmp_path / "jobs")
+    probe, standing = probe_device(database, fleet, "sim-manila", shots=500)
+    fleet.close()
+    assert (probe.verdict, standing) == ("good", None)
+    assert 0 < probe.readout_error < 0.1
+    assert 0 < probe.mirror_error < 0.9
+    jobs = jobs_of(database)
+    assert [job.state.value for job in jobs] == ["done", "done"]
+    balance = Ledger(database).balance(ACCOUNT)
+    assert balance.posted.micro_usd == sum(job.cost_micro_usd for job in jobs) > 0
+    assert balance.held.micro_usd == 0
+    assert DeviceHealth(database).history("sim-manila") == [probe]
+
+
+def test_a_drifting_device_is_quarantined_and_released_after_a_good_probe(
+    database: Database, tmp_path: Path
+) -> None:
+    health = DeviceHealth(database)
+    for _ in range(3):
+        health.enter(Probe("sim-manila", 0, 1, 0.0001, 0.001, "good", "so good that today's is drift"))
+    fleet = Fleet(("sim-manila",), tmp_path / "jobs")
+    probe, standing = probe_device(database, fleet, "sim-manila", shots=200)
+    assert (probe.verdict, standing) == ("drifting", True)
+    assert probe_device(database, fleet, "sim-manila", shots=200)[1] is None, "it stays as it is"
+    for _ in range(9):
+        health.enter(Probe("sim-manila", 0, 1, probe.readout_error, probe.mirror_error, "good", ""))
+    assert probe_device(database, fleet, "sim-manila", shots=200)[1] is False
+    assert [change.quarantined for change in health.changes("sim-manila")] == [False, True]
+    fleet.close()
+
+
+def test_the_dispatcher_obeys(database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SHOTWISE_HOME", str(tmp_path))
+    execution = {"mode": "shots", "shots": 300, "policy": "cheapest", "devices": ["sim-manila", "sim-lima"]}
+    problem = {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"}
+    prepared = prepare(validate({"problem": problem, "execution": execution, "seed": 11}))
+    plan = plan_iteration(prepared, initial(prepared))
+    (cheapest,) = decide(prepared, plan, Question(), quarantined(database)).devices
+    DeviceHealth(database).set(cheapest, quarantined=True, reason="drifts")
+    decision = decide(prepared, plan, Question(), quarantined(database))
+    assert cheapest not in decision.devices
+    reasons = {v.candidate.device: v.reason for v in decision.verdicts}
+    assert "quarantined: drifts" in reasons[cheapest]
+    DeviceHealth(database).set(decision.devices[0], quarantined=True, reason="drifts too")
+    with pytest.raises(CannotRunError, match="quarantined"):
+        decide(prepared, plan, Question(), quarantined(database))
+
+
+def test_canaries_take_few_qubits() -> None:
+    assert readout_canary(4, 10, (1, 0)).plan.shots_total == 20

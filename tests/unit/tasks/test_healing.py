@@ -1,0 +1,59 @@
+"""Who decides that a run needs another worker, and when."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from prefect.client.schemas.objects import StateType
+
+from ledger import Submission
+from tasks.flow_runs import FlowRunView
+from tasks.healing import Patience, Verdict, judge
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PATIENCE = Patience(pending_s=60, running_s=10, idle_drives_max=3)
+
+
+def run(idle_drives: int = 0, *, cancelled: bool = False) -> Submission:
+    return Submission("h2-1", "vqe/on-demand", "default", 0, None, "running", cancelled, idle_drives)
+
+
+def flow_run(state: StateType, age_s: float) -> FlowRunView:
+    return FlowRunView(UUID(int=1), "h2-1", state, state.value, NOW - timedelta(seconds=age_s))
+
+
+@pytest.mark.parametrize(
+    ("state", "age_s", "driven", "expected"),
+    [
+        (StateType.SCHEDULED, 10_000, False, Verdict.NOTHING),
+        (StateType.PENDING, 59, False, Verdict.NOTHING),
+        (StateType.PENDING, 61, False, Verdict.NEXT_FLOW_RUN),
+        (StateType.RUNNING, 9, False, Verdict.NOTHING),
+        (StateType.RUNNING, 11, False, Verdict.NEXT_FLOW_RUN),
+        (StateType.RUNNING, 10_000, True, Verdict.NOTHING),
+        (StateType.CANCELLING, 11, False, Verdict.NEXT_FLOW_RUN),
+        (StateType.CRASHED, 0, False, Verdict.NEXT_FLOW_RUN),
+        (StateType.CRASHED, 0, True, Verdict.NOTHING),
+        (StateType.CANCELLED, 0, False, Verdict.NEXT_FLOW_RUN),
+    ],
+)
+def test_a_run_gets_a_worker_when_nobody_drives_it_nor_is_about_to(
+    state: StateType, age_s: float, driven: bool, expected: Verdict
+) -> None:
+    assert judge(run(), driven, [flow_run(state, age_s)], NOW, PATIENCE) is expected
+
+
+def test_a_run_that_nobody_was_told_of_gets_its_first_flow_run() -> None:
+    assert judge(run(), False, [], NOW, PATIENCE) is Verdict.NEXT_FLOW_RUN
+
+
+def test_one_living_flow_run_is_enough() -> None:
+    known = [flow_run(StateType.RUNNING, 100), flow_run(StateType.SCHEDULED, 1)]
+    assert judge(run(), False, known, NOW, PATIENCE) is Verdict.NOTHING
+
+
+def test_a_run_that_kills_its_drivers_is_given_up_but_one_that_shall_end_is_settled() -> None:
+    known = [flow_run(StateType.CRASHED, 5)]
+    assert judge(run(2), False, known, NOW, PATIENCE) is Verdict.NEXT_FLOW_RUN
+    assert judge(run(3), False, known, NOW, PATIENCE) is Verdict.GIVE_UP
+    assert judge(run(3, cancelled=True), False, known, NOW, PATIENCE) is Verdict.NEXT_FLOW_RUN
