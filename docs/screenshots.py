@@ -158,7 +158,7 @@ def shotwise(environment: dict[str, str], *arguments: str) -> str:
 
 def runs(environment: dict[str, str]) -> list[dict[str, Any]]:
     """Run everything that is not there yet; the runs in order."""
-    known = {row["name"] for row in json.loads(shotwise(environment, "runs", "--json"))}
+    known = {row["name"] for row in completed(environment)}
     for name, execution in RUNS.items():
         if name not in known:
             sections = {
@@ -171,8 +171,13 @@ def runs(environment: dict[str, str]) -> list[dict[str, Any]]:
                 part for key, value in sections.items() for part in ("--set", f"{key}={json.dumps(value)}")
             ]
             shotwise(environment, "run", str(ROOT / "examples" / "h2_shots.yaml"), "--quiet", *options)
+    found = completed(environment)
+    return [json.loads(shotwise(environment, "show", row["run_id"], "--json")) for row in found]
+
+
+def completed(environment: dict[str, str]) -> list[dict[str, Any]]:
     every = json.loads(shotwise(environment, "runs", "--json"))
-    return [json.loads(shotwise(environment, "show", row["run_id"], "--json")) for row in every]
+    return [row for row in every if row["state"] == "completed"]
 
 
 def pictures(page: Page, addresses: dict[str, str], found: list[dict[str, Any]], report: Path) -> None:
@@ -181,7 +186,7 @@ def pictures(page: Page, addresses: dict[str, str], found: list[dict[str, Any]],
     sampled = found[-1]
     page.open(
         f"{addresses['Prefect']}/runs/flow-run/{sampled['prefect_flow_run_id']}",
-        shows=sampled["run_id"],
+        shows="classical-update",
         width=1440,
         height=900,
     )
