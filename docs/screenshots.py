@@ -90,15 +90,11 @@ class Page:
             time.sleep(0.2)
         time.sleep(4)
 
-    def run(self, script: str) -> None:
-        """Do something on the page and let it come to rest."""
-        self.value(script)
-        time.sleep(2)
-
-    def save(self, name: str) -> None:
-        """The visible part as PNG, in as few colours as make it small enough."""
+    def save(self, name: str, **clip: int) -> None:
+        """The visible part, or a rectangle of it, as PNG in as few colours as make it small enough."""
         path = IMAGES / f"{name}.png"
-        path.write_bytes(base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"]))
+        shown = {"clip": {**clip, "scale": 1}} if clip else {}
+        path.write_bytes(base64.b64decode(self.ask("Page.captureScreenshot", format="png", **shown)["data"]))
         for colours in (256, 128, 64):
             if path.stat().st_size < BYTES_MAX:
                 break
@@ -158,7 +154,7 @@ def shotwise(environment: dict[str, str], *arguments: str) -> str:
 
 def runs(environment: dict[str, str]) -> list[dict[str, Any]]:
     """Run everything that is not there yet; the runs in order."""
-    known = {row["name"] for row in json.loads(shotwise(environment, "runs", "--json"))}
+    known = {row["name"] for row in completed(environment)}
     for name, execution in RUNS.items():
         if name not in known:
             sections = {
@@ -171,8 +167,13 @@ def runs(environment: dict[str, str]) -> list[dict[str, Any]]:
                 part for key, value in sections.items() for part in ("--set", f"{key}={json.dumps(value)}")
             ]
             shotwise(environment, "run", str(ROOT / "examples" / "h2_shots.yaml"), "--quiet", *options)
+    found = completed(environment)
+    return [json.loads(shotwise(environment, "show", row["run_id"], "--json")) for row in found]
+
+
+def completed(environment: dict[str, str]) -> list[dict[str, Any]]:
     every = json.loads(shotwise(environment, "runs", "--json"))
-    return [json.loads(shotwise(environment, "show", row["run_id"], "--json")) for row in every]
+    return [row for row in every if row["state"] == "completed"]
 
 
 def pictures(page: Page, addresses: dict[str, str], found: list[dict[str, Any]], report: Path) -> None:
@@ -181,7 +182,7 @@ def pictures(page: Page, addresses: dict[str, str], found: list[dict[str, Any]],
     sampled = found[-1]
     page.open(
         f"{addresses['Prefect']}/runs/flow-run/{sampled['prefect_flow_run_id']}",
-        shows=sampled["run_id"],
+        shows="classical-update",
         width=1440,
         height=900,
     )
@@ -193,7 +194,7 @@ def pictures(page: Page, addresses: dict[str, str], found: list[dict[str, Any]],
         width=1440,
         height=1000,
     )
-    page.save("mlflow-compare")
+    page.save("mlflow-compare", x=195, y=0, width=875, height=945)  # without the panels beside it
 
 
 def main() -> None:

@@ -149,9 +149,9 @@ def _draw_reference(axes: Axes, comparison: Comparison) -> None:
         "reference",
         (1, level),
         xycoords=("axes fraction", "data"),
-        xytext=(-2, 4),
+        xytext=(4, 0),
         textcoords="offset points",
-        ha="right",
+        va="center",
         color="#475467",
         fontsize=9,
     )
