@@ -6,7 +6,16 @@ from ledger.audit import Difference
 from ledger.database import Database
 from ledger.device_history import DeviceHistory, device_histories, failing_devices
 from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationError
-from ledger.jobs import JobBook, JobPhase, JobRecord, decisions_of, jobs_of, spent_by_device
+from ledger.jobs import (
+    TREATMENTS,
+    JobBook,
+    JobPhase,
+    JobRecord,
+    decisions_of,
+    jobs_of,
+    spent_by_device,
+    treatments_of,
+)
 from ledger.journal import IterationRecord, JobKey, Journal, Lease, RunRecord, now_us
 from ledger.ledger import Ledger
 from ledger.pacing import claim_submission
@@ -14,6 +23,7 @@ from ledger.rules import Entry, EntryKind, Reservation, ReservationState
 
 __all__ = [
     "KEEP",
+    "TREATMENTS",
     "Amount",
     "Balance",
     "BudgetExceededError",
@@ -44,4 +54,5 @@ __all__ = [
     "jobs_of",
     "now_us",
     "spent_by_device",
+    "treatments_of",
 ]

@@ -27,6 +27,7 @@ from tasks.prepare import Prepared
 from tasks.purchase import purchase, question_of
 from tasks.result import Final, RunResult, completed, final_exact, final_from, final_plan
 from tasks.state import LoopState, to_bytes
+from tasks.treatment import calibration_spent
 
 SEGMENT_S = 0.5
 """Free exact iterations are gathered into task runs of about this length."""
@@ -125,7 +126,12 @@ def finish(prepared: Prepared, lease: Lease, state: LoopState, final: Final) -> 
         cost_micro_usd=state.cost_micro_usd + final.cost_micro_usd,
     )
     devices = spent_by_device(lease.database, lease.run_id)
-    result = completed(prepared, lease.run_id, spent, final, devices)
+    calibrations = calibration_spent(lease.database, lease.run_id)
+    result = replace(
+        completed(prepared, lease.run_id, spent, final, devices),
+        calibration_shots=calibrations.shots,
+        calibration_cost_usd=calibrations.micro_usd / 1e6,
+    )
     lease.finish(state=result.state, reason=result.reason, result_json=result.to_json())
     return result
 
