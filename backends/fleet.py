@@ -24,8 +24,9 @@ from backends.dispatch import Candidate
 from backends.prediction import UsageOf, Work, predict, quote_micro_usd, success_untranspiled
 from backends.prices import Usage
 from backends.provider import Provider, ProviderUnavailable
-from backends.transpile.success import HardwareUse
+from backends.transpile.success import HardwareUse, circuit_success
 from measurement import ExecutionPlan, Grouping
+from measurement.mitigation import Noise
 from problems.pauli import PauliSum
 from shotwise.errors import CannotRunError
 
@@ -128,6 +129,8 @@ class Fleet:
             calibration = self.calibration(name) if description.calibration != "none" else None
             if why := self._distrust(description, calibration):
                 return Candidate(name, why)
+            if work.plan.bases.varied and not description.verbatim:
+                return Candidate(name, "compiles circuits itself, so folds and flips would be lost")
             line = self._line(name)
             if not line.online:
                 return Candidate(name, f"offline: {line.message}" if line.message else "offline")
@@ -173,6 +176,21 @@ class Fleet:
         if found is not None:
             return found
         return None, 1.0 if calibration is None else success_untranspiled(plan.circuit, calibration)
+
+    def noise(self, name: str, plan: ExecutionPlan) -> tuple[Noise, tuple[int, ...]] | None:
+        """A device's noise for the plan's circuit, and the physical qubits that ours are read on.
+
+        None where the device tells no errors, or places and compiles circuits itself.
+        """
+        told = getattr(self.provider(name), "hardware_use", None)
+        if not self.description(name).verbatim or told is None:
+            return None
+        found, calibration = told(plan), self.calibration(name)
+        if found is None or calibration is None:
+            return None
+        use = found[0]
+        errors = tuple(calibration.readout_error[physical] for physical in use.layout)
+        return Noise(circuit_success(use, calibration), errors), use.layout
 
     def quote_micro_usd(self, name: str, plan: ExecutionPlan) -> int:
         """Worst case of the whole plan at the price of now: every job that it is split into."""

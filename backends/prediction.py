@@ -45,14 +45,13 @@ class Work:
     def of(cls, plan: ExecutionPlan, grouping: Grouping, observable: PauliSum) -> Work:
         whole = hashlib.sha256(Structure.of(plan).key())
         for array in (
-            plan.bases.x,
-            plan.bases.z,
             plan.point,
             plan.basis,
             plan.shots,
             observable.coefficients,
         ):
             whole.update(array.tobytes())
+        whole.update(plan.bases.key())
         return cls(plan, std_error_of(plan, grouping), spectral_spread(observable), whole.digest())
 
 
@@ -89,7 +88,7 @@ def _more_shots_micro_usd(
 def std_error_of(plan: ExecutionPlan, grouping: Grouping) -> float:
     """Standard error of one energy of the plan, from the groups' weights: an upper guide before any shot."""
     first = np.flatnonzero(plan.point == plan.point[0])
-    weights = np.array([grouping.groups[int(plan.basis[row])].weight for row in first])
+    weights = np.array([grouping.groups[int(plan.basis[row]) % len(grouping)].weight for row in first])
     return float(np.sqrt(np.sum(weights**2 / np.maximum(plan.shots[first], 1))))
 
 

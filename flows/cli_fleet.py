@@ -128,6 +128,9 @@ def _print_plan(planned: RunPlan) -> None:
         ("worst case of the whole run", _worst_case(planned)),
         ("the budget surely allows", "no limit" if affordable is None else f"{affordable} iterations"),
     ]
+    if planned.mitigation:
+        rows.append(("mitigation", planned.mitigation))
+        rows.append(("a readout calibration at most", f"${planned.calibration_micro_usd / _MICRO:,.2f}"))
     if planned.refusal:
         rows.append(("cannot run", planned.refusal))
     print_table(("", ""), rows)

@@ -7,7 +7,16 @@ from ledger.database import Database
 from ledger.device_health import DeviceHealth, Probe, Quarantine
 from ledger.device_history import DeviceHistory, device_histories, failing_devices
 from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationError
-from ledger.jobs import JobBook, JobPhase, JobRecord, decisions_of, jobs_of, spent_by_device
+from ledger.jobs import (
+    TREATMENTS,
+    JobBook,
+    JobPhase,
+    JobRecord,
+    decisions_of,
+    jobs_of,
+    spent_by_device,
+    treatments_of,
+)
 from ledger.journal import IterationRecord, JobKey, Journal, Lease, RunRecord, now_us
 from ledger.ledger import Ledger
 from ledger.pacing import claim_submission
@@ -16,6 +25,7 @@ from ledger.submissions import Submission, Submissions
 
 __all__ = [
     "KEEP",
+    "TREATMENTS",
     "Amount",
     "Balance",
     "BudgetExceededError",
@@ -51,4 +61,5 @@ __all__ = [
     "jobs_of",
     "now_us",
     "spent_by_device",
+    "treatments_of",
 ]

@@ -23,6 +23,9 @@ from ledger.database import Database
 from ledger.journal import JobKey, Lease, now_us
 from ledger.tables import decisions, jobs
 
+TREATMENTS = 200_000_000
+"""Batch numbers from here on are of treatments: decisions how a batch is mitigated, and calibrations."""
+
 
 class JobPhase(StrEnum):
     """Where a bought job stands in the journal."""
@@ -219,14 +222,25 @@ def spent_by_device(database: Database, run_id: str) -> dict[str, Amount]:
 
 
 def decisions_of(database: Database, run_id: str) -> list[tuple[int, int, int, str]]:
-    """(iteration, batch, attempt, decision as JSON) of a run, in order."""
+    """(iteration, batch, attempt, decision as JSON) of a run's routed batches, in order."""
     query = (
         select(decisions.c.iteration, decisions.c.batch, decisions.c.attempt, decisions.c.decision_json)
-        .where(decisions.c.run_id == run_id)
+        .where(decisions.c.run_id == run_id, decisions.c.batch < TREATMENTS)
         .order_by(decisions.c.iteration, decisions.c.batch, decisions.c.attempt)
     )
     with database.read() as connection:
         return [tuple(row) for row in connection.execute(query)]
+
+
+def treatments_of(database: Database, *, run_id: str | None = None, since_us: int = 0) -> list[str]:
+    """How batches were treated, as JSON, newest first: of a run, or of every run since a time."""
+    query = select(decisions.c.decision_json).where(
+        decisions.c.batch >= TREATMENTS, decisions.c.at_us >= since_us
+    )
+    if run_id is not None:
+        query = query.where(decisions.c.run_id == run_id)
+    with database.read() as connection:
+        return list(connection.execute(query.order_by(decisions.c.at_us.desc()).limit(1000)).scalars())
 
 
 def _record(row: dict) -> JobRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +19,17 @@ class Bases:
         x, z: int64, shape (bases,). Per qubit: x only measures X, both measure Y, otherwise Z.
         cliffords: for each basis the (x, z) of the Pauli rotations by pi/2 that come before the letters;
             () where no basis has any.
+        copies: per basis, how often the ansatz U runs: 1; an odd number c for U (U^-1 U)^((c-1)/2), the same
+            state with more noise; 0 for none at all, |0...0>. () where all are 1.
+        flips: per basis, a mask of the qubits that an X flips right before they are read. () for none.
+            Outcomes are as read, flips included.
     """
 
     x: np.ndarray
     z: np.ndarray
     cliffords: tuple[tuple[tuple[int, int], ...], ...] = ()
+    copies: tuple[int, ...] = ()
+    flips: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)
@@ -33,7 +40,30 @@ class Bases:
 
     def key(self) -> bytes:
         """Content: equal bases have equal keys."""
-        return b"".join((self.x.tobytes(), self.z.tobytes(), repr(self.cliffords or ()).encode()))
+        rest = self.cliffords or (), self.copies, self.flips
+        return b"".join((self.x.tobytes(), self.z.tobytes(), repr(rest).encode()))
+
+    @property
+    def varied(self) -> bool:
+        """Whether any basis asks for more than the ansatz and a basis change: only some devices do that."""
+        return any(copies != 1 for copies in self.copies) or any(self.flips)
+
+    def copies_at(self, basis: int) -> int:
+        return self.copies[basis] if self.copies else 1
+
+    def flips_at(self, basis: int) -> int:
+        return self.flips[basis] if self.flips else 0
+
+    def variations(self, each: Sequence[tuple[int, int]]) -> Bases:
+        """All bases once for every (copies, flips): basis b in variation v is number v * len(self) + b."""
+        times = len(each)
+        return Bases(
+            np.tile(self.x, times),
+            np.tile(self.z, times),
+            self.cliffords * times,
+            copies=tuple(copies for copies, _ in each for _ in range(len(self))),
+            flips=tuple(flips for _, flips in each for _ in range(len(self))),
+        )
 
     def rotations(self, basis: int, n_qubits: int) -> list[Rotation]:
         """Fixed rotations that turn the basis into the computational one: RY(-pi/2) for X, RX(pi/2) for Y."""

@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     CANDIDATES = 5
     GRADIENT = 6
     PILOT = 7
+    READOUT_CALIBRATION = 8
 
 
 def stream(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

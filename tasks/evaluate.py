@@ -25,6 +25,7 @@ from optimizers import Evaluation, Need
 from problems import Circuit, grow
 from shotwise.rng import Purpose, stream
 from tasks.gradient import Gradient, design_of, gradient_of
+from tasks.mitigation import Mitigated
 from tasks.prepare import Prepared
 from tasks.sampling import energy_shots, pilot_shots, shots_min
 from tasks.state import LoopState, Sample
@@ -59,11 +60,16 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a plan brought: a (plan, outcome) for every device that shared its shots, and what all cost."""
+    """What a plan brought: a (plan, outcome) for every device that shared its shots, and what all cost.
+
+    Where a part was mitigated, its entry of `mitigated` holds all that ran, and `parts` what one copy of the
+    ansatz gave. `mitigated` is () where nothing was.
+    """
 
     parts: tuple[tuple[ExecutionPlan, Outcome], ...]
     shots: int
     cost_micro_usd: int
+    mitigated: tuple[Mitigated | None, ...] = ()
 
     @classmethod
     def free(cls, plan: ExecutionPlan, outcome: Outcome) -> Measured:
@@ -239,7 +245,11 @@ def _updated(
 
 def estimates_of(prepared: Prepared, measured: Measured) -> Estimates:
     """Energies of every point, by inverse variance where several devices measured them."""
-    each = [estimate(plan, prepared.grouping, outcome) for plan, outcome in measured.parts]
+    treated = measured.mitigated or (None,) * len(measured.parts)
+    each = [
+        mitigated.estimates(prepared) if mitigated else estimate(plan, prepared.grouping, outcome)
+        for (plan, outcome), mitigated in zip(measured.parts, treated, strict=True)
+    ]
     return each[0] if len(each) == 1 else combine(each).estimates
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 
 from backends.dispatch import Decision, Question
 from backends.prediction import std_error_of
+from measurement import ExecutionPlan
 from shotwise.errors import CannotRunError
 from tasks.evaluate import plan_iteration
+from tasks.mitigation import calibration_quote_micro_usd, choice
 from tasks.prepare import Prepared
 from tasks.purchase import NOTHING, decide, finally_asked, worst_case_micro_usd
 from tasks.result import final_plan
@@ -29,6 +31,8 @@ class RunPlan:
         iteration_micro_usd, final_micro_usd: worst cases of one iteration and of the final evaluation.
         iterations_affordable: how many iterations the budgets surely allow; None without a limit.
         refusal: why nothing can run it, None where something can.
+        mitigation: what would be picked on the route and why, None where nothing is asked for.
+        calibration_micro_usd: worst case of one readout calibration of every device on the route.
     """
 
     n_qubits: int
@@ -46,11 +50,14 @@ class RunPlan:
     seconds: float
     iterations_affordable: int | None
     refusal: str | None
+    mitigation: str | None = None
+    calibration_micro_usd: int = 0
 
     @property
     def worst_case_micro_usd(self) -> int:
         """The whole run, all its iterations and the final evaluation, at the worst case of the route."""
-        return self.iterations_max * self.iteration_micro_usd + self.final_micro_usd
+        each = self.iterations_max * self.iteration_micro_usd
+        return each + self.final_micro_usd + self.calibration_micro_usd
 
     @property
     def worst_case_shots(self) -> int:
@@ -70,11 +77,14 @@ def plan_run(
     stage = prepared.stage()
     batch, final = plan_iteration(prepared, state), final_plan(prepared, state)
     decision, final_decision, refusal, each, last, seconds = None, None, None, 0, 0, 0.0
+    mitigation, calibration = None, 0
     if prepared.fleet is not None:
         try:
             question = Question(micro_usd_left=micro_usd_left)
             decision = decide(prepared, batch, question, without)
             each = worst_case_micro_usd(decision)
+            mitigation = _mitigation(prepared, decision, batch)
+            calibration = calibration_quote_micro_usd(prepared, decision.devices, batch)
             seconds = max(v.candidate.time_s for v in decision.chosen)
             expected = prepared.iterations_max * each
             at_end = finally_asked(replace(question, micro_usd_spent=expected))
@@ -98,7 +108,15 @@ def plan_run(
         seconds=seconds,
         iterations_affordable=_affordable(prepared, batch.shots_total, each, last, micro_usd_left),
         refusal=refusal,
+        mitigation=mitigation,
+        calibration_micro_usd=calibration,
     )
+
+
+def _mitigation(prepared: Prepared, decision: Decision, batch: ExecutionPlan) -> str | None:
+    """What would be picked on each device of the route, and why."""
+    reasons = {device: choice(prepared, device, batch)[1] for device in decision.devices}
+    return "; ".join(f"{device}: {why}" for device, why in reasons.items() if why) or None
 
 
 def _affordable(

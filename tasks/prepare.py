@@ -30,6 +30,7 @@ from shotwise.home import Home
 from shotwise.rng import Purpose, stream
 from shotwise.spec import AdaptAnsatz, CvarObjective, OptimizerSpec, RunSpec, ShotsExecution
 from tasks.credentials import credential
+from tasks.mitigation import check as check_mitigation
 from tasks.sampling import (
     MeasurementBasis,
     asked_std_error,
@@ -268,6 +269,7 @@ def _prepare(canonical_json: str) -> Prepared:
     _check_device(prepared)
     if prepared.sampled:
         _check_shots(prepared)
+        check_mitigation(prepared)
     prepared.stage()
     return prepared
 

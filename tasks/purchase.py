@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -16,14 +16,17 @@ from backends.catalog import join_outcomes, split_plan
 from backends.dispatch import Decision, Question, select
 from ledger import Currency, Database, DeviceHealth, JobBook, Lease, Ledger
 from measurement import SHOTS_PER_GROUP_MIN, ExecutionPlan, Outcome
+from measurement.mitigation import Piece, ReadoutErrors, undone
 from shotwise.errors import CannotRunError
 from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.evaluate import Measured, plan_iteration
 from tasks.health import unfit
+from tasks.mitigation import Mitigated, calibration_quote_micro_usd, priced
 from tasks.prepare import Prepared
 from tasks.result import final_plan
 from tasks.state import LoopState, initial
 from tasks.telemetry import span
+from tasks.treatment import Applied, treat, treat_as
 
 _LEG_BATCHES = 100_000
 """Batch numbers of one leg; a leg is a device's part of a plan."""
@@ -92,7 +95,9 @@ def decide(
     fleet = prepared.fleet
     assert fleet is not None, "only routed runs decide"
     candidates = [
-        replace(c, refusal=c.refusal or without[c.device]) if c.device in without else c
+        replace(c, refusal=c.refusal or without[c.device])
+        if c.device in without
+        else priced(prepared, c, plan)
         for c in fleet.candidates(plan, prepared.grouping, prepared.problem.hamiltonian)
     ]
     return select(candidates, question, prepared.policy)
@@ -133,15 +138,15 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
         f"budget of {payer.tenant}": known.get(payer.tenant),
         f"budget of {payer.tenant}/{payer.project}": known.get(f"{payer.tenant}/{payer.project}"),
     }
-    limits = {field: room for field, room in rooms.items() if room is not None}
+    limits = {name: room for name, room in rooms.items() if room is not None}
     without = set_aside(prepared, ledger.database)
     if not limits:
         decide(prepared, plan, Question(), without)
         return
-    field, room = min(limits.items(), key=lambda limit: limit[1])
+    name, room = min(limits.items(), key=lambda limit: limit[1])
     if not fits(prepared, state, plan, Question(micro_usd_left=room), without):
         raise CannotRunError(
-            field,
+            name,
             f"${room / 1e6:.2f} left",
             "no device takes one iteration and the final evaluation for that in the worst case",
             "raise it or lower execution.shots; `shotwise plan` lists what each device would cost",
@@ -175,7 +180,10 @@ def fits(
         return True
     final = final_plan(prepared, state)
     try:
-        rest = left - worst_case_micro_usd(decide(prepared, plan, question, without))
+        decision = decide(prepared, plan, question, without)
+        rest = left - worst_case_micro_usd(decision)
+        if state.iteration == 0:
+            rest -= calibration_quote_micro_usd(prepared, decision.devices, plan)
         wanted = worst_case_micro_usd(decide(prepared, final, finally_asked(question), without))
         if wanted <= rest:
             return True
@@ -210,8 +218,24 @@ def purchase(
     question = finally_asked(question) if final else question
     legs = _Legs(prepared, buyer, iteration, question, next_leg=_FINAL_LEGS if final else 0)
     decision = legs.decision(plan, ())
-    parts = [(part, legs.buy(device, part, ())) for device, part in _shared(plan, decision.route)]
-    return Measured(tuple(parts), legs.shots, legs.cost_micro_usd)
+    measured = [legs.measure(device, part) for device, part in _shared(plan, decision.route)]
+    mitigated = tuple(treated for _, _, treated in measured)
+    return Measured(
+        tuple((part, outcome) for part, outcome, _ in measured),
+        legs.shots,
+        legs.cost_micro_usd,
+        mitigated if any(mitigated) else (),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What one job of a leg brought."""
+
+    device: str
+    leg: int
+    plan: ExecutionPlan
+    outcome: Outcome
 
 
 @dataclass
@@ -225,6 +249,31 @@ class _Legs:
     next_leg: int
     cost_micro_usd: int = 0
     shots: int = 0
+    bought: list[_Part] = field(default_factory=list)
+
+    def measure(self, device: str, plan: ExecutionPlan) -> tuple[ExecutionPlan, Outcome, Mitigated | None]:
+        """One device's part, mitigated where the spec asks for it: what one copy gave, and all that ran."""
+        applied = treat(self.prepared, self.buyer, self.iteration, self.next_leg, device, plan)
+        if applied is None:
+            return plan, self.buy(device, plan, ()), None
+        self._add(applied)
+        expanded, first = applied.treatment.expand(plan), len(self.bought)
+        outcome = self.buy(device, expanded, ())
+        errors: dict[str, ReadoutErrors] = {device: applied.errors}
+        for part in self.bought[first:]:
+            if part.device not in errors:
+                errors[part.device] = self._taken_over(part, applied)
+        pieces = tuple(Piece(part.plan, part.outcome, errors[part.device]) for part in self.bought[first:])
+        return *undone(plan, expanded, outcome), Mitigated(applied.treatment, pieces, applied.reason)
+
+    def _taken_over(self, part: _Part, like: Applied) -> ReadoutErrors:
+        applied = treat_as(self.prepared, self.buyer, self.iteration, part.leg, part.device, part.plan, like)
+        self._add(applied)
+        return applied.errors
+
+    def _add(self, applied: Applied) -> None:
+        self.shots += applied.bought.shots
+        self.cost_micro_usd += applied.bought.micro_usd
 
     def decision(self, plan: ExecutionPlan, without: Sequence[str]) -> Decision:
         """The decision that the next leg begins with: the entered one, or a new one that is entered now."""
@@ -260,6 +309,7 @@ class _Legs:
             self.cost_micro_usd += bought.cost_micro_usd
             self.shots += bought.shots
             outcomes.append(bought.outcome)
+            self.bought.append(_Part(device, leg, batch.plan, bought.outcome))
         return join_outcomes(plan, batches, outcomes)
 
     def _elsewhere(

@@ -49,6 +49,8 @@ class RunResult:
             sample of the whole run, one character a node in node order; approximation_ratio: best over
             reference.
         best_value: energy of the best sample, for diagonal problems.
+        mitigation: of the final energy: what was picked and why; None where nothing was asked for.
+        calibration_shots, calibration_cost_usd: spent on readout calibrations, within `shots` and `cost_usd`.
         cvar, cvar_std_error: at the final parameters, where a CVaR was minimised; `energy` is the mean.
         baseline_cut_value, baseline_method: what a classical heuristic finds, for cuts.
         target_std_error: what was asked for, where the spec said it; `energy_std_error` is what was achieved.
@@ -79,6 +81,9 @@ class RunResult:
     reference_cut_value: float | None = None
     approximation_ratio: float | None = None
     operators: int | None = None
+    mitigation: str | None = None
+    calibration_shots: int = 0
+    calibration_cost_usd: float = 0.0
     target_std_error: float | None = None
     spent_by_phase: dict[str, dict[str, float]] = field(default_factory=dict)
     spent_by_device: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -118,6 +123,7 @@ class Final:
     cost_micro_usd: int = 0
     tail: tuple[float, float] | None = None
     """CVaR and its standard error, where that was minimised."""
+    mitigation: str | None = None
 
 
 def final_plan(prepared: Prepared, state: LoopState) -> ExecutionPlan:
@@ -143,6 +149,7 @@ def final_from(prepared: Prepared, state: LoopState, measured: Measured) -> Fina
         measured.shots,
         measured.cost_micro_usd,
         _tail(prepared, measured),
+        _mitigation_of(measured),
     )
 
 
@@ -209,6 +216,7 @@ def completed(
         parameters=[float(p) for p in final.parameters],
         operators=len(state.operators) if prepared.ansatz.pool is not None else None,
         method=_method(prepared, state),
+        mitigation=final.mitigation,
         cvar=final.tail[0] if final.tail else None,
         cvar_std_error=final.tail[1] if final.tail else None,
     )
@@ -300,7 +308,14 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
         ("cost", f"${result.cost_usd:.2f}"),
         *((f"  {name}", _amount_text(spent)) for name, spent in result.spent_by_phase.items()),
         *((f"  on {name}", _amount_text(spent)) for name, spent in result.spent_by_device.items()),
+        (
+            "  of it calibrations",
+            f"{result.calibration_shots:,} shots, ${result.calibration_cost_usd:.2f}"
+            if result.calibration_shots
+            else None,
+        ),
         *result.method.items(),
+        ("mitigation", result.mitigation),
     ]
     return [(name, value) for name, value in rows if value is not None]
 
@@ -327,6 +342,12 @@ def _with_sample(prepared: Prepared, result: RunResult, sample: Sample) -> RunRe
         reference_cut_value=None if best is None else -best,
         approximation_ratio=sample.energy / best if best else None,
     )
+
+
+def _mitigation_of(measured: Measured) -> str | None:
+    """What was done to the parts of a measurement, each thing once."""
+    reasons = dict.fromkeys(treated.reason for treated in measured.mitigated if treated)
+    return "; ".join(reasons) or None
 
 
 def _finite(value: float) -> float | None:

@@ -30,6 +30,7 @@ from tasks.result import Final, RunResult, completed, final_exact, final_from, f
 from tasks.segment import compiles, iterate
 from tasks.state import LoopState, to_bytes
 from tasks.telemetry import span
+from tasks.treatment import calibration_spent
 
 SEGMENT_S = 0.5
 """Free exact iterations are gathered into task runs of about this length."""
@@ -138,7 +139,12 @@ def finish(prepared: Prepared, lease: Lease, state: LoopState, final: Final) -> 
         cost_micro_usd=state.cost_micro_usd + final.cost_micro_usd,
     )
     devices = spent_by_device(lease.database, lease.run_id)
-    result = completed(prepared, lease.run_id, spent, final, devices)
+    calibrations = calibration_spent(lease.database, lease.run_id)
+    result = replace(
+        completed(prepared, lease.run_id, spent, final, devices),
+        calibration_shots=calibrations.shots,
+        calibration_cost_usd=calibrations.micro_usd / 1e6,
+    )
     kept = ansatz_json(prepared, lease.run_id, state, final)
     lease.finish(state=result.state, reason=result.reason, result_json=result.to_json(), ansatz_json=kept)
     return result

@@ -29,6 +29,8 @@ def refusal(plan: ExecutionPlan, device: DeviceDescription) -> str | None:
     """Why one job cannot take the plan, as a short clause; None where it can."""
     if plan.circuit.n_qubits > device.n_qubits:
         return f"{plan.circuit.n_qubits} qubits, the device has {device.n_qubits}"
+    if plan.bases.varied and not device.verbatim:
+        return "folded or flipped circuits, which the device would compile away"
     if len(plan) == 0 or (plan.shots < 1).any():
         return "a circuit with no shots"
     if len(plan) > device.circuits_max:
@@ -81,11 +83,12 @@ def usage_of(plan: ExecutionPlan, device: DeviceDescription, use: HardwareUse | 
         use: of the plan's circuit on the device, for prices per gate; None counts no gates.
     """
     shots = plan.shots_total
+    runs = sum(plan.bases.copies_at(int(b)) * int(s) for b, s in zip(plan.basis, plan.shots, strict=True))
     return Usage(
         tasks=1,
         shots=shots,
-        one_qubit_gate_shots=use.one_qubit_count * shots if use else 0,
-        two_qubit_gate_shots=use.two_qubit_count * shots if use else 0,
+        one_qubit_gate_shots=use.one_qubit_count * runs if use else 0,
+        two_qubit_gate_shots=use.two_qubit_count * runs if use else 0,
         measured_qubit_shots=plan.circuit.n_qubits * shots,
         seconds=device.queue.run_s(len(plan), shots),
     )

@@ -68,6 +68,7 @@ class DeviceDescription(BaseModel):
         calibration_age_s: how old a simulated device claims its snapshot to be.
         drop_dead_couplings: see `backends.aer.snapshots.Snapshot.aged`.
         submits_per_minute_max: the vendor's limit, None where there is none.
+        verbatim: runs circuits on the physical qubits and with the gates chosen here, so that folds survive.
         honours_tokens: a second submission with the same token buys nothing.
         simulated: nothing quantum is behind it.
         enabled: offered to dispatch unless the user says otherwise; cloud devices are not.
@@ -91,6 +92,7 @@ class DeviceDescription(BaseModel):
     calibration_age_s: float = Field(default=3600.0, ge=0)
     drop_dead_couplings: bool = False
     submits_per_minute_max: float | None = Field(default=None, gt=0)
+    verbatim: bool = False
     honours_tokens: bool
     simulated: bool
     enabled: bool

@@ -66,6 +66,8 @@ class PlanMessage(_Exact):
         Raises:
             pydantic.ValidationError: the plan is larger than the wire allows, or inconsistent.
         """
+        if plan.bases.varied:
+            raise ValueError("the wire carries no folded or flipped circuits")
         circuit = plan.circuit
         return cls(
             n_qubits=circuit.n_qubits,

@@ -61,11 +61,15 @@ def estimate_success(use: HardwareUse, calibration: Calibration) -> float:
     Values that are no probability count as an error of 1, and so do gates on pairs without calibration: what
     is not known to work is not chosen.
     """
+    read = math.prod(_kept(_at(calibration.readout_error, q), 1) for q in use.layout)
+    return circuit_success(use, calibration) * read
+
+
+def circuit_success(use: HardwareUse, calibration: Calibration) -> float:
+    """The same without readout: that of one copy of the circuit, gates and waiting times alone."""
     pairs = dict(calibration.two_qubit_error)
     factors = [_kept(error, count) for error, count in _gates(use, calibration, pairs)]
-    factors += [_kept(_at(calibration.readout_error, q), 1) for q in use.layout]
-    factors += [_idle(calibration, q, seconds) for q, seconds in use.idle_s]
-    return math.prod(factors)
+    return math.prod(factors + [_idle(calibration, q, seconds) for q, seconds in use.idle_s])
 
 
 def predicted_bias(success: float, spread: float) -> float:

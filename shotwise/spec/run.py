@@ -156,6 +156,9 @@ PolicyName = Literal[
 ]
 
 
+Technique = Literal["readout", "zne", "twirling", "symmetry"]
+
+
 class ShotsExecution(Section):
     """Energies estimated from samples.
 
@@ -181,6 +184,10 @@ class ShotsExecution(Section):
     )
     stale_after_s: float = Field(default=86_400.0, gt=0)
     allow_bad_calibration: bool = False
+    mitigation: Literal["none", "auto"] | Annotated[tuple[Technique, ...], Strict(False)] = "none"
+    """What corrects device errors; `auto` uses what is predicted to pay at the same number of shots."""
+    readout_from: Literal["device", "snapshot"] = "device"
+    """Whether readout errors are measured, or taken from the published calibration."""
 
     @model_validator(mode="before")
     @classmethod
