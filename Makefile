@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test campaign-resume lint check clean
+.PHONY: help setup demo test campaign-resume campaign-crash lint check clean
 .DEFAULT_GOAL := help
 
 help:  ## explain every target
@@ -33,6 +33,9 @@ test: setup  ## run the whole test suite
 
 campaign-resume: setup  ## kill thirty runs at seeded moments and compare every byte
 	$(BIN)/python -m pytest -m campaign -s tests/simulation/test_resume.py
+
+campaign-crash: setup  ## kill a hundred paid runs on a faulty provider at seeded moments and compare books and results
+	$(BIN)/python -m pytest -m campaign -s tests/simulation/test_crash_sandbox.py
 
 lint: setup  ## ruff, pyright and the import layers
 	$(BIN)/ruff check .
