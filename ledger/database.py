@@ -6,19 +6,23 @@ lock that another took in between; every commit is on disk before it returns (sy
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event, inspect, text
+from sqlalchemy.exc import InvalidatePoolError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
+from ledger.statements import Driver
 from shotwise.errors import CannotRunError
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 _BUSY_TIMEOUT_S = 30
+_TRUSTED_IDLE_S = 5.0
+"""A connection idle for longer is asked whether it is alive before it is used."""
 
 
 class Database:
@@ -26,6 +30,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = _make_engine(url)
+        self._writing = self.engine.execution_options(writes=True)
         try:
             self._migrate()
         except OperationalError as error:
@@ -40,7 +45,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may write: committed at the end, rolled back on an exception."""
-        with self.engine.execution_options(writes=True).begin() as connection:
+        with self._writing.begin() as connection:
             yield connection
 
     @contextmanager
@@ -49,8 +54,27 @@ class Database:
         with self.engine.begin() as connection:
             yield connection
 
+    @contextmanager
+    def alone(self) -> Iterator[Driver]:
+        """The driver's own connection, where each statement is a transaction: for the few that must be fast."""
+        pooled = self.engine.raw_connection()
+        try:
+            self._begin_by_itself(pooled, False)
+            yield Driver(self.engine.dialect, pooled)
+            self._begin_by_itself(pooled, True)
+        except BaseException:
+            pooled.invalidate()  # in whatever state it is, nobody gets it again
+            raise
+        finally:
+            pooled.close()
+
     def close(self) -> None:
         self.engine.dispose()
+
+    def _begin_by_itself(self, pooled: PoolProxiedConnection, on: bool) -> None:
+        """Whether the driver begins transactions unasked, as SQLAlchemy wants of PostgreSQL's."""
+        if self.engine.dialect.name == "postgresql":
+            cast(Any, pooled.driver_connection).autocommit = not on
 
     def _migrate(self) -> None:
         if self._version() == SCHEMA_VERSION:
@@ -75,7 +99,9 @@ class Database:
 
 def _make_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, poolclass=QueuePool, pool_pre_ping=True)
+        engine = create_engine(url, poolclass=QueuePool)
+        _distrust_idle_connections(engine)
+        return engine
     path = url.removeprefix("sqlite:///")
     if path and path != url:
         Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -98,6 +124,27 @@ def _make_engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _distrust_idle_connections(engine: Engine) -> None:
+    """Ask before the use of a connection that was idle for long: a server may have been restarted since.
+
+    SQLAlchemy's own ping asks before every transaction, which costs as much as the ledger's answer.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def _note(_: object, record: ConnectionPoolEntry) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _ask(connection: Any, record: ConnectionPoolEntry, _: object) -> None:
+        idle_since = record.info.get("idle_since")
+        if idle_since is None or time.monotonic() - idle_since < _TRUSTED_IDLE_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
 
 
 def _without_password(engine: Engine) -> str:
