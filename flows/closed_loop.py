@@ -13,6 +13,7 @@ from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
+from prefect.exceptions import CancelledRun
 from prefect.runtime import flow_run
 
 from ledger import (
@@ -82,7 +83,7 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | None:
             drive = stack.enter_context(driving(lease, restored[2] if restored else 0))
             stack.callback(Tracker.start(home, lease.run_id).finish)
             stack.enter_context(watching(artifact))
-            result = _drive(prepared, drive, _buyer(prepared, journal, lease), state)
+            result = _drive_or_stop(prepared, drive, _buyer(prepared, journal, drive), state)
         except Exception as error:
             _enter_failure(lease, error)
             raise
@@ -95,11 +96,25 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | None:
     return result
 
 
+def _drive_or_stop(
+    prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopState
+) -> RunResult | None:
+    """The result; None where a request to stop was obeyed, between iterations or in a wait."""
+    try:
+        result = _drive(prepared, drive, buyer, state)
+    except CancelledRun:
+        if not drive.stop.is_set():
+            raise
+        result = None
+    if result is None:
+        drive.lease.finish(state="interrupted", reason=Reason.INTERRUPTED, result_json=None)
+    return result
+
+
 def _drive(prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopState) -> RunResult | None:
     iterate = partial(_iterate_sampled, buyer=buyer) if prepared.sampled else _iterate_segment
     while state.reason is None:
         if drive.stop.is_set():
-            drive.lease.finish(state="interrupted", reason=Reason.INTERRUPTED, result_json=None)
             return None
         state, records = iterate(prepared, drive, state)
         _tell(prepared, drive, state, records)
@@ -173,19 +188,20 @@ def _tell(prepared: Prepared, drive: Drive, state: LoopState, records: Sequence[
     )
 
 
-def _buyer(prepared: Prepared, journal: Journal, lease: Lease) -> Buyer | None:
+def _buyer(prepared: Prepared, journal: Journal, drive: Drive) -> Buyer | None:
     """What buys for this run, its account opened with the spec's budget; None where nothing costs."""
     if prepared.fleet is None:
         return None
     budget, payer = prepared.spec.budget, prepared.spec.account
-    account = f"{payer.tenant}/{payer.project}/{lease.run_id}"
+    account = f"{payer.tenant}/{payer.project}/{drive.lease.run_id}"
     ledger = Ledger(journal.database)
     ledger.open_account(account)
     micro_usd = None if budget.usd is None else int(Decimal(str(budget.usd)) * 1_000_000)
     balance = ledger.balance(account)
     if (balance.limit(Currency.SHOTS), balance.limit(Currency.MICRO_USD)) != (budget.shots, micro_usd):
         ledger.set_limit(account, shots=budget.shots, micro_usd=micro_usd, note="spec")
-    return Buyer(JobBook(lease, account), prepared.fleet, hold=device_slot)
+    hold = partial(device_slot, sleep=drive.sleep)
+    return Buyer(JobBook(drive.lease, account), prepared.fleet, sleep=drive.sleep, hold=hold)
 
 
 def _create(journal: Journal, spec: RunSpec) -> str:

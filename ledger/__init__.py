@@ -4,7 +4,7 @@ from ledger.accounts import KEEP, Keep
 from ledger.amounts import Amount, Balance, Currency
 from ledger.audit import Difference
 from ledger.database import Database
-from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationError
+from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationError, StorageError
 from ledger.jobs import JobBook, JobPhase, JobRecord, decisions_of, jobs_of
 from ledger.journal import IterationRecord, JobKey, Journal, Lease, RunRecord, now_us
 from ledger.ledger import Ledger
@@ -34,6 +34,7 @@ __all__ = [
     "ReservationError",
     "ReservationState",
     "RunRecord",
+    "StorageError",
     "decisions_of",
     "jobs_of",
     "now_us",

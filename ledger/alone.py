@@ -38,7 +38,9 @@ def reserve(
     return Reservation(token, account, ReservationState.HELD, amount) if done else None
 
 
-def end(database: Database, token: str, actual: Amount | None, *, at_us: int, note: str) -> Reservation | None:
+def end(
+    database: Database, token: str, actual: Amount | None, *, at_us: int, note: str
+) -> Reservation | None:
     """The end of a promise, settled at no more than it or released (None); None where it is none of these."""
     with database.alone() as driver:
         promise = (_end_there if _on_postgresql(driver) else _end_here)(driver, token, actual, at_us, note)

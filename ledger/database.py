@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event, inspect, text
-from sqlalchemy.exc import InvalidatePoolError, OperationalError
+from sqlalchemy.exc import DatabaseError, InvalidatePoolError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
+from ledger.errors import StorageError
 from ledger.statements import Driver
 from shotwise.errors import CannotRunError
 
@@ -33,43 +34,52 @@ class Database:
         self._writing = self.engine.execution_options(writes=True)
         try:
             self._migrate()
-        except OperationalError as error:
-            reason = str(error.orig).splitlines()[0]
-            raise CannotRunError(
-                "DATABASE_URL",
-                _without_password(self.engine),
-                reason,
-                "check that it is reachable and writable",
-            ) from None
+        except StorageError as error:
+            remedy = "check that it is reachable and writable"
+            raise CannotRunError("DATABASE_URL", self._name(), error.reason, remedy) from None
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may write: committed at the end, rolled back on an exception."""
-        with self._writing.begin() as connection:
+        with self._said_clearly(), self._writing.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one consistent state and writes nothing."""
-        with self.engine.begin() as connection:
+        with self._said_clearly(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def alone(self) -> Iterator[Driver]:
         """The driver's own connection, where each statement is a transaction: for the few that must be fast."""
-        pooled = self.engine.raw_connection()
-        try:
-            self._begin_by_itself(pooled, False)
-            yield Driver(self.engine.dialect, pooled)
-            self._begin_by_itself(pooled, True)
-        except BaseException:
-            pooled.invalidate()  # in whatever state it is, nobody gets it again
-            raise
-        finally:
-            pooled.close()
+        with self._said_clearly():
+            pooled = self.engine.raw_connection()
+            try:
+                self._begin_by_itself(pooled, False)
+                yield Driver(self.engine.dialect, pooled)
+                self._begin_by_itself(pooled, True)
+            except BaseException:
+                pooled.invalidate()  # in whatever state it is, nobody gets it again
+                raise
+            finally:
+                pooled.close()
 
     def close(self) -> None:
         self.engine.dispose()
+
+    @contextmanager
+    def _said_clearly(self) -> Iterator[None]:
+        """Turn a failure of the database itself into one line of ours; refusals by its rules stay what they are."""
+        try:
+            yield
+        except DatabaseError as error:
+            if type(error) not in (DatabaseError, OperationalError):
+                raise
+            raise StorageError(self._name(), str(error.orig).strip().splitlines()[0]) from error
+
+    def _name(self) -> str:
+        return self.engine.url.render_as_string(hide_password=True)
 
     def _begin_by_itself(self, pooled: PoolProxiedConnection, on: bool) -> None:
         """Whether the driver begins transactions unasked, as SQLAlchemy wants of PostgreSQL's."""
@@ -145,7 +155,3 @@ def _distrust_idle_connections(engine: Engine) -> None:
             engine.dialect.do_ping(connection)
         except engine.dialect.loaded_dbapi.Error as error:
             raise InvalidatePoolError from error
-
-
-def _without_password(engine: Engine) -> str:
-    return engine.url.render_as_string(hide_password=True)

@@ -17,7 +17,6 @@ from ledger.posting import Posted, post, reserved
 from ledger.rules import EXCESS_STEP, Entry, EntryKind, Posting, Reservation, ReservationState
 from ledger.tables import entries
 
-
 _TOKEN_LENGTH_MAX = 64
 _REFERENCE_LENGTH_MAX = 80
 

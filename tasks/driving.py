@@ -18,6 +18,10 @@ _RENEWALS_A_LEASE = 3
 _BUSY_WAIT_S = 2.0
 
 
+class StopAsked(Exception):  # noqa: N818 - a wish, not an error
+    """The run was asked to stop while it waited; the journal knows what it waited for."""
+
+
 @dataclass(frozen=True, eq=False)
 class Drive:
     """One process driving one run.
@@ -26,7 +30,7 @@ class Drive:
         lease: the right to write.
         started: monotonic time at which driving began.
         active_before_us: how long earlier drives lasted.
-        stop: set when the run shall end after its current step.
+        stop: set when the run shall end after its current step, or its current wait.
     """
 
     lease: Lease
@@ -38,6 +42,15 @@ class Drive:
     def active_us(self) -> int:
         """How long the run has been driven in all."""
         return self.active_before_us + int(1e6 * (time.monotonic() - self.started))
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, unless the run is asked to stop.
+
+        Raises:
+            StopAsked: it was, before or meanwhile.
+        """
+        if self.stop.wait(seconds):
+            raise StopAsked
 
     def deadline(self, budget: BudgetSpec) -> float:
         """Monotonic time at which the wall-clock budget ends."""
@@ -62,7 +75,8 @@ def acquire_patiently(journal: Journal, run_id: str) -> Lease:
 def driving(lease: Lease, active_before_us: int) -> Iterator[Drive]:
     """Keep a lease alive, and turn SIGINT and SIGTERM into a request to stop.
 
-    A second signal interrupts at once; whatever was committed stays. Handlers are only set where Python
+    The run obeys after its current step, or at once where it only waits (for a provider, say). A second
+    signal interrupts at once whatever it does; whatever was committed stays. Handlers are only set where Python
     allows it, in the main thread.
     """
     drive = Drive(lease, time.monotonic(), active_before_us)
