@@ -4,8 +4,8 @@ Each is one message to PostgreSQL and one short write section on SQLite, and is 
 answer only "done"; whatever else it may be (a repetition, a refusal, a cost above the promise) has changed
 nothing, and `ledger.reservations` decides it in a transaction of the ordinary kind.
 
-On PostgreSQL the procedures `post_alone` and `end_alone` (migration 0004) commit without waiting for the disk,
-which lets the tenant's row go, and then wait for the log: see `ledger.early_release`.
+On PostgreSQL the procedures `post_alone` and `end_alone` (migration 0004) commit without waiting for the
+disk, which lets the tenant's row go, and then wait for the log: see `ledger.early_release`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def reserve(
 def end(
     database: Database, token: str, actual: Amount | None, *, at_us: int, note: str
 ) -> Reservation | None:
-    """The end of a promise, settled at no more than it or released (None); None where it is none of these."""
+    """The end of a promise: settled within it, or released (`actual` is None); None where it is neither."""
     with database.alone() as driver:
         promise = (_end_there if _on_postgresql(driver) else _end_here)(driver, token, actual, at_us, note)
     if promise is None:

@@ -41,19 +41,19 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may write: committed at the end, rolled back on an exception."""
-        with self._said_clearly(), self._writing.begin() as connection:
+        with self.clearly(), self._writing.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one consistent state and writes nothing."""
-        with self._said_clearly(), self.engine.begin() as connection:
+        with self.clearly(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def alone(self) -> Iterator[Driver]:
-        """The driver's own connection, where each statement is a transaction: for the few that must be fast."""
-        with self._said_clearly():
+        """The driver's own connection, each statement a transaction: for the few that must be fast."""
+        with self.clearly():
             pooled = self.engine.raw_connection()
             try:
                 self._begin_by_itself(pooled, False)
@@ -69,8 +69,8 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
-    def _said_clearly(self) -> Iterator[None]:
-        """Turn a failure of the database itself into one line of ours; refusals by its rules stay what they are."""
+    def clearly(self) -> Iterator[None]:
+        """Turn a failure of the database itself into one line of ours; what its rules refuse passes."""
         try:
             yield
         except DatabaseError as error:

@@ -33,10 +33,9 @@ def write(database: Database) -> Iterator[Connection]:
         with database.write() as connection:
             yield connection
         return
-    with _autocommit(database) as connection:
-        _BEGIN.first(
-            connection
-        )  # said by us, not by the driver: one message to the server for two statements
+    with database.clearly(), _autocommit(database) as connection:
+        # said by us, not by the driver: one message to the server for two statements
+        _BEGIN.first(connection)
         try:
             yield connection
             driver = connection.connection.driver_connection

@@ -76,8 +76,8 @@ def driving(lease: Lease, active_before_us: int) -> Iterator[Drive]:
     """Keep a lease alive, and turn SIGINT and SIGTERM into a request to stop.
 
     The run obeys after its current step, or at once where it only waits (for a provider, say). A second
-    signal interrupts at once whatever it does; whatever was committed stays. Handlers are only set where Python
-    allows it, in the main thread.
+    signal interrupts at once whatever it does; whatever was committed stays. Handlers are only set where
+    Python allows it, in the main thread.
     """
     drive = Drive(lease, time.monotonic(), active_before_us)
     ended = threading.Event()

@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 
 from httpx import HTTPStatusError, codes
 from prefect.client.orchestration import get_client
-from prefect.concurrency.sync import ConcurrencySlotAcquisitionError, concurrency
+from prefect.concurrency._asyncio import ConcurrencySlotAcquisitionError
+from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 
 SLOTS_DEFAULT = 32
@@ -35,7 +36,7 @@ def device_slot(device: str, sleep: Callable[[float], None] = time.sleep) -> Ite
 
 
 def _taken(held: ExitStack, name: str) -> bool:
-    """Take a slot if one is free now; waiting is ours, because Prefect's own waits hear no request to stop."""
+    """Take a slot if one is free now. Waiting is ours: Prefect's own wait hears no request to stop."""
     try:
         held.enter_context(concurrency(name, occupy=1, strict=True, max_retries=0))
     except ConcurrencySlotAcquisitionError as error:
