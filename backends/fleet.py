@@ -77,6 +77,10 @@ class Fleet:
             self._providers[name] = _open(name, self.description(name), self.jobs_folder)
         return self._providers[name]
 
+    def forget(self, name: str) -> None:
+        """Ask for a device's description again when it is next needed: its price or queue has changed."""
+        self._descriptions.pop(name, None)
+
     def close(self) -> None:
         """Close idle connections; the devices open again when needed."""
         for provider in self._providers.values():

@@ -185,7 +185,7 @@ class Buyer:
         self, key: JobKey, provider: Provider, description: DeviceDescription, plan: ExecutionPlan
     ) -> Outcome | None:
         try:
-            job_id = provider.submit(plan, key.token)
+            job_id = self._known_already(key, provider) or provider.submit(plan, key.token)
         except SubmitRejected as error:
             note = f"{REFUSED} {error}" if error.permanent else str(error)
             self.book.ended(key, JobPhase.FAILED, Amount(), note)
@@ -199,6 +199,13 @@ class Buyer:
             return self._resolve(key, provider, description, plan)
         self.book.submitted(key, job_id)
         return self._await(key, provider, description, plan, job_id)
+
+    def _known_already(self, key: JobKey, provider: Provider) -> str | None:
+        """The job of a token that the journal thinks new: it may have been restored from an old backup."""
+        if provider.honours_tokens:
+            return None  # submitting again finds the job
+        found = self._ask(lambda: provider.find(key.token), provider.name)
+        return found[0] if found else None
 
     def _resolve(
         self, key: JobKey, provider: Provider, description: DeviceDescription, plan: ExecutionPlan
@@ -247,7 +254,10 @@ class Buyer:
             why = report.message or report.state.value
         shots = int(outcome.counts.sum()) if outcome is not None else 0
         if outcome is not None and shots > 0:
-            self.book.done(key, outcome.to_bytes(), Amount(shots, self._cost(provider, report, plan, shots)))
+            actual = Amount(shots, self._cost(provider, report, plan, shots))
+            self.book.done(key, outcome.to_bytes(), actual)
+            if actual.micro_usd > self.fleet.quote_micro_usd(description.name, plan):
+                self.fleet.forget(description.name)  # its price may have changed: the next quote is a new one
             return outcome
         phase = JobPhase.CANCELLED if report.state is JobState.CANCELLED else JobPhase.FAILED
         billed = self._billed(provider, report)

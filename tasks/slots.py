@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from httpx import HTTPStatusError, codes
 from prefect.client.orchestration import get_client
-from prefect.concurrency._asyncio import ConcurrencySlotAcquisitionError
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 
