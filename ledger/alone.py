@@ -49,7 +49,7 @@ def end(
     account, promised = promise
     if actual is None:
         return Reservation(token, account, ReservationState.RELEASED, promised)
-    return Reservation(token, account, ReservationState.SETTLED, promised, spent=actual)
+    return Reservation(token, account, ReservationState.SETTLED, promised, settled=actual, spent=actual)
 
 
 def _end_there(

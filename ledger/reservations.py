@@ -60,7 +60,7 @@ def settle(connection: Connection, token: str, actual: Amount, *, at_us: int, no
     if above:
         charged = _charge_or_dispute(connection, token, account, rules.excess(above), at_us=at_us, note=note)
         spent, disputed = (spent + above, disputed) if charged else (spent, above)
-    return Reservation(token, account, ReservationState.SETTLED, promised, spent, disputed)
+    return Reservation(token, account, ReservationState.SETTLED, promised, actual, spent, disputed)
 
 
 def release(connection: Connection, token: str, *, at_us: int, note: str = "") -> Reservation:

@@ -57,7 +57,7 @@ from tasks.durable import Bought, Buyer, DeviceGaveUpError, Patience, Unresolved
 from tasks.reconcile import reconcile
 
 STEPS = 1_000
-EXAMPLES = 50
+EXAMPLES = 60
 STEPS_AN_EXAMPLE = 25
 SHOTS = 3
 READ = {"date": "2026-01-01", "source": "this file"}

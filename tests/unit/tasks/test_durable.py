@@ -1,16 +1,21 @@
 """Buying a batch under every fault of the fault list: nothing lost, nothing bought twice, books agree."""
 
 import json
+import os
 import threading
 import time
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pytest
 from sqlalchemy import select, update
 
+from backends.fleet import SANDBOX_URL
 from backends.jax_device import JaxDevice
+from backends.provider import BillLine
 from backends.sandbox import FaultKind, FaultSpec
+from backends.sandbox.adapter import SandboxProvider
 from backends.sandbox.process import SandboxProcess
 from ledger import Amount, BudgetExceededError, JobKey, JobPhase, Journal, Ledger, ReservationState, jobs_of
 from ledger.tables import jobs, runs
@@ -19,7 +24,7 @@ from problems import PauliSum
 from shotwise.errors import LeaseLostError
 from tasks.driving import Drive, StopAsked
 from tasks.durable import Buyer, DeviceGaveUpError, Patience, joined, missing, shots_by_row
-from tasks.reconcile import DifferenceKind, reconcile
+from tasks.reconcile import DifferenceKind, Discrepancy, reconcile
 from tests.unit.tasks.buying import (
     IDEAL,
     NO_TOKENS,
@@ -99,19 +104,98 @@ def test_a_bill_above_the_quote_is_charged_in_full_and_seen(buyer: Buyer, sandbo
     assert_exactly_once(buyer)
 
 
-def test_a_late_correction_of_the_bill_is_reported_and_can_be_entered(
-    buyer: Buyer, sandbox: SandboxProcess
+def differences_of(buyer: Buyer, *, correct: bool = False) -> list[Discrepancy]:
+    """What reconciling finds about the jobs of this test; other tests share the provider and its bill."""
+    database = buyer.book.lease.database
+    mine = {job.token for job in jobs_of(database)}
+    return [d for d in reconcile(database, buyer.fleet.provider, correct=correct) if d.token in mine]
+
+
+@pytest.mark.parametrize(
+    ("factor", "kind"), [("1.2", DifferenceKind.BILL_HIGHER), ("-0.2", DifferenceKind.BILL_LOWER)]
+)
+def test_late_corrections_of_the_bill_are_reported_and_can_be_entered(
+    buyer: Buyer, sandbox: SandboxProcess, factor: str, kind: DifferenceKind
 ) -> None:
-    sandbox.control().inject(FaultSpec(kind=FaultKind.BILL_LATE_CORRECTION, device=IDEAL, factor=1.2))
+    late = FaultSpec(kind=FaultKind.BILL_LATE_CORRECTION, device=IDEAL, seconds=60, factor=Decimal(factor))
+    sandbox.control().inject(late)
     buyer.buy(0, 0, IDEAL, plan())
+    (job,) = jobs_of(buyer.book.lease.database)
+    assert differences_of(buyer) == []
     sandbox.control().advance(7 * 24 * 3600)
+    found = differences_of(buyer)
+    assert fired(sandbox, FaultKind.BILL_LATE_CORRECTION) == 1
+    assert [d.kind for d in found] == [kind]
+    assert found[0].other_micro_usd == job.cost_micro_usd * (1 + Decimal(factor))
+    assert differences_of(buyer, correct=True)[0].corrected
+    assert differences_of(buyer) == []
+    assert Ledger(buyer.book.lease.database).balance("tenant").posted.micro_usd == found[0].other_micro_usd
+
+
+def test_a_bill_that_comes_back_to_an_earlier_sum_is_followed(buyer: Buyer) -> None:
+    """Up, down and up again: each line is a correction of its own, entered once however often it is asked."""
+    buyer.buy(0, 0, IDEAL, plan())
     database = buyer.book.lease.database
     (job,) = jobs_of(database)
-    found = [d for d in reconcile(database, buyer.fleet.provider) if d.token == job.token]
-    assert fired(sandbox, FaultKind.BILL_LATE_CORRECTION) == 1
-    assert [d.kind for d in found] == [DifferenceKind.BILL_HIGHER]
-    reconcile(database, buyer.fleet.provider, correct=True)
-    assert [d for d in reconcile(database, buyer.fleet.provider) if d.token == job.token] == []
+    lines = [BillLine(job.vendor_job_id or "", job.token, job.cost_micro_usd)]
+
+    class Biller(SandboxProvider):
+        def bill(self) -> list[BillLine]:
+            return lines
+
+    with Biller(IDEAL, os.environ[SANDBOX_URL], honours_tokens=True) as biller:
+        for delta in (20, -20, 20, -20):
+            lines.append(BillLine(job.vendor_job_id or "", job.token, delta))
+            for _ in range(2):
+                reconcile(database, lambda _: biller, correct=True)
+            assert reconcile(database, lambda _: biller) == []
+    assert Ledger(database).find(job.token).spent.micro_usd == job.cost_micro_usd
+
+
+def test_a_completion_after_the_cancellation_is_billed_and_reported(
+    buyer: Buyer, sandbox: SandboxProcess
+) -> None:
+    sandbox.control().inject(FaultSpec(kind=FaultKind.JOB_STUCK_QUEUED, device=IDEAL))
+    late = FaultSpec(kind=FaultKind.COMPLETES_AFTER_CANCEL, device=IDEAL, seconds=3600)
+    sandbox.control().inject(late)
+    bought = buyer.buy(0, 0, IDEAL, plan())
+    sandbox.control().advance(7200)
+    assert fired(sandbox, FaultKind.COMPLETES_AFTER_CANCEL) == 1
+    void, done = jobs_of(buyer.book.lease.database)
+    assert (void.state, void.cost_micro_usd, done.state) == (JobPhase.CANCELLED, 0, JobPhase.DONE)
+    found = differences_of(buyer, correct=True)
+    assert [(d.kind, d.token) for d in found] == [(DifferenceKind.BILL_HIGHER, void.token)]
+    assert found[0].other_micro_usd == bought.cost_micro_usd
+    assert differences_of(buyer) == []
+
+
+def test_a_cancellation_that_comes_after_the_completion_loses_no_result(
+    buyer: Buyer, sandbox: SandboxProcess
+) -> None:
+    for kind in (FaultKind.JOB_STUCK_QUEUED, FaultKind.CANCEL_RACES_COMPLETION):
+        sandbox.control().inject(FaultSpec(kind=kind, device=IDEAL))
+    buyer.buy(0, 0, IDEAL, plan())
+    assert fired(sandbox, FaultKind.CANCEL_RACES_COMPLETION) == 1
+    (job,) = jobs_of(buyer.book.lease.database)
+    assert job.state is JobPhase.DONE
+    assert_exactly_once(buyer)
+
+
+def test_a_request_that_arrived_twice_where_tokens_are_ignored_is_reported(
+    buyer: Buyer, sandbox: SandboxProcess
+) -> None:
+    sandbox.control().inject(FaultSpec(kind=FaultKind.SUBMIT_DELIVERED_TWICE, device=NO_TOKENS))
+    buyer.buy(0, 0, NO_TOKENS, plan())
+    assert fired(sandbox, FaultKind.SUBMIT_DELIVERED_TWICE) == 1
+    (job,) = jobs_of(buyer.book.lease.database)
+    twice = buyer.fleet.provider(NO_TOKENS).find(job.token)
+    assert len(twice) == 2
+    found = [
+        d
+        for d in reconcile(buyer.book.lease.database, buyer.fleet.provider)
+        if set(twice) & set(d.note.split(", "))
+    ]
+    assert [d.kind for d in found] in ([DifferenceKind.BOUGHT_TWICE], [DifferenceKind.NOT_IN_JOURNAL])
 
 
 @pytest.mark.parametrize("kind", [FaultKind.SUBMIT_GONE, FaultKind.SUBMIT_QUOTA])
