@@ -163,13 +163,14 @@ class Buyer:
         provider, description = self.fleet.provider(device), self.fleet.description(device)
         if record is None:
             quote = self.fleet.quote_micro_usd(device, plan)
+            sold = self._sold_before(key, provider)
             self.book.intend(
                 key,
                 device=device,
                 promise=Amount(plan.shots_total, quote),
                 calibration_json=self.fleet.calibration_json(device),
             )
-            return self._submit(key, provider, description, plan)
+            return self._submit(key, provider, description, plan, sold)
         if record.state is JobPhase.DONE:
             if record.outcome is None:
                 raise RunFailedError(f"job {key.token}: its outcome is damaged; restore the database")
@@ -182,10 +183,15 @@ class Buyer:
         return self._resolve(key, provider, description, plan)
 
     def _submit(
-        self, key: JobKey, provider: Provider, description: DeviceDescription, plan: ExecutionPlan
+        self,
+        key: JobKey,
+        provider: Provider,
+        description: DeviceDescription,
+        plan: ExecutionPlan,
+        sold: str | None,
     ) -> Outcome | None:
         try:
-            job_id = self._known_already(key, provider) or provider.submit(plan, key.token)
+            job_id = sold or provider.submit(plan, key.token)
         except SubmitRejected as error:
             note = f"{REFUSED} {error}" if error.permanent else str(error)
             self.book.ended(key, JobPhase.FAILED, Amount(), note)
@@ -200,7 +206,7 @@ class Buyer:
         self.book.submitted(key, job_id)
         return self._await(key, provider, description, plan, job_id)
 
-    def _known_already(self, key: JobKey, provider: Provider) -> str | None:
+    def _sold_before(self, key: JobKey, provider: Provider) -> str | None:
         """The job of a token that the journal thinks new: it may have been restored from an old backup."""
         if provider.honours_tokens:
             return None  # submitting again finds the job

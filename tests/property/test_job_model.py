@@ -19,7 +19,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 import numpy as np
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import update
@@ -93,11 +93,11 @@ class World:
     takeover: Callable[[], None] = lambda: None
     happened: set[tuple[str, Accident]] = field(default_factory=set)
 
-    def step(self, name: str, do: Callable[[], object], *known: Accident):
+    def step(self, name: str, do: Callable[[], object], *known: Accident, takeover: bool = True):
         """One step, with the accident that the script has for it, if it is one of those known there."""
         accident = self.script.pop(0) if self.script else Accident.NOTHING
         everywhere = (Accident.CRASH_BEFORE, Accident.CRASH_AFTER, Accident.TAKEN_OVER)
-        if accident not in (*everywhere, *known):
+        if accident not in (*everywhere, *known) or (accident is Accident.TAKEN_OVER and not takeover):
             accident = Accident.NOTHING
         self.happened.add((name, accident))
         if accident is Accident.CRASH_BEFORE:
@@ -227,7 +227,9 @@ class CrashingBook(JobBook):
     world: World
 
     def intend(self, *args, **named) -> None:
-        self.world.step("intend", lambda: super(CrashingBook, self).intend(*args, **named))
+        # where tokens are ignored, nothing keeps a driver that slept here from submitting late: see ADR 9
+        honest = named["device"] == HONEST
+        self.world.step("intend", lambda: super(CrashingBook, self).intend(*args, **named), takeover=honest)
 
     def submitted(self, *args) -> None:
         self.world.step("submitted", lambda: super(CrashingBook, self).submitted(*args))
@@ -250,7 +252,13 @@ def plan(seed: int) -> ExecutionPlan:
     return ExecutionPlan(circuit, angles, bases, zeros, rows, np.full(2, SHOTS), (seed,))
 
 
-scripts = st.lists(st.sampled_from(Accident), max_size=12)
+scripts = st.builds(
+    lambda quiet, rest: [Accident.NOTHING] * quiet + rest,
+    st.integers(0, 6),
+    st.lists(
+        st.sampled_from([*Accident, Accident.CRASH_BEFORE, Accident.CRASH_AFTER]), min_size=1, max_size=8
+    ),
+)
 pieces = st.integers(0, 5)
 
 
@@ -392,6 +400,7 @@ def test_a_thousand_steps_of_jobs_agree_with_the_provider(tmp_path: Path) -> Non
             deadline=None,
             database=None,
             derandomize=True,
+            phases=[Phase.generate, Phase.shrink],
             print_blob=True,
             suppress_health_check=list(HealthCheck),
         ),

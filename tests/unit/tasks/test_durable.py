@@ -234,6 +234,18 @@ def test_an_intent_that_was_never_sent_is_sent_under_its_own_token(buyer: Buyer)
     assert_exactly_once(buyer)
 
 
+def test_a_driver_that_slept_before_it_submitted_where_tokens_are_ignored_is_reported(buyer: Buyer) -> None:
+    """No provider's help, no fence: what it buys after it was given up is on the bill, and said."""
+    key = JobKey(buyer.book.lease.run_id, 0, 0)
+    promise = Amount(600, buyer.fleet.quote_micro_usd(NO_TOKENS, plan()))
+    buyer.book.intend(key, device=NO_TOKENS, promise=promise)  # and here the driver is stopped
+    again(buyer).buy(0, 0, NO_TOKENS, plan())
+    late = buyer.fleet.provider(NO_TOKENS).submit(plan(), key.token)  # and here it wakes
+    found = reconcile(buyer.book.lease.database, buyer.fleet.provider)
+    kinds = {d.kind for d in found if late in d.note or d.token == key.token}
+    assert kinds & {DifferenceKind.NOT_IN_JOURNAL, DifferenceKind.BILL_HIGHER}
+
+
 def test_a_batch_that_is_done_costs_nothing_to_ask_for_again(buyer: Buyer) -> None:
     first = buyer.buy(0, 0, IDEAL, plan())
     second = again(buyer).buy(0, 0, IDEAL, plan())
