@@ -13,7 +13,6 @@ from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
-from prefect.exceptions import CancelledRun
 from prefect.runtime import flow_run
 
 from ledger import (
@@ -30,7 +29,7 @@ from measurement import ExecutionPlan
 from optimizers import Reason
 from shotwise.home import Home
 from shotwise.spec import RunSpec, validate
-from tasks.driving import Drive, acquire_patiently, driving
+from tasks.driving import Drive, StopAsked, acquire_patiently, driving
 from tasks.durable import Buyer
 from tasks.prefect_records import close_stale
 from tasks.prepare import Prepared, prepare
@@ -39,7 +38,16 @@ from tasks.provenance import versions_json
 from tasks.purchase import check_can_start, fits_budget
 from tasks.result import RunResult, final_from_record, summary_rows
 from tasks.slots import device_slot
-from tasks.stages import commit_segment, evaluate_finally, finish, measure, next_plan, run_segment, update
+from tasks.stages import (
+    commit_segment,
+    evaluate_finally,
+    finish,
+    heard,
+    measure,
+    next_plan,
+    run_segment,
+    update,
+)
 from tasks.state import LoopState, from_bytes, initial
 from tasks.tracking import Tracker, mlflow_run_url
 from tasks.ui import ProgressArtifact, publish_summary
@@ -102,9 +110,7 @@ def _drive_or_stop(
     """The result; None where a request to stop was obeyed, between iterations or in a wait."""
     try:
         result = _drive(prepared, drive, buyer, state)
-    except CancelledRun:
-        if not drive.stop.is_set():
-            raise
+    except StopAsked:
         result = None
     if result is None:
         drive.lease.finish(state="interrupted", reason=Reason.INTERRUPTED, result_json=None)
@@ -119,7 +125,7 @@ def _drive(prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopSta
         state, records = iterate(prepared, drive, state)
         _tell(prepared, drive, state, records)
     try:
-        final = evaluate_finally(prepared, drive.lease, buyer, state)
+        final = heard(evaluate_finally(prepared, drive.lease, buyer, state))
     except (
         BudgetExceededError
     ):  # what was kept for it was spent elsewhere in the tenant: report the last energy
@@ -151,7 +157,7 @@ def _iterate_sampled(
     if not _affordable(prepared, drive, buyer, state, plan):
         return replace(state, reason=Reason.BUDGET_REACHED), []
     try:
-        measured = measure(prepared, drive.lease, buyer, state, plan)
+        measured = heard(measure(prepared, drive.lease, buyer, state, plan))
     except BudgetExceededError:  # somebody else of the tenant spent what was left meanwhile
         return replace(state, reason=Reason.BUDGET_REACHED), []
     return update(prepared, drive.lease, state, measured, drive.active_us)

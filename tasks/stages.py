@@ -16,6 +16,7 @@ from uuid import UUID
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 from prefect.states import Cancelled
 
@@ -49,7 +50,7 @@ def task_runs_of(flow_run_id: UUID) -> frozenset[UUID]:
 def stage(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function a Prefect task that is neither cached, persisted nor retried, and is counted.
 
-    Asked to stop while it waits, it ends as Cancelled: calling it raises Prefect's `CancelledRun`.
+    Asked to stop while it waits, it ends as Cancelled: see `heard`.
     """
 
     def make(function: Callable[P, R]) -> Task[P, R]:
@@ -68,6 +69,17 @@ def stage(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], 
         )
 
     return make
+
+
+def heard(result: R) -> R:
+    """What a stage that may wait returned.
+
+    Raises:
+        StopAsked: it ended as Cancelled.
+    """
+    if isinstance(result, State):
+        raise StopAsked
+    return result
 
 
 @stage("quantum-segment", "quantum-segment from {state.iteration}")
