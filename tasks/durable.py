@@ -226,6 +226,7 @@ class Buyer:
                     self.book.submitted(key, found[0])
                     return self._await(key, provider, description, plan, found[0])
                 if provider.honours_tokens:
+                    self.book.lease.renew()  # refuses a driver that slept: what it sends, it must still own
                     job_id = provider.submit(plan, key.token)  # the same token cannot buy a second job
                     self.book.submitted(key, job_id)
                     return self._await(key, provider, description, plan, job_id)
@@ -278,6 +279,7 @@ class Buyer:
             if report.state.ended:
                 return report
             if report.state is JobState.QUEUED and time.monotonic() - began > self.patience.stuck_s:
+                self.book.lease.renew()
                 report = self._ask(lambda: provider.cancel(job_id), provider.name)
                 if report.state.ended:
                     return report
