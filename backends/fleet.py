@@ -83,6 +83,10 @@ class Fleet:
             self._providers[name] = self._open(name)
         return self._providers[name]
 
+    def forget(self, name: str) -> None:
+        """Ask for a device's description again when it is next needed: its price or queue has changed."""
+        self._descriptions.pop(name, None)
+
     def _open(self, name: str) -> Provider:
         description = self.description(name)
         if not _in_sandbox(name):

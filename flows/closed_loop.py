@@ -15,15 +15,23 @@ from uuid import UUID
 
 from httpx import HTTPError
 from prefect.runtime import deployment, flow_run
-from sqlalchemy.exc import OperationalError
 
-from ledger import BudgetExceededError, Database, IterationRecord, Journal, Lease, Ledger, Submissions
+from ledger import (
+    BudgetExceededError,
+    Database,
+    IterationRecord,
+    Journal,
+    Lease,
+    Ledger,
+    StorageError,
+    Submissions,
+)
 from measurement import ExecutionPlan
 from optimizers import Reason
 from shotwise.home import Home
 from shotwise.spec import RunSpec, validate
 from tasks.cancelling import finish_cancelled, settle_in_flight
-from tasks.driving import Drive, StopAskedError, acquire_patiently, driving
+from tasks.driving import Drive, StopAsked, acquire_patiently, driving
 from tasks.durable import Buyer
 from tasks.flow_runs import deployment_of, is_being_cancelled
 from tasks.prefect_records import close_stale
@@ -34,7 +42,16 @@ from tasks.purchase import check_can_start, fits_budget, open_buyer
 from tasks.result import RunResult, final_from_record, summary_rows
 from tasks.sampling import final_shots
 from tasks.slots import device_slot
-from tasks.stages import commit_segment, evaluate_finally, finish, measure, next_plan, run_segment, update
+from tasks.stages import (
+    commit_segment,
+    evaluate_finally,
+    finish,
+    heard,
+    measure,
+    next_plan,
+    run_segment,
+    update,
+)
 from tasks.starts import resolve_start
 from tasks.state import LoopState, from_bytes, initial, to_bytes
 from tasks.telemetry import tracing
@@ -95,7 +112,8 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | Stopped
             stack.callback(Tracker.start(home, run_id).finish)
             stack.enter_context(watching(artifact))
             stack.enter_context(tracing(home, journal, lease))
-            buyer = open_buyer(prepared, lease, hold=device_slot, sleep=drive.pause)
+            hold = partial(device_slot, sleep=drive.sleep)
+            buyer = open_buyer(prepared, lease, hold=hold, sleep=drive.sleep)
             result = _drive_on(prepared, drive, buyer)
         except Exception as error:
             _enter_failure(lease, error)
@@ -118,9 +136,9 @@ def _drive_on(prepared: Prepared, drive: Drive, buyer: Buyer | None) -> RunResul
             prepared = prepared.measured_in(state.grouping)
             try:
                 return _drive(prepared, drive, buyer, state)
-            except StopAskedError:
+            except StopAsked:
                 return _leave(prepared, drive, buyer)
-        except OperationalError:
+        except StorageError:
             if not failures_left:
                 raise
     raise AssertionError("the last failure is raised")
@@ -142,7 +160,7 @@ def _drive(prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopSta
         state, records = iterate(prepared, drive, state)
         _tell(prepared, drive, state, records)
     try:
-        final = evaluate_finally(prepared, drive.lease, buyer, state)
+        final = heard(evaluate_finally(prepared, drive.lease, buyer, state))
     except (
         BudgetExceededError
     ):  # what was kept for it was spent elsewhere in the tenant: report the last energy
@@ -174,7 +192,7 @@ def _iterate_sampled(
     if not _affordable(prepared, drive, buyer, state, plan):
         return replace(state, reason=Reason.BUDGET_REACHED), []
     try:
-        measured = measure(prepared, drive.lease, buyer, state, plan)
+        measured = heard(measure(prepared, drive.lease, buyer, state, plan))
     except BudgetExceededError:  # somebody else of the tenant spent what was left meanwhile
         return replace(state, reason=Reason.BUDGET_REACHED), []
     return update(prepared, drive.lease, state, measured, drive.active_us)
@@ -249,6 +267,6 @@ def _enter(journal: Journal, spec: RunSpec) -> str:
 
 def _enter_failure(lease: Lease, error: Exception) -> None:
     """Say in the journal that the run failed; or can be gone on with, where the database is what failed."""
-    state = Stopped.INTERRUPTED if isinstance(error, OperationalError) else "failed"
+    state = Stopped.INTERRUPTED if isinstance(error, StorageError) else "failed"
     with suppress(Exception):  # the error that is being raised says more
         lease.finish(state=state, reason=type(error).__name__[:32], result_json=None)

@@ -6,7 +6,7 @@ from ledger.audit import Difference
 from ledger.database import Database
 from ledger.device_health import DeviceHealth, Probe, Quarantine
 from ledger.device_history import DeviceHistory, device_histories, failing_devices
-from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationError
+from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationError, StorageError
 from ledger.jobs import (
     TREATMENTS,
     JobBook,
@@ -52,6 +52,7 @@ __all__ = [
     "ReservationError",
     "ReservationState",
     "RunRecord",
+    "StorageError",
     "Submission",
     "Submissions",
     "claim_submission",

@@ -7,22 +7,29 @@ lock that another took in between; every commit is on disk before it returns (sy
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event, inspect, text
+from sqlalchemy.exc import DatabaseError, InvalidatePoolError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
+from ledger.errors import StorageError
+from ledger.statements import Driver
 from shotwise.errors import CannotRunError
 
-SCHEMA_VERSION = "0006"
+SCHEMA_VERSION = "0007"
 _BUSY_TIMEOUT_S = 30
 # A server that is restarted is back sooner; one that is not is somebody's to look at.
 _AWAY_S_MAX = 120.0
 _LOOK_AGAIN_S = 0.2
+_TRUSTED_IDLE_S = 5.0
+"""A connection idle for longer is asked whether it is alive before it is used."""
+
+
+T = TypeVar("T")
 
 
 class Database:
@@ -37,34 +44,48 @@ class Database:
         self._away_s_max = 0.0
         try:
             self._migrate()
-            self._away_s_max = _AWAY_S_MAX
-        except OperationalError as error:
-            reason = str(error.orig).splitlines()[0]
-            raise CannotRunError(
-                "DATABASE_URL",
-                _without_password(self.engine),
-                reason,
-                "check that it is reachable and writable",
-            ) from None
+        except StorageError as error:
+            remedy = "check that it is reachable and writable"
+            raise CannotRunError("DATABASE_URL", self._name(), error.reason, remedy) from None
+        self._away_s_max = _AWAY_S_MAX
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may write: committed at the end, rolled back on an exception."""
-        with self.connect(writes=True) as connection, connection.begin():
+        with self.clearly(), self.connect(writes=True) as connection, connection.begin():
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one consistent state and writes nothing."""
-        with self.connect() as connection, connection.begin():
+        with self.clearly(), self.connect() as connection, connection.begin():
             yield connection
+
+    @contextmanager
+    def alone(self) -> Iterator[Driver]:
+        """The driver's own connection, each statement a transaction: for the few that must be fast."""
+        with self.clearly():
+            pooled = self._patiently(self.engine.raw_connection)
+            try:
+                self._begin_by_itself(pooled, False)
+                yield Driver(self.engine.dialect, pooled)
+                self._begin_by_itself(pooled, True)
+            except BaseException:
+                pooled.invalidate()  # in whatever state it is, nobody gets it again
+                raise
+            finally:
+                pooled.close()
 
     def connect(self, **options: Any) -> Connection:
         """A connection that works now, with execution options. Raises OperationalError."""
+        return self._patiently(self.engine.execution_options(**options).connect)
+
+    def _patiently(self, open_: Callable[[], T]) -> T:
+        """What opens once the database answers; one that is restarted is waited for."""
         give_up = time.monotonic() + self._away_s_max
         while True:
             try:
-                return self.engine.execution_options(**options).connect()
+                return open_()
             except OperationalError:
                 if time.monotonic() > give_up:
                     raise
@@ -72,6 +93,24 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+    @contextmanager
+    def clearly(self) -> Iterator[None]:
+        """Turn a failure of the database itself into one line of ours; what its rules refuse passes."""
+        try:
+            yield
+        except DatabaseError as error:
+            if type(error) not in (DatabaseError, OperationalError):
+                raise
+            raise StorageError(self._name(), str(error.orig).strip().splitlines()[0]) from error
+
+    def _name(self) -> str:
+        return self.engine.url.render_as_string(hide_password=True)
+
+    def _begin_by_itself(self, pooled: PoolProxiedConnection, on: bool) -> None:
+        """Whether the driver begins transactions unasked, as SQLAlchemy wants of PostgreSQL's."""
+        if self.engine.dialect.name == "postgresql":
+            cast(Any, pooled.driver_connection).autocommit = not on
 
     def _migrate(self) -> None:
         if self._version() == SCHEMA_VERSION:
@@ -96,7 +135,9 @@ class Database:
 
 def _make_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, poolclass=QueuePool, pool_pre_ping=True)
+        engine = create_engine(url, poolclass=QueuePool)
+        _distrust_idle_connections(engine)
+        return engine
     path = url.removeprefix("sqlite:///")
     if path and path != url:
         Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -121,5 +162,22 @@ def _make_engine(url: str) -> Engine:
     return engine
 
 
-def _without_password(engine: Engine) -> str:
-    return engine.url.render_as_string(hide_password=True)
+def _distrust_idle_connections(engine: Engine) -> None:
+    """Ask before the use of a connection that was idle for long: a server may have been restarted since.
+
+    SQLAlchemy's own ping asks before every transaction, which costs as much as the ledger's answer.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def _note(_: object, record: ConnectionPoolEntry) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _ask(connection: Any, record: ConnectionPoolEntry, _: object) -> None:
+        idle_since = record.info.get("idle_since")
+        if idle_since is None or time.monotonic() - idle_since < _TRUSTED_IDLE_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error

@@ -19,13 +19,11 @@ from ledger.database import Database
 from ledger.statements import Statement
 
 _BEGIN = Statement("BEGIN; SET LOCAL synchronous_commit = off")
-# a record of our own in the log, whose commit waits until the log is on disk up to it
-_FLUSH = Statement("SELECT pg_logical_emit_message(true, 'shotwise', '')")
+# then a record of our own in the log, whose commit waits until the log is on disk up to it
 _COMMIT_AND_FLUSH = Statement("COMMIT; SELECT pg_logical_emit_message(true, 'shotwise', '')")
 _ROLLBACK = Statement("ROLLBACK")
 # the server answers the COMMIT of a failed transaction with a silent rollback
 _IN_ERROR = 3  # psycopg.pq.TransactionStatus.INERROR
-_EACH_COMMITS = "ledger_each_statement_commits"
 
 
 @contextmanager
@@ -35,10 +33,9 @@ def write(database: Database) -> Iterator[Connection]:
         with database.write() as connection:
             yield connection
         return
-    with _autocommit(database) as connection:
-        _BEGIN.first(
-            connection
-        )  # said by us, not by the driver: one message to the server for two statements
+    with database.clearly(), _autocommit(database) as connection:
+        # said by us, not by the driver: one message to the server for two statements
+        _BEGIN.first(connection)
         try:
             yield connection
             driver = connection.connection.driver_connection
@@ -52,28 +49,8 @@ def write(database: Database) -> Iterator[Connection]:
 
 
 @contextmanager
-def single(database: Database) -> Iterator[Connection]:
-    """For operations of one posting: on PostgreSQL each statement commits by itself, on the server.
-
-    The tenant's row is then never locked while the server waits for us.
-    """
-    if database.engine.dialect.name != "postgresql":
-        with database.write() as connection:
-            yield connection
-        return
-    with _autocommit(database, **{_EACH_COMMITS: True}) as connection:
-        yield connection
-        _FLUSH.first(connection)  # also after a repetition: who did it first may have died before its flush
-
-
-def each_statement_commits(connection: Connection) -> bool:
-    """Whether the connection is one of `single`, on which two postings would not be one transaction."""
-    return bool(connection.get_execution_options().get(_EACH_COMMITS))
-
-
-@contextmanager
-def _autocommit(database: Database, **options: bool) -> Iterator[Connection]:
+def _autocommit(database: Database) -> Iterator[Connection]:
     with database.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT", **options)
+        connection.execution_options(isolation_level="AUTOCOMMIT")
         with connection.begin():
             yield connection

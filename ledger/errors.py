@@ -3,6 +3,8 @@
 CannotRunError
 ├── BudgetExceededError   3  a reservation or charge would break a limit; nothing was changed
 └── LimitTooLowError      3  a limit below what is already spent and held
+RunFailedError
+└── StorageError          4  the database cannot be written or read: disk full, locked, read-only, gone
 ShotwiseError
 └── ReservationError      4  a token used in two ways, ended in two ways, or unknown: a bug or a wrong bill
 """
@@ -10,7 +12,7 @@ ShotwiseError
 from __future__ import annotations
 
 from ledger.amounts import Currency, quantity
-from shotwise.errors import CannotRunError, ShotwiseError
+from shotwise.errors import CannotRunError, RunFailedError, ShotwiseError
 
 
 class BudgetExceededError(CannotRunError):
@@ -45,3 +47,29 @@ class LimitTooLowError(CannotRunError):
 
 class ReservationError(ShotwiseError):
     """A reservation is asked for something that contradicts what is entered; nothing was changed."""
+
+
+class StorageError(RunFailedError):
+    """The database failed in a transaction, of which nothing is kept; all that was committed before stays.
+
+    Attributes:
+        reason: the database's own words.
+        remedy: what to do before `shotwise resume`.
+    """
+
+    def __init__(self, database: str, reason: str) -> None:
+        self.reason = reason
+        self.remedy = next((remedy for words, remedy in _STORAGE_REMEDIES if words in reason.lower()), _LOOK)
+        super().__init__(f"{database}: {reason}; what was committed is kept; {self.remedy}")
+
+
+_LOOK = "see that the database is reachable and writable, then go on with `shotwise resume`"
+_STORAGE_REMEDIES = (
+    ("full", "free space on its disk, then go on with `shotwise resume`"),
+    ("no space", "free space on its disk, then go on with `shotwise resume`"),
+    ("i/o error", "see to its disk (space, quota, health), then go on with `shotwise resume`"),
+    ("locked", "end the program that holds it, then go on with `shotwise resume`"),
+    ("readonly", "make it writable, then go on with `shotwise resume`"),
+    ("read-only", "make it writable, then go on with `shotwise resume`"),
+    ("malformed", "restore it from a backup, then go on with `shotwise resume`"),
+)

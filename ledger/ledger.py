@@ -11,13 +11,12 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, select
 
-from ledger import accounts, early_release, reservations
+from ledger import accounts, alone, early_release, reservations
 from ledger.accounts import KEEP, Keep
 from ledger.amounts import Amount, Balance
 from ledger.audit import Difference, audit
 from ledger.database import Database
 from ledger.journal import now_us
-from ledger.reservations import SeveralPostings
 from ledger.rules import END_STEP, RESERVE_STEP, Entry, EntryKind, Reservation
 from ledger.tables import accounts as accounts_table
 from ledger.tables import entries as entries_table
@@ -57,22 +56,31 @@ class Ledger:
 
     def reserve(self, token: str, account: str, amount: Amount, *, note: str = "") -> Reservation:
         """See `ledger.reservations.reserve`."""
-        with early_release.single(self.database) as connection:
-            return reservations.reserve(connection, token, account, amount, at_us=now_us(), note=note)
+        reservations.check_token(token)
+        at = now_us()
+        made = alone.reserve(self.database, token, account, amount, at_us=at, note=note)
+        if made is not None:
+            return made
+        with early_release.write(self.database) as connection:
+            return reservations.reserve(connection, token, account, amount, at_us=at, note=note)
 
     def settle(self, token: str, actual: Amount, *, note: str = "") -> Reservation:
         """See `ledger.reservations.settle`."""
-        try:
-            with early_release.single(self.database) as connection:
-                return reservations.settle(connection, token, actual, at_us=now_us(), note=note)
-        except SeveralPostings:
-            with early_release.write(self.database) as connection:
-                return reservations.settle(connection, token, actual, at_us=now_us(), note=note)
+        at = now_us()
+        ended = alone.end(self.database, token, actual, at_us=at, note=note)
+        if ended is not None:
+            return ended
+        with early_release.write(self.database) as connection:
+            return reservations.settle(connection, token, actual, at_us=at, note=note)
 
     def release(self, token: str, *, note: str = "") -> Reservation:
         """See `ledger.reservations.release`."""
-        with early_release.single(self.database) as connection:
-            return reservations.release(connection, token, at_us=now_us(), note=note)
+        at = now_us()
+        ended = alone.end(self.database, token, None, at_us=at, note=note)
+        if ended is not None:
+            return ended
+        with early_release.write(self.database) as connection:
+            return reservations.release(connection, token, at_us=at, note=note)
 
     def correct(self, token: str, reference: str, delta: Amount, *, note: str = "") -> Reservation:
         """See `ledger.reservations.correct`."""

@@ -13,7 +13,6 @@ from sqlalchemy import Connection
 from ledger import rules
 from ledger.accounts import LEVELS_MAX, balances_to, path_to
 from ledger.amounts import TOTAL_MAX, Amount
-from ledger.early_release import each_statement_commits
 from ledger.errors import BudgetExceededError
 from ledger.rules import RESERVE_STEP, Posting
 from ledger.statements import Statement
@@ -32,7 +31,7 @@ _ROOM = " AND ".join(
     for c in ("shots", "micro_usd")
 )
 _PATH = ", ".join(f":path_{level}" for level in range(LEVELS_MAX))
-_INSERT = Statement(f"""
+INSERT = Statement(f"""
     INSERT INTO entries (token, step, account, kind, shots, micro_usd, at_us, note)
     SELECT :token, :step, :account, :kind, :shots, :micro_usd, :at_us, :note
     WHERE (SELECT count(*) FROM accounts WHERE path IN ({_PATH}) AND {_ROOM}) = :levels
@@ -44,18 +43,15 @@ _MOVED = ", ".join(
     for part in ("held", "posted", "disputed")
     for c in ("shots", "micro_usd")
 )
-_MOVE = Statement(f"UPDATE accounts SET {_MOVED} WHERE path IN ({_PATH})")
-_POST_ENTRY = """
-    post_entry(
-        ARRAY[:path_0, :path_1, :path_2]::varchar[], :levels, :token, :step, :account, :kind,
-        :shots, :micro_usd, :at_us, :note, :held_shots, :held_micro_usd, :posted_shots, :posted_micro_usd,
-        :disputed_shots, :disputed_micro_usd
-    )
+MOVE = Statement(f"UPDATE accounts SET {_MOVED} WHERE path IN ({_PATH})")
+ARGUMENTS = """
+    ARRAY[:path_0, :path_1, :path_2]::varchar[], :levels, :token, :step, :account, :kind,
+    :shots, :micro_usd, :at_us, :note, :held_shots, :held_micro_usd, :posted_shots, :posted_micro_usd,
+    :disputed_shots, :disputed_micro_usd
 """
-_POST = Statement(f"SELECT {_POST_ENTRY}")
-_POST_AND_COMMIT = Statement(f"SELECT {_POST_ENTRY}, set_config('synchronous_commit', 'off', true)")
+_POST = Statement(f"SELECT post_entry({ARGUMENTS})")
 _TAKEN = Statement("SELECT 1 FROM entries WHERE token = :token AND step = :step")
-_RESERVED = Statement(
+RESERVED = Statement(
     f"SELECT account, shots, micro_usd FROM entries WHERE token = :token AND step = '{RESERVE_STEP}'"
 )
 
@@ -70,8 +66,29 @@ def post(
     Raises:
         SpecError: no such account.
     """
+    if _apply(connection, values_of(token, account, posting, at_us=at_us, note=note)):
+        return Posted.DONE
+    if _TAKEN.first(connection, {"token": token, "step": posting.step}) is not None:
+        return Posted.TAKEN
+    refused = rules.refusal(balances_to(connection, account), posting)
+    assert refused is not None, "a posting was refused that every limit has room for"
+    return refused
+
+
+def reserved(connection: Connection, token: str) -> tuple[str, Amount] | None:
+    """Account and amount of a token's promise, which never change; None where there is none."""
+    row = RESERVED.first(connection, {"token": token})
+    return None if row is None else (row[0], Amount(row[1], row[2]))
+
+
+def values_of(token: str, account: str, posting: Posting, *, at_us: int, note: str) -> dict[str, object]:
+    """A posting as the parameters of the statements here.
+
+    Raises:
+        SpecError: not an account path.
+    """
     path = path_to(account)
-    values = {
+    return {
         "levels": len(path),
         **{f"path_{level}": path[min(level, len(path) - 1)] for level in range(LEVELS_MAX)},
         "token": token,
@@ -89,28 +106,13 @@ def post(
         "disputed_shots": posting.disputed.shots,
         "disputed_micro_usd": posting.disputed.micro_usd,
     }
-    while not _apply(connection, values):
-        if _TAKEN.first(connection, {"token": token, "step": posting.step}) is not None:
-            return Posted.TAKEN
-        refused = rules.refusal(balances_to(connection, account), posting)
-        if refused is not None:
-            return refused
-        # room was made since; that can only be where each statement commits and no lock outlives it
-        assert each_statement_commits(connection), "a posting was refused that every limit has room for"
-    return Posted.DONE
-
-
-def reserved(connection: Connection, token: str) -> tuple[str, Amount] | None:
-    """Account and amount of a token's promise, which never change; None where there is none."""
-    row = _RESERVED.first(connection, {"token": token})
-    return None if row is None else (row[0], Amount(row[1], row[2]))
 
 
 def _apply(connection: Connection, values: dict[str, object]) -> bool:
     if connection.dialect.name == "postgresql":
-        row = (_POST_AND_COMMIT if each_statement_commits(connection) else _POST).first(connection, values)
+        row = _POST.first(connection, values)
         return row is not None and bool(row[0])
-    if _INSERT.first(connection, values) is None:
+    if INSERT.first(connection, values) is None:
         return False
-    _MOVE.first(connection, values)
+    MOVE.first(connection, values)
     return True

@@ -12,16 +12,10 @@ from sqlalchemy import Connection, select
 from ledger import rules
 from ledger.accounts import lock
 from ledger.amounts import NOTHING, Amount
-from ledger.early_release import each_statement_commits
 from ledger.errors import BudgetExceededError, ReservationError
 from ledger.posting import Posted, post, reserved
 from ledger.rules import EXCESS_STEP, Entry, EntryKind, Posting, Reservation, ReservationState
 from ledger.tables import entries
-
-
-class SeveralPostings(Exception):  # noqa: N818 - not an error, a question of which transaction
-    """An operation needs several postings, on a connection that commits each; nothing was changed."""
-
 
 _TOKEN_LENGTH_MAX = 64
 _REFERENCE_LENGTH_MAX = 80
@@ -37,8 +31,7 @@ def reserve(
         ReservationError: the token reserved something else before.
         SpecError: no such account.
     """
-    if not 0 < len(token) <= _TOKEN_LENGTH_MAX:
-        raise ReservationError(f"a token has 1 to {_TOKEN_LENGTH_MAX} characters (got {len(token)})")
+    check_token(token)
     outcome = post(connection, token, account, rules.reserve(amount), at_us=at_us, note=note)
     if isinstance(outcome, BudgetExceededError):
         raise outcome
@@ -61,15 +54,13 @@ def settle(connection: Connection, token: str, actual: Amount, *, at_us: int, no
     """
     account, promised = _reserved(connection, token)
     posting, above = rules.settle(promised, actual)
-    if above and each_statement_commits(connection):
-        raise SeveralPostings
     if post(connection, token, account, posting, at_us=at_us, note=note) is not Posted.DONE:
         return _same_end(connection, token, actual)
     spent, disputed = posting.amount, NOTHING
     if above:
         charged = _charge_or_dispute(connection, token, account, rules.excess(above), at_us=at_us, note=note)
         spent, disputed = (spent + above, disputed) if charged else (spent, above)
-    return Reservation(token, account, ReservationState.SETTLED, promised, spent, disputed)
+    return Reservation(token, account, ReservationState.SETTLED, promised, actual, spent, disputed)
 
 
 def release(connection: Connection, token: str, *, at_us: int, note: str = "") -> Reservation:
@@ -151,6 +142,12 @@ def find(connection: Connection, token: str) -> Reservation:
     if found is None:
         raise ReservationError(f"{token}: nothing is reserved under this token")
     return found
+
+
+def check_token(token: str) -> None:
+    """Refuse what no column could hold."""
+    if not 0 < len(token) <= _TOKEN_LENGTH_MAX:
+        raise ReservationError(f"a token has 1 to {_TOKEN_LENGTH_MAX} characters (got {len(token)})")
 
 
 def entry_of(row) -> Entry:

@@ -87,6 +87,7 @@ class Reservation:
 
     Attributes:
         reserved: the promise, which stays here after it ended.
+        settled: what it ended with, an excess included, charged or disputed; corrections come on top.
         spent: settled, excess and corrections together; never below 0.
         disputed: billed and not accepted, still open.
     """
@@ -95,6 +96,7 @@ class Reservation:
     account: str
     state: ReservationState
     reserved: Amount
+    settled: Amount = NOTHING
     spent: Amount = NOTHING
     disputed: Amount = NOTHING
 
@@ -117,8 +119,10 @@ def reservation(entries: Sequence[Entry]) -> Reservation | None:
     if first is None or first.token is None:
         return None
     state = ReservationState.HELD
-    spent = disputed = NOTHING
+    settled = spent = disputed = NOTHING
     for entry in entries:
+        if entry.kind is EntryKind.SETTLE or entry.step == EXCESS_STEP:
+            settled += entry.amount
         match entry.kind:
             case EntryKind.SETTLE:
                 state, spent = ReservationState.SETTLED, spent + entry.amount
@@ -130,7 +134,7 @@ def reservation(entries: Sequence[Entry]) -> Reservation | None:
                 disputed += entry.amount
             case _:
                 pass
-    return Reservation(first.token, first.account, state, first.amount, spent, disputed)
+    return Reservation(first.token, first.account, state, first.amount, settled, spent, disputed)
 
 
 def reserve(amount: Amount) -> Posting:

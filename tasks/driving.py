@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from ledger import Journal, Lease, Submissions
-from shotwise.errors import LeaseLostError, RunBusyError, RunFailedError
+from shotwise.errors import LeaseLostError, RunBusyError
 from shotwise.spec import BudgetSpec
 
 _RENEWALS_A_LEASE = 10
 _BUSY_WAIT_S = 2.0
 
 
-class StopAskedError(RunFailedError):
-    """The run shall end, or be left to another driver, in the middle of a wait."""
+class StopAsked(Exception):  # noqa: N818 - a wish, not an error
+    """The run was asked to stop while it waited; the journal knows what it waited for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,15 +40,6 @@ class Drive:
     stop: threading.Event = field(default_factory=threading.Event)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
-    def pause(self, seconds: float) -> None:
-        """Wait, as `time.sleep` does, unless the run is asked to stop. What is in flight stays as it is.
-
-        Raises:
-            StopAskedError: it was.
-        """
-        if self.stop.wait(seconds):
-            raise StopAskedError(f"{self.lease.run_id}: asked to stop")
-
     def heed_cancellation(self) -> None:
         """Stop, for good, if the journal says that the run shall end."""
         if Submissions(self.lease.database).is_cancelled(self.lease.run_id):
@@ -59,6 +50,15 @@ class Drive:
     def active_us(self) -> int:
         """How long the run has been driven in all."""
         return self.active_before_us + int(1e6 * (time.monotonic() - self.started))
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, unless the run is asked to stop.
+
+        Raises:
+            StopAsked: it was, before or meanwhile.
+        """
+        if self.stop.wait(seconds):
+            raise StopAsked
 
     def deadline(self, budget: BudgetSpec) -> float:
         """Monotonic time at which the wall-clock budget ends."""
@@ -83,8 +83,9 @@ def acquire_patiently(journal: Journal, run_id: str) -> Lease:
 def driving(lease: Lease, active_before_us: int) -> Iterator[Drive]:
     """Keep a lease alive, and turn a cancellation, SIGINT and SIGTERM into a request to stop.
 
-    A second signal interrupts at once; whatever was committed stays. Handlers are only set where Python
-    allows it, in the main thread.
+    The run obeys after its current step, or at once where it only waits (for a provider, say). A second
+    signal interrupts at once whatever it does; whatever was committed stays. Handlers are only set where
+    Python allows it, in the main thread.
     """
     drive = Drive(lease, time.monotonic(), active_before_us)
     drive.heed_cancellation()

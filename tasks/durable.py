@@ -175,13 +175,14 @@ class Buyer:
         provider, description = self.fleet.provider(device), self.fleet.description(device)
         if record is None:
             quote = self.fleet.quote_micro_usd(device, plan)
+            sold = self._sold_before(key, provider)
             self.book.intend(
                 key,
                 device=device,
                 promise=Amount(plan.shots_total, quote),
                 calibration_json=self.fleet.calibration_json(device),
             )
-            return self._submit(key, provider, description, plan)
+            return self._submit(key, provider, description, plan, sold)
         if record.state is JobPhase.DONE:
             if record.outcome is None:
                 raise RunFailedError(f"job {key.token}: its outcome is damaged; restore the database")
@@ -194,10 +195,15 @@ class Buyer:
         return self._resolve(key, provider, description, plan)
 
     def _submit(
-        self, key: JobKey, provider: Provider, description: DeviceDescription, plan: ExecutionPlan
+        self,
+        key: JobKey,
+        provider: Provider,
+        description: DeviceDescription,
+        plan: ExecutionPlan,
+        sold: str | None,
     ) -> Outcome | None:
         try:
-            job_id = self._send(provider, description, plan, key)
+            job_id = sold or self._send(provider, description, plan, key)
         except SubmitRejected as error:
             note = f"{REFUSED} {error}" if error.permanent else str(error)
             self.book.ended(key, JobPhase.FAILED, Amount(), note)
@@ -219,6 +225,13 @@ class Buyer:
         with span("submit", key.run_id, token=key.token, device=description.name):
             return provider.submit(plan, key.token)
 
+    def _sold_before(self, key: JobKey, provider: Provider) -> str | None:
+        """The job of a token that the journal thinks new: it may have been restored from an old backup."""
+        if provider.honours_tokens:
+            return None  # submitting again finds the job
+        found = self._ask(lambda: provider.find(key.token), provider.name)
+        return found[0] if found else None
+
     def _resolve(
         self, key: JobKey, provider: Provider, description: DeviceDescription, plan: ExecutionPlan
     ) -> Outcome | None:
@@ -232,6 +245,7 @@ class Buyer:
                     self.book.submitted(key, found[0])
                     return self._await(key, provider, description, plan, found[0])
                 if provider.honours_tokens and not self.closing:
+                    self.book.lease.renew()  # refuses a driver that slept: what it sends, it must still own
                     # the same token cannot buy a second job
                     job_id = self._send(provider, description, plan, key)
                     self.book.submitted(key, job_id)
@@ -268,7 +282,10 @@ class Buyer:
             why = report.message or report.state.value
         shots = int(outcome.counts.sum()) if outcome is not None else 0
         if outcome is not None and shots > 0:
-            self.book.done(key, outcome.to_bytes(), Amount(shots, self._cost(provider, report, plan, shots)))
+            actual = Amount(shots, self._cost(provider, report, plan, shots))
+            self.book.done(key, outcome.to_bytes(), actual)
+            if actual.micro_usd > self.fleet.quote_micro_usd(description.name, plan):
+                self.fleet.forget(description.name)  # its price may have changed: the next quote is a new one
             return outcome
         phase = JobPhase.CANCELLED if report.state is JobState.CANCELLED else JobPhase.FAILED
         billed = self._billed(provider, report)
@@ -289,6 +306,7 @@ class Buyer:
                 started()
                 seen_running = True
             if report.state is JobState.QUEUED and time.monotonic() - began > self.patience.stuck_s:
+                self.book.lease.renew()
                 report = self._ask(lambda: provider.cancel(job_id), provider.name)
                 if report.state.ended:
                     return report

@@ -87,9 +87,9 @@ def _against_ledger(ledger: Ledger, job: JobRecord) -> list[Discrepancy]:
         if job.state is JobPhase.UNKNOWN:
             return [Discrepancy(DifferenceKind.STILL_UNKNOWN, job.device, job.token, job.cost_micro_usd, 0)]
         return []
-    accounted = (reservation.spent + reservation.disputed).micro_usd
-    if reservation.state is not ReservationState.HELD and accounted >= job.cost_micro_usd:
-        return []  # what the bill corrected later stands on top
+    accounted = reservation.settled.micro_usd  # what the bill corrected later is not the journal's
+    if reservation.state is not ReservationState.HELD and accounted == job.cost_micro_usd:
+        return []
     note = f"the reservation is {reservation.state.value}"
     return [
         Discrepancy(DifferenceKind.LEDGER_JOURNAL, job.device, job.token, job.cost_micro_usd, accounted, note)
@@ -101,8 +101,7 @@ def _against_bill(
 ) -> list[Discrepancy]:
     known = {job.vendor_job_id: job for job in jobs if job.vendor_job_id}
     tokens = {job.token: job for job in jobs}
-    billed: dict[str, int] = defaultdict(int)
-    ids: dict[str, set[str]] = defaultdict(set)
+    billed: dict[str, list[BillLine]] = defaultdict(list)
     found = []
     for line in bill:
         job = known.get(line.job_id) or tokens.get(line.token or "")
@@ -118,16 +117,16 @@ def _against_bill(
                 )
             )
             continue
-        billed[job.token] += line.cost_micro_usd
-        ids[job.token].add(line.job_id)
+        billed[job.token].append(line)
     for job in jobs:
-        found += _job_against_bill(ledger, job, billed.get(job.token), ids[job.token], correct=correct)
+        found += _job_against_bill(ledger, job, billed[job.token], correct=correct)
     return found
 
 
 def _job_against_bill(
-    ledger: Ledger, job: JobRecord, billed: int | None, ids: set[str], *, correct: bool
+    ledger: Ledger, job: JobRecord, lines: Sequence[BillLine], *, correct: bool
 ) -> list[Discrepancy]:
+    billed, ids = sum(line.cost_micro_usd for line in lines), {line.job_id for line in lines}
     found = []
     if len(ids) > 1:
         found.append(
@@ -136,13 +135,13 @@ def _job_against_bill(
                 job.device,
                 job.token,
                 job.cost_micro_usd,
-                billed or 0,
+                billed,
                 ", ".join(sorted(ids)),
             )
         )
     reservation = ledger.find(job.token)
     posted = (reservation.spent + reservation.disputed).micro_usd
-    if billed is None:
+    if not lines:
         if job.state is JobPhase.DONE and posted:
             found.append(Discrepancy(DifferenceKind.NOT_ON_BILL, job.device, job.token, posted, 0))
         return found
@@ -150,6 +149,8 @@ def _job_against_bill(
         kind = DifferenceKind.BILL_HIGHER if billed > posted else DifferenceKind.BILL_LOWER
         if correct:
             delta = Amount(0, billed - posted)
-            ledger.correct(job.token, f"bill-{billed}", delta, note="provider's bill")
+            # a bill only grows by lines, so their number tells one state of it from another with the same sum
+            reference = f"bill-{len(lines)}-{billed}"
+            ledger.correct(job.token, reference, delta, note="provider's bill")
         found.append(Discrepancy(kind, job.device, job.token, posted, billed, corrected=correct))
     return found

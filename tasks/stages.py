@@ -11,17 +11,20 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 from uuid import UUID
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
+from prefect.states import Cancelled
 
 from ledger import IterationRecord, JobKey, Lease, now_us, spent_by_device
 from measurement import ExecutionPlan, Outcome
 from tasks.advance import advance
 from tasks.ansatz_record import ansatz_json
+from tasks.driving import StopAsked
 from tasks.durable import Buyer
 from tasks.evaluate import Measured, answer_exactly, answer_from, plan_iteration
 from tasks.prepare import Prepared
@@ -54,7 +57,10 @@ def flow_runs_driven() -> tuple[UUID, ...]:
 
 
 def stage(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Make a function a Prefect task that is neither cached, persisted nor retried, and is counted."""
+    """Make a function a Prefect task that is neither cached, persisted nor retried, and is counted.
+
+    Asked to stop while it waits, it ends as Cancelled: see `heard`.
+    """
 
     def make(function: Callable[P, R]) -> Task[P, R]:
         @wraps(function)
@@ -62,13 +68,27 @@ def stage(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], 
             context = TaskRunContext.get()
             if context is not None and context.task_run.flow_run_id is not None:
                 _task_runs.setdefault(context.task_run.flow_run_id, set()).add(context.task_run.id)
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except StopAsked:
+                return cast(R, Cancelled(message="Asked to stop while waiting; the journal knows for what."))
 
         return Task(
             counted, name=name, task_run_name=run_name or name, cache_policy=NO_CACHE, persist_result=False
         )
 
     return make
+
+
+def heard(result: R) -> R:
+    """What a stage that may wait returned.
+
+    Raises:
+        StopAsked: it ended as Cancelled.
+    """
+    if isinstance(result, State):
+        raise StopAsked
+    return result
 
 
 @stage("quantum-segment", "quantum-segment from {state.iteration}")

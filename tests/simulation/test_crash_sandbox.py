@@ -2,12 +2,15 @@
 
 import json
 import random
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from backends.sandbox import FaultKind, FaultSpec
 from backends.sandbox.connection import KEY_VARIABLE
 from backends.sandbox.process import SandboxProcess
 from shotwise.home import Home
@@ -105,13 +108,40 @@ def test_a_run_stops_in_order_before_its_budget_is_overspent(tmp_path: Path, fol
     assert folder.query("SELECT count(*) FROM runs") == [(1,)]
 
 
+@pytest.mark.timeout(600)
+def test_one_ctrl_c_ends_a_wait_in_a_queue_and_resume_goes_on_with_the_same_job(
+    tmp_path: Path, folder: Folder, sandbox: SandboxProcess
+) -> None:
+    spec = tmp_path / "h2.yaml"
+    spec.write_text(SPEC.replace("max_iterations: 20", "max_iterations: 1"))
+    sandbox.control().inject(FaultSpec(kind=FaultKind.JOB_STUCK_QUEUED, device="sandbox-ideal"))
+    process = folder.start("run", str(spec), "--quiet")
+    waiting = "SELECT token, vendor_job_id FROM jobs WHERE state = 'submitted'"
+    while not (jobs := folder.query(waiting)):
+        assert process.poll() is None, "ended before it waited"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(120) == 130
+    assert sandbox.control().fired(FaultKind.JOB_STUCK_QUEUED) == 1
+    assert folder.query(waiting) == jobs
+    assert folder.query("SELECT state FROM runs") == [("interrupted",)]
+    assert folder.query("SELECT held_micro_usd > 0 FROM accounts WHERE path = 'default'") == [(1,)]
+    sandbox.provider("sandbox-ideal").cancel(jobs[0][1])  # it would never start
+    assert folder.json("resume", folder.newest_run(), "--quiet")["iterations"] == 1
+    ((ended,),) = folder.query("SELECT state FROM jobs WHERE token = ?", jobs[0][0])
+    assert ended == "cancelled"
+    assert folder.query("SELECT held_micro_usd FROM accounts WHERE path = 'default'") == [(0,)]
+    assert json.loads(folder.command("reconcile", "--json").stdout) == []
+
+
 @pytest.mark.campaign
-@pytest.mark.timeout(7200)
-def test_a_hundred_killed_paid_runs(tmp_path: Path, folder: Folder, sandbox: SandboxProcess) -> None:
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("first", range(0, 100, 10), ids=lambda first: f"seeds {first} to {first + 9}")
+def test_killed_paid_runs(tmp_path: Path, folder: Folder, sandbox: SandboxProcess, first: int) -> None:
     spec = tmp_path / "h2.yaml"
     spec.write_text(SPEC)
     undisturbed = folder.json("run", str(spec), "--quiet")
-    for seed in range(100):
+    for seed in range(first, first + 10):
         resumed = crash(folder, sandbox, spec, seed, rate=0.1)
         assert_same_run(folder, undisturbed, resumed["run_id"], resumed, seed, outcomes=False)
         print(f"seed {seed}: killed under faults, resumed, identical", flush=True)

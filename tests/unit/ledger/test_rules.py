@@ -13,7 +13,7 @@ def entry(kind: EntryKind, step: str, amount: Amount, entry_id: int = 1) -> Entr
 
 
 def settled(spent: Amount) -> Reservation:
-    return Reservation("t", "a", ReservationState.SETTLED, spent, spent)
+    return Reservation("t", "a", ReservationState.SETTLED, spent, spent, spent)
 
 
 def test_a_promise_is_held_and_not_spent() -> None:
@@ -128,6 +128,12 @@ def test_a_tokens_entries_add_up() -> None:
     ]
     now = rules.reservation(told)
     assert now == Reservation(
-        "t", "a/b/c", ReservationState.SETTLED, Amount(5, 50), spent=Amount(6, 30), disputed=Amount(0, 9)
+        "t",
+        "a/b/c",
+        ReservationState.SETTLED,
+        reserved=Amount(5, 50),
+        settled=Amount(6, 50),
+        spent=Amount(6, 30),
+        disputed=Amount(0, 9),
     )
     assert rules.reservation(told[1:]) is None

@@ -1,98 +1,40 @@
 """Buying a batch under every fault of the fault list: nothing lost, nothing bought twice, books agree."""
 
 import json
+import os
+import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from decimal import Decimal
 
 import numpy as np
 import pytest
-from pydantic import SecretStr
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from backends.fleet import SANDBOX_URL, Fleet
+from backends.fleet import SANDBOX_URL
 from backends.jax_device import JaxDevice
+from backends.provider import BillLine
 from backends.sandbox import FaultKind, FaultSpec
-from backends.sandbox.connection import KEY_VARIABLE
+from backends.sandbox.adapter import SandboxProvider
 from backends.sandbox.process import SandboxProcess
-from ledger import Amount, BudgetExceededError, Database, JobBook, JobKey, JobPhase, Journal, Ledger, jobs_of
-from measurement import Bases, ExecutionPlan, Outcome
-from problems import Circuit, Rotation
+from ledger import Amount, BudgetExceededError, JobKey, JobPhase, Journal, Ledger, ReservationState, jobs_of
+from ledger.tables import jobs, runs
+from measurement import qubit_wise_commuting
+from problems import PauliSum
 from shotwise.errors import LeaseLostError
+from tasks.driving import Drive, StopAsked
 from tasks.durable import Buyer, DeviceGaveUpError, Patience, joined, missing, shots_by_row
-from tasks.reconcile import DifferenceKind, reconcile
-
-KEY = SecretStr("test-key-of-the-durable-suite")
-IDEAL, NO_TOKENS = "sandbox-ideal", "sandbox-cheap"
-QUICK = Patience(first_s=0.01, longest_s=0.1, unavailable_s=20, visible_s=0.5, stuck_s=0.3)
-
-
-_opened: list[Fleet] = []
-
-
-def fleet() -> Fleet:
-    _opened.append(Fleet((IDEAL, NO_TOKENS)))
-    return _opened[-1]
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
-    with SandboxProcess(tmp_path_factory.mktemp("sandbox"), queue_scale=0, key=KEY) as process:
-        yield process
-
-
-@pytest.fixture
-def buyer(tmp_path: Path, sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[Buyer]:
-    monkeypatch.setenv(KEY_VARIABLE, KEY.get_secret_value())
-    monkeypatch.setenv(SANDBOX_URL, sandbox.url)
-    sandbox.control().clear()
-    journal = Journal(Database(f"sqlite:///{tmp_path / 'journal.db'}"))
-    run_id = journal.create_run(
-        name="run", kind="pauli", spec_json="{}", problem_sha256="", versions_json="{}"
-    )
-    ledger = Ledger(journal.database)
-    account = f"tenant/project/{run_id}"
-    ledger.open_account(account)
-    ledger.set_limit("tenant", micro_usd=500_000_000)
-    yield Buyer(JobBook(journal.acquire(run_id), account), fleet(), QUICK)
-    while _opened:
-        _opened.pop().close()
-    sandbox.control().clear()
-    journal.database.close()
-
-
-def plan(seed: int = 1, shots: int = 300) -> ExecutionPlan:
-    circuit = Circuit.build(
-        2, [Rotation(0b11, 0, 0b01, 0), Rotation(0b10, 0b10, None, 1)], initial_state=0b01
-    )
-    zeros, rows = np.zeros(2, dtype=np.int64), np.arange(2)
-    angles = circuit.angles(np.array([[0.7, 0.4]]))
-    return ExecutionPlan(
-        circuit, angles, Bases(np.array([0, 3]), zeros), zeros, rows, np.full(2, shots), (seed,)
-    )
-
-
-def again(buyer: Buyer) -> Buyer:
-    """The buyer of the next process: nothing is known but the journal."""
-    return replace(buyer, fleet=fleet(), breaker=type(buyer.breaker)())
-
-
-def assert_exactly_once(buyer: Buyer, *devices: str) -> None:
-    """No job is on a provider's bill twice, and ledger, journal and bill agree."""
-    database = buyer.book.lease.database
-    mine = {job.token for job in jobs_of(database)}
-    found = [d for d in reconcile(database, buyer.fleet.provider) if d.token in mine or not d.token]
-    ours = [d for d in found if d.kind is not DifferenceKind.NOT_IN_JOURNAL]
-    assert ours == []
-    for job in jobs_of(database):
-        count = len(buyer.fleet.provider(job.device).find(job.token))
-        assert count == 1 if job.state is JobPhase.DONE else count <= 1
-
-
-def assert_same(outcome: Outcome, wanted: Outcome) -> None:
-    np.testing.assert_array_equal(outcome.states, wanted.states)
-    np.testing.assert_array_equal(outcome.counts, wanted.counts)
+from tasks.reconcile import DifferenceKind, Discrepancy, reconcile
+from tests.unit.tasks.buying import (
+    IDEAL,
+    NO_TOKENS,
+    again,
+    assert_exactly_once,
+    assert_same,
+    fired,
+    fleet,
+    plan,
+)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +63,7 @@ def test_a_batch_arrives_whole_under_every_fault(
         buyer.buy(99, 0, IDEAL, plan(seed=5))  # a reply that can be delivered again
     sandbox.control().inject(FaultSpec(kind=kind, device=IDEAL, seconds=0.2))
     bought = buyer.buy(0, 0, IDEAL, plan())
-    assert sandbox.control().fired(kind) >= 1
+    assert fired(sandbox, kind) >= 1
     assert_same(bought.outcome, JaxDevice().sample(plan()))
     assert_exactly_once(buyer)
 
@@ -134,7 +76,7 @@ def test_a_provider_that_ignores_tokens_is_searched_and_never_asked_twice(
 ) -> None:
     sandbox.control().inject(FaultSpec(kind=kind, device=NO_TOKENS, seconds=0.2))
     bought = buyer.buy(0, 0, NO_TOKENS, plan())
-    assert sandbox.control().fired(kind) >= 1
+    assert fired(sandbox, kind) >= 1
     assert bought.outcome.counts.sum() == 600
     assert_exactly_once(buyer)
 
@@ -145,7 +87,7 @@ def test_partial_results_are_kept_and_only_the_missing_shots_bought(
 ) -> None:
     sandbox.control().inject(FaultSpec(kind=kind, device=IDEAL, factor=0.5))
     bought = buyer.buy(0, 0, IDEAL, plan())
-    assert sandbox.control().fired(kind) == 1
+    assert fired(sandbox, kind) == 1
     assert shots_by_row(bought.outcome).tolist() == [300, 300]
     first, second = jobs_of(buyer.book.lease.database)
     assert 0 < first.shots < 600
@@ -156,25 +98,104 @@ def test_partial_results_are_kept_and_only_the_missing_shots_bought(
 def test_a_bill_above_the_quote_is_charged_in_full_and_seen(buyer: Buyer, sandbox: SandboxProcess) -> None:
     sandbox.control().inject(FaultSpec(kind=FaultKind.BILL_ABOVE_QUOTE, device=IDEAL, factor=1.5))
     bought = buyer.buy(0, 0, IDEAL, plan())
-    assert sandbox.control().fired(FaultKind.BILL_ABOVE_QUOTE) == 1
+    assert fired(sandbox, FaultKind.BILL_ABOVE_QUOTE) == 1
     (job,) = jobs_of(buyer.book.lease.database)
     assert bought.cost_micro_usd == job.cost_micro_usd > (job.quote_micro_usd or 0)
     assert_exactly_once(buyer)
 
 
-def test_a_late_correction_of_the_bill_is_reported_and_can_be_entered(
-    buyer: Buyer, sandbox: SandboxProcess
+def differences_of(buyer: Buyer, *, correct: bool = False) -> list[Discrepancy]:
+    """What reconciling finds about the jobs of this test; other tests share the provider and its bill."""
+    database = buyer.book.lease.database
+    mine = {job.token for job in jobs_of(database)}
+    return [d for d in reconcile(database, buyer.fleet.provider, correct=correct) if d.token in mine]
+
+
+@pytest.mark.parametrize(
+    ("factor", "kind"), [("1.2", DifferenceKind.BILL_HIGHER), ("-0.2", DifferenceKind.BILL_LOWER)]
+)
+def test_late_corrections_of_the_bill_are_reported_and_can_be_entered(
+    buyer: Buyer, sandbox: SandboxProcess, factor: str, kind: DifferenceKind
 ) -> None:
-    sandbox.control().inject(FaultSpec(kind=FaultKind.BILL_LATE_CORRECTION, device=IDEAL, factor=1.2))
+    late = FaultSpec(kind=FaultKind.BILL_LATE_CORRECTION, device=IDEAL, seconds=60, factor=Decimal(factor))
+    sandbox.control().inject(late)
     buyer.buy(0, 0, IDEAL, plan())
+    (job,) = jobs_of(buyer.book.lease.database)
+    assert differences_of(buyer) == []
     sandbox.control().advance(7 * 24 * 3600)
+    found = differences_of(buyer)
+    assert fired(sandbox, FaultKind.BILL_LATE_CORRECTION) == 1
+    assert [d.kind for d in found] == [kind]
+    assert found[0].other_micro_usd == job.cost_micro_usd * (1 + Decimal(factor))
+    assert differences_of(buyer, correct=True)[0].corrected
+    assert differences_of(buyer) == []
+    assert Ledger(buyer.book.lease.database).balance("tenant").posted.micro_usd == found[0].other_micro_usd
+
+
+def test_a_bill_that_comes_back_to_an_earlier_sum_is_followed(buyer: Buyer) -> None:
+    """Up, down and up again: each line is a correction of its own, entered once however often it is asked."""
+    buyer.buy(0, 0, IDEAL, plan())
     database = buyer.book.lease.database
     (job,) = jobs_of(database)
-    found = [d for d in reconcile(database, buyer.fleet.provider) if d.token == job.token]
-    assert sandbox.control().fired(FaultKind.BILL_LATE_CORRECTION) == 1
-    assert [d.kind for d in found] == [DifferenceKind.BILL_HIGHER]
-    reconcile(database, buyer.fleet.provider, correct=True)
-    assert [d for d in reconcile(database, buyer.fleet.provider) if d.token == job.token] == []
+    lines = [BillLine(job.vendor_job_id or "", job.token, job.cost_micro_usd)]
+
+    class Biller(SandboxProvider):
+        def bill(self) -> list[BillLine]:
+            return lines
+
+    with Biller(IDEAL, os.environ[SANDBOX_URL], honours_tokens=True) as biller:
+        for delta in (20, -20, 20, -20):
+            lines.append(BillLine(job.vendor_job_id or "", job.token, delta))
+            for _ in range(2):
+                reconcile(database, lambda _: biller, correct=True)
+            assert reconcile(database, lambda _: biller) == []
+    assert Ledger(database).find(job.token).spent.micro_usd == job.cost_micro_usd
+
+
+def test_a_completion_after_the_cancellation_is_billed_and_reported(
+    buyer: Buyer, sandbox: SandboxProcess
+) -> None:
+    sandbox.control().inject(FaultSpec(kind=FaultKind.JOB_STUCK_QUEUED, device=IDEAL))
+    late = FaultSpec(kind=FaultKind.COMPLETES_AFTER_CANCEL, device=IDEAL, seconds=3600)
+    sandbox.control().inject(late)
+    bought = buyer.buy(0, 0, IDEAL, plan())
+    sandbox.control().advance(7200)
+    assert fired(sandbox, FaultKind.COMPLETES_AFTER_CANCEL) == 1
+    void, done = jobs_of(buyer.book.lease.database)
+    assert (void.state, void.cost_micro_usd, done.state) == (JobPhase.CANCELLED, 0, JobPhase.DONE)
+    found = differences_of(buyer, correct=True)
+    assert [(d.kind, d.token) for d in found] == [(DifferenceKind.BILL_HIGHER, void.token)]
+    assert found[0].other_micro_usd == bought.cost_micro_usd
+    assert differences_of(buyer) == []
+
+
+def test_a_cancellation_that_comes_after_the_completion_loses_no_result(
+    buyer: Buyer, sandbox: SandboxProcess
+) -> None:
+    for kind in (FaultKind.JOB_STUCK_QUEUED, FaultKind.CANCEL_RACES_COMPLETION):
+        sandbox.control().inject(FaultSpec(kind=kind, device=IDEAL))
+    buyer.buy(0, 0, IDEAL, plan())
+    assert fired(sandbox, FaultKind.CANCEL_RACES_COMPLETION) == 1
+    (job,) = jobs_of(buyer.book.lease.database)
+    assert job.state is JobPhase.DONE
+    assert_exactly_once(buyer)
+
+
+def test_a_request_that_arrived_twice_where_tokens_are_ignored_is_reported(
+    buyer: Buyer, sandbox: SandboxProcess
+) -> None:
+    sandbox.control().inject(FaultSpec(kind=FaultKind.SUBMIT_DELIVERED_TWICE, device=NO_TOKENS))
+    buyer.buy(0, 0, NO_TOKENS, plan())
+    assert fired(sandbox, FaultKind.SUBMIT_DELIVERED_TWICE) == 1
+    (job,) = jobs_of(buyer.book.lease.database)
+    twice = buyer.fleet.provider(NO_TOKENS).find(job.token)
+    assert len(twice) == 2
+    found = [
+        d
+        for d in reconcile(buyer.book.lease.database, buyer.fleet.provider)
+        if set(twice) & set(d.note.split(", "))
+    ]
+    assert [d.kind for d in found] in ([DifferenceKind.BOUGHT_TWICE], [DifferenceKind.NOT_IN_JOURNAL])
 
 
 @pytest.mark.parametrize("kind", [FaultKind.SUBMIT_GONE, FaultKind.SUBMIT_QUOTA])
@@ -213,6 +234,18 @@ def test_an_intent_that_was_never_sent_is_sent_under_its_own_token(buyer: Buyer)
     assert_exactly_once(buyer)
 
 
+def test_a_driver_that_slept_before_it_submitted_where_tokens_are_ignored_is_reported(buyer: Buyer) -> None:
+    """No provider's help, no fence: what it buys after it was given up is on the bill, and said."""
+    key = JobKey(buyer.book.lease.run_id, 0, 0)
+    promise = Amount(600, buyer.fleet.quote_micro_usd(NO_TOKENS, plan()))
+    buyer.book.intend(key, device=NO_TOKENS, promise=promise)  # and here the driver is stopped
+    again(buyer).buy(0, 0, NO_TOKENS, plan())
+    late = buyer.fleet.provider(NO_TOKENS).submit(plan(), key.token)  # and here it wakes
+    found = reconcile(buyer.book.lease.database, buyer.fleet.provider)
+    kinds = {d.kind for d in found if late in d.note or d.token == key.token}
+    assert kinds & {DifferenceKind.NOT_IN_JOURNAL, DifferenceKind.BILL_HIGHER}
+
+
 def test_a_batch_that_is_done_costs_nothing_to_ask_for_again(buyer: Buyer) -> None:
     first = buyer.buy(0, 0, IDEAL, plan())
     second = again(buyer).buy(0, 0, IDEAL, plan())
@@ -228,8 +261,6 @@ def test_what_the_budget_has_no_room_for_is_not_even_intended(buyer: Buyer) -> N
 
 
 def test_a_job_keeps_the_calibration_that_it_ran_under(buyer: Buyer) -> None:
-    from ledger.tables import jobs
-
     buyer.buy(0, 0, NO_TOKENS, plan())
     with buyer.book.lease.database.read() as connection:
         (kept,) = connection.execute(select(jobs.c.calibration_json)).scalars()
@@ -256,10 +287,6 @@ def test_a_job_waits_for_its_accounts_turn_before_it_is_sent(buyer: Buyer) -> No
 
 
 def test_a_stale_driver_buys_nothing(buyer: Buyer) -> None:
-    from sqlalchemy import update
-
-    from ledger.tables import runs
-
     lease = buyer.book.lease
     with lease.database.write() as connection:
         connection.execute(update(runs).values(lease_until_us=1))
@@ -270,8 +297,6 @@ def test_a_stale_driver_buys_nothing(buyer: Buyer) -> None:
 
 
 def test_a_sandbox_killed_in_the_middle_is_waited_for(buyer: Buyer, sandbox: SandboxProcess) -> None:
-    import threading
-
     def restart() -> None:
         time.sleep(0.5)
         sandbox.start()
@@ -285,6 +310,83 @@ def test_a_sandbox_killed_in_the_middle_is_waited_for(buyer: Buyer, sandbox: San
     bought = buyer.buy(0, 0, IDEAL, plan())
     thread.join()
     assert_same(bought.outcome, JaxDevice().sample(plan()))
+    assert_exactly_once(buyer)
+
+
+def test_a_price_that_changes_mid_run_is_paid_and_the_next_quote_knows_it(
+    buyer: Buyer, sandbox: SandboxProcess
+) -> None:
+    buyer.buy(0, 0, NO_TOKENS, plan())
+    sandbox.control().inject(FaultSpec(kind=FaultKind.PRICE_CHANGE, device=NO_TOKENS, factor=2))
+    buyer.buy(1, 0, NO_TOKENS, plan())
+    assert fired(sandbox, FaultKind.PRICE_CHANGE) == 1
+    buyer.buy(2, 0, NO_TOKENS, plan())
+    before, changed, after = jobs_of(buyer.book.lease.database)
+    assert changed.quote_micro_usd == before.quote_micro_usd == before.cost_micro_usd
+    assert changed.cost_micro_usd == 2 * before.cost_micro_usd
+    assert after.quote_micro_usd == after.cost_micro_usd == changed.cost_micro_usd
+    assert_exactly_once(buyer)
+
+
+def test_a_higher_price_that_no_limit_has_room_for_is_disputed_and_never_overspent(
+    buyer: Buyer, sandbox: SandboxProcess
+) -> None:
+    ledger = Ledger(buyer.book.lease.database)
+    quote = buyer.fleet.quote_micro_usd(IDEAL, plan())
+    ledger.set_limit("tenant", micro_usd=quote)
+    sandbox.control().inject(FaultSpec(kind=FaultKind.BILL_ABOVE_QUOTE, device=IDEAL, factor=2))
+    buyer.buy(0, 0, IDEAL, plan())
+    assert fired(sandbox, FaultKind.BILL_ABOVE_QUOTE) == 1
+    balance = ledger.balance("tenant")
+    assert (balance.posted.micro_usd, balance.disputed.micro_usd) == (quote, quote)
+    assert_exactly_once(buyer)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (FaultKind.CALIBRATION_MISSING, "no calibration"),
+        (FaultKind.CALIBRATION_STALE, "h old"),
+        (FaultKind.CALIBRATION_FUTURE, "in the future"),
+        (FaultKind.CALIBRATION_NAN, "no probability"),
+        (FaultKind.CALIBRATION_ERROR_ONE, "error of 1"),
+    ],
+)
+def test_a_device_with_a_bad_calibration_is_no_candidate(
+    buyer: Buyer, sandbox: SandboxProcess, kind: FaultKind, reason: str
+) -> None:
+    hamiltonian = PauliSum.from_strings({"ZZ": 1.0, "XX": 0.5})
+    sandbox.control().inject(FaultSpec(kind=kind, device=NO_TOKENS, times=None))
+    now = replace(fleet(), now_us=sandbox.control().now_us)
+    found = now.candidates(plan(), qubit_wise_commuting(hamiltonian), hamiltonian)
+    refusals = {candidate.device: candidate.refusal for candidate in found}
+    assert fired(sandbox, kind) >= 1
+    assert reason in (refusals[NO_TOKENS] or "")
+    assert refusals[IDEAL] is None
+
+
+@pytest.mark.parametrize("device", [IDEAL, NO_TOKENS])
+def test_asked_to_stop_while_a_job_is_queued_the_wait_ends_and_the_job_stays(
+    buyer: Buyer, sandbox: SandboxProcess, device: str
+) -> None:
+    sandbox.control().inject(FaultSpec(kind=FaultKind.JOB_STUCK_QUEUED, device=device))
+    drive = Drive(buyer.book.lease, time.monotonic(), 0)
+    asleep = threading.Event()
+
+    def sleep(seconds: float) -> None:
+        asleep.set()
+        drive.sleep(seconds)
+
+    patient = replace(buyer, sleep=sleep, patience=Patience(first_s=600, longest_s=600))
+    threading.Thread(target=lambda: asleep.wait() and drive.stop.set()).start()
+    with pytest.raises(StopAsked):
+        patient.buy(0, 0, device, plan())
+    assert fired(sandbox, FaultKind.JOB_STUCK_QUEUED) == 1
+    (job,) = jobs_of(buyer.book.lease.database)
+    assert job.state is JobPhase.SUBMITTED
+    assert Ledger(buyer.book.lease.database).find(job.token).state is ReservationState.HELD
+    bought = again(buyer).buy(0, 0, device, plan())  # it is stuck: cancelled, and bought under a new token
+    assert bought.outcome.counts.sum() == 600
     assert_exactly_once(buyer)
 
 

@@ -1,0 +1,105 @@
+"""Reserve, settle and release as transactions of one posting: what every paid job waits for.
+
+Each is one message to PostgreSQL and one short write section on SQLite, and is durable when it returns. They
+answer only "done"; whatever else it may be (a repetition, a refusal, a cost above the promise) has changed
+nothing, and `ledger.reservations` decides it in a transaction of the ordinary kind.
+
+On PostgreSQL the procedures `post_alone` and `end_alone` (migration 0004) commit without waiting for the
+disk, which lets the tenant's row go, and then wait for the log: see `ledger.early_release`.
+"""
+
+from __future__ import annotations
+
+from ledger import rules
+from ledger.amounts import Amount
+from ledger.database import Database
+from ledger.posting import ARGUMENTS, INSERT, MOVE, RESERVED, values_of
+from ledger.rules import Posting, Reservation, ReservationState
+from ledger.statements import Driver, Statement
+
+_POST = Statement(f"CALL post_alone(false, {ARGUMENTS})")
+_END = Statement(
+    "CALL end_alone(false, NULL, NULL, NULL, :token, :kind, :actual_shots, :actual_micro_usd, :at_us, :note)"
+)
+_BEGIN, _COMMIT, _ROLLBACK = Statement("BEGIN IMMEDIATE"), Statement("COMMIT"), Statement("ROLLBACK")
+
+
+def reserve(
+    database: Database, token: str, account: str, amount: Amount, *, at_us: int, note: str
+) -> Reservation | None:
+    """A new promise; None where it is none, and nothing was changed."""
+    values = values_of(token, account, rules.reserve(amount), at_us=at_us, note=note)
+    with database.alone() as driver:
+        if _on_postgresql(driver):
+            row = _POST.alone(driver, values)
+            done = row is not None and bool(row[0])
+        else:
+            done = _post(driver, values)
+    return Reservation(token, account, ReservationState.HELD, amount) if done else None
+
+
+def end(
+    database: Database, token: str, actual: Amount | None, *, at_us: int, note: str
+) -> Reservation | None:
+    """The end of a promise: settled within it, or released (`actual` is None); None where it is neither."""
+    with database.alone() as driver:
+        promise = (_end_there if _on_postgresql(driver) else _end_here)(driver, token, actual, at_us, note)
+    if promise is None:
+        return None
+    account, promised = promise
+    if actual is None:
+        return Reservation(token, account, ReservationState.RELEASED, promised)
+    return Reservation(token, account, ReservationState.SETTLED, promised, settled=actual, spent=actual)
+
+
+def _end_there(
+    driver: Driver, token: str, actual: Amount | None, at_us: int, note: str
+) -> tuple[str, Amount] | None:
+    values = {
+        "token": token,
+        "kind": "release" if actual is None else "settle",
+        "actual_shots": 0 if actual is None else actual.shots,
+        "actual_micro_usd": 0 if actual is None else actual.micro_usd,
+        "at_us": at_us,
+        "note": note,
+    }
+    row = _END.alone(driver, values)
+    return (row[1], Amount(row[2], row[3])) if row is not None and row[0] else None
+
+
+def _end_here(
+    driver: Driver, token: str, actual: Amount | None, at_us: int, note: str
+) -> tuple[str, Amount] | None:
+    promise = RESERVED.alone(driver, {"token": token})  # never changes, so it is read before the write begins
+    if promise is None:
+        return None
+    account, promised = promise[0], Amount(promise[1], promise[2])
+    posting = _end_posting(promised, actual)
+    if posting is None or not _post(driver, values_of(token, account, posting, at_us=at_us, note=note)):
+        return None
+    return account, promised
+
+
+def _end_posting(promised: Amount, actual: Amount | None) -> Posting | None:
+    if actual is None:
+        return rules.release(promised)
+    posting, above = rules.settle(promised, actual)
+    return None if above else posting
+
+
+def _post(driver: Driver, values: dict[str, object]) -> bool:
+    _BEGIN.alone(driver)
+    try:
+        if INSERT.alone(driver, values) is None:
+            _ROLLBACK.alone(driver)
+            return False
+        MOVE.alone(driver, values)
+        _COMMIT.alone(driver)
+    except BaseException:
+        driver.connection.rollback()
+        raise
+    return True
+
+
+def _on_postgresql(driver: Driver) -> bool:
+    return driver.dialect.name == "postgresql"

@@ -1,0 +1,38 @@
+"""A real sandbox provider, and a buyer on a real journal."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backends.fleet import SANDBOX_URL
+from backends.sandbox.connection import KEY_VARIABLE
+from backends.sandbox.process import SandboxProcess
+from ledger import Database, JobBook, Journal, Ledger
+from tasks.durable import Buyer
+from tests.unit.tasks.buying import KEY, QUICK, close_fleets, fleet
+
+
+@pytest.fixture(scope="package")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path_factory.mktemp("sandbox"), queue_scale=0, key=KEY) as process:
+        yield process
+
+
+@pytest.fixture
+def buyer(tmp_path: Path, sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[Buyer]:
+    monkeypatch.setenv(KEY_VARIABLE, KEY.get_secret_value())
+    monkeypatch.setenv(SANDBOX_URL, sandbox.url)
+    sandbox.control().clear()
+    journal = Journal(Database(f"sqlite:///{tmp_path / 'journal.db'}"))
+    run_id = journal.create_run(
+        name="run", kind="pauli", spec_json="{}", problem_sha256="", versions_json="{}"
+    )
+    ledger = Ledger(journal.database)
+    account = f"tenant/project/{run_id}"
+    ledger.open_account(account)
+    ledger.set_limit("tenant", micro_usd=500_000_000)
+    yield Buyer(JobBook(journal.acquire(run_id), account), fleet(), QUICK)
+    close_fleets()
+    sandbox.control().clear()
+    journal.database.close()
