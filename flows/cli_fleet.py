@@ -152,19 +152,22 @@ def print_decision(decision: dict, *, title: str | None = None) -> None:
 
     print_table(
         ("device", "cost", "time", "error", "success", "verdict"),
-        [
-            (
-                c["device"],
-                f"${c['cost_micro_usd'] / _MICRO:,.4f}",
-                f"{c['wait_s'] + c['run_s']:,.0f} s",
-                f"{math.hypot(c['bias'], c['std_error']):.1e}",
-                f"{c['success']:.3f}",
-                verdict["reason"],
-            )
-            for verdict in decision["verdicts"]
-            for c in (verdict["candidate"],)
-        ],
+        [_verdict_row(verdict["candidate"], verdict) for verdict in decision["verdicts"]],
         title=title or f"policy {decision['policy']}",
+    )
+
+
+def _verdict_row(told: dict, verdict: dict) -> tuple[str, ...]:
+    """A device that was refused before anything was predicted of it has no figures."""
+    if verdict["score"] is None and not told["std_error"]:
+        return (told["device"], "", "", "", "", verdict["reason"])
+    return (
+        told["device"],
+        f"${told['cost_micro_usd'] / _MICRO:,.4f}",
+        f"{told['wait_s'] + told['run_s']:,.0f} s",
+        f"{math.hypot(told['bias'], told['std_error']):.1e}",
+        f"{told['success']:.3f}",
+        verdict["reason"],
     )
 
 
