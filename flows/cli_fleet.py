@@ -105,7 +105,9 @@ def _left_above(account: str) -> int | None:
 def _plan_json(planned: RunPlan) -> dict:
     return {
         **asdict(planned),
-        "cost_usd_max": planned.worst_case_micro_usd / _MICRO,
+        "cost_usd_max": None
+        if planned.worst_case_micro_usd is None
+        else planned.worst_case_micro_usd / _MICRO,
         "shots_max": planned.worst_case_shots,
     }
 
@@ -118,10 +120,14 @@ def _print_plan(planned: RunPlan) -> None:
         ("qubits, parameters", f"{planned.n_qubits}, {planned.parameters}"),
         ("measurement groups", str(planned.groups)),
         (
-            "one iteration",
+            "the first iteration" if planned.adaptive else "one iteration",
             f"{planned.energies} energies, {planned.circuits} circuits, {planned.shots:,} shots",
         ),
-        ("standard error of one energy", f"at most about {planned.std_error:.1e}"),
+        (
+            "the final evaluation",
+            f"{planned.final_shots:,} shots, standard error about {planned.std_error:.1e}",
+        ),
+        *planned.method.items(),
         ("one iteration costs at most", f"${planned.iteration_micro_usd / _MICRO:,.2f}"),
         ("the final evaluation at most", f"${planned.final_micro_usd / _MICRO:,.2f}"),
         ("one iteration takes about", f"{planned.seconds:,.0f} s"),
@@ -142,6 +148,9 @@ def _print_plan(planned: RunPlan) -> None:
 
 
 def _worst_case(planned: RunPlan) -> str:
+    if planned.worst_case_micro_usd is None or planned.worst_case_shots is None:
+        guess = f"about {planned.optimization_shots:,} shots to the precision asked for"
+        return f"{guess}; the optimizer chooses, only the budget bounds them"
     money = f"${planned.worst_case_micro_usd / _MICRO:,.2f}"
     return f"{planned.iterations_max} iterations, {planned.worst_case_shots:,} shots, {money}"
 

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from backends.dispatch import Decision, Question
-from backends.prediction import std_error_of
 from measurement import ExecutionPlan
 from shotwise.errors import CannotRunError
 from tasks.evaluate import plan_iteration
 from tasks.mitigation import calibration_quote_micro_usd, choice
 from tasks.prepare import Prepared
 from tasks.purchase import NOTHING, decide, finally_asked, worst_case_micro_usd
-from tasks.result import final_plan
+from tasks.result import final_plan, method_of
 from tasks.state import initial
 
 
@@ -25,7 +24,12 @@ class RunPlan:
     Attributes:
         circuits, shots: of one iteration; `groups` measurement bases an energy, `energies` an iteration.
         iterations_max: at most.
-        std_error: of one energy, from the groups' weights: an upper guide.
+        std_error: of the final energy, from what the groups are expected to scatter.
+        final_shots: of the final evaluation.
+        adaptive: whether the optimizer chooses the shots of its iterations; those of the first are given,
+            and no worst case is known but the budget.
+        optimization_shots: about how many all iterations together will take.
+        method: optimizer, gradient and grouping, with reasons.
         decision, final_decision: where the first batch and the final evaluation would go, with every
             candidate's verdict; None for free local runs.
         iteration_micro_usd, final_micro_usd: worst cases of one iteration and of the final evaluation.
@@ -50,18 +54,24 @@ class RunPlan:
     seconds: float
     iterations_affordable: int | None
     refusal: str | None
+    final_shots: int
+    adaptive: bool
+    optimization_shots: int
+    method: dict[str, str]
     mitigation: str | None = None
     calibration_micro_usd: int = 0
 
     @property
-    def worst_case_micro_usd(self) -> int:
+    def worst_case_micro_usd(self) -> int | None:
         """The whole run, all its iterations and the final evaluation, at the worst case of the route."""
+        if self.adaptive and self.iteration_micro_usd:
+            return None
         each = self.iterations_max * self.iteration_micro_usd
         return each + self.final_micro_usd + self.calibration_micro_usd
 
     @property
-    def worst_case_shots(self) -> int:
-        return self.iterations_max * self.shots + self.shots // max(self.energies, 1)
+    def worst_case_shots(self) -> int | None:
+        return None if self.adaptive else self.iterations_max * self.shots + self.final_shots
 
 
 def plan_run(
@@ -100,7 +110,11 @@ def plan_run(
         circuits=len(batch),
         shots=batch.shots_total,
         iterations_max=prepared.iterations_max,
-        std_error=std_error_of(final, prepared.grouping),
+        std_error=_std_error(prepared, final.shots_total),
+        final_shots=final.shots_total,
+        adaptive=prepared.chooses_shots,
+        optimization_shots=_optimization_shots(prepared, batch.shots_total),
+        method=method_of(prepared, state),
         decision=decision,
         final_decision=final_decision,
         iteration_micro_usd=each,
@@ -111,6 +125,25 @@ def plan_run(
         mitigation=mitigation,
         calibration_micro_usd=calibration,
     )
+
+
+def _std_error(prepared: Prepared, shots: int) -> float:
+    return float(prepared.prior_variances.sigmas.sum()) / math.sqrt(shots)
+
+
+def _optimization_shots(prepared: Prepared, shots: int) -> int:
+    """All iterations at their shots; where the optimizer chooses, a rough guess.
+
+    The energy lost to noise is sum_j V_j / (2 h_j s_j). With V = sigma^2 and curvatures h = sigma / 2, sigma
+    being the energy's standard deviation in the mixed state, S = d^2 sigma / resolution shots bring it
+    down to the resolution.
+    """
+    if not prepared.chooses_shots:
+        return prepared.iterations_max * shots
+    coefficients = prepared.problem.hamiltonian.without_constant().coefficients
+    sigma = math.sqrt(float((coefficients**2).sum()))
+    d = prepared.stage().circuit.n_parameters
+    return max(shots, math.ceil(d * d * sigma / prepared.asked_std_error))
 
 
 def _mitigation(prepared: Prepared, decision: Decision, batch: ExecutionPlan) -> str | None:

@@ -215,7 +215,7 @@ def completed(
         parameters_sha256=hashlib.sha256(final.parameters.astype("<f8").tobytes()).hexdigest(),
         parameters=[float(p) for p in final.parameters],
         operators=len(state.operators) if prepared.ansatz.pool is not None else None,
-        method=_method(prepared, state),
+        method=method_of(prepared, state),
         mitigation=final.mitigation,
         cvar=final.tail[0] if final.tail else None,
         cvar_std_error=final.tail[1] if final.tail else None,
@@ -246,7 +246,8 @@ def _spent(amount: Amount) -> dict[str, float]:
     return {"shots": amount.shots, "cost_usd": amount.micro_usd / 1e6}
 
 
-def _method(prepared: Prepared, state: LoopState) -> dict[str, str]:
+def method_of(prepared: Prepared, state: LoopState) -> dict[str, str]:
+    """Optimizer, gradient and grouping, with `auto` resolved and the reason for the gradient."""
     optimizer = prepared.optimizer_spec.name
     if not prepared.sampled:
         return {"optimizer": optimizer}
