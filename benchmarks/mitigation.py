@@ -1,6 +1,6 @@
 """Mitigated against plain energies on calibrated noisy devices, at equal total shots.
 
-    python benchmarks/mitigation.py [--seeds 5] [--shots 20000] [--devices sim-manila ...]
+    python benchmarks/mitigation.py [--seeds 5] [--shots 20000] [--devices sim-manila ...] [--problems H2]
 
 H2 and HeH+ (UCCSD, at the exact optimum of its parameters), every device by itself. `none` spends all shots
 on the energy; `auto` spends a part of the same shots on a readout calibration where it picks one. The error
@@ -62,18 +62,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--shots", type=int, default=20_000)
     parser.add_argument("--devices", nargs="+", default=DEVICES)
+    parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=list(PROBLEMS))
     options = parser.parse_args()
     rows = []
     print("| problem | device | success | auto picked | none, mHa | auto, mHa | std, mHa | gain | cost |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for problem in PROBLEMS:
+    for problem in options.problems:
         prepared = prepared_for(problem, options.devices)
         angles = best_angles(prepared)
         for device in options.devices:
             row = compare(prepared, problem, device, angles, options.shots, options.seeds)
             rows.append(row)
             print(_line(row), flush=True)
-    for problem in PROBLEMS:
+    for problem in options.problems:
         gains = [row.ratio for row in rows if row.problem == problem]
         print(
             f"\n{problem}: median gain {np.median(gains):.1f}, least {min(gains):.2f}, devices {len(gains)}"

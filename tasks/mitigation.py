@@ -97,7 +97,6 @@ def choice(prepared: Prepared, device: str, plan: ExecutionPlan) -> tuple[Choice
 
     Raises:
         CannotRunError: the spec names techniques that the device cannot be asked for.
-        SpecError: a row of the plan has too few shots for them.
     """
     execution = _execution(prepared)
     if execution.mitigation == "none" or prepared.fleet is None:
@@ -122,16 +121,10 @@ def choice(prepared: Prepared, device: str, plan: ExecutionPlan) -> tuple[Choice
         _reference_state(prepared.problem, plan),
         known[0],
         tuple(shots.tolist()),
+        int(plan.shots.min()),
         None if execution.readout_from == "snapshot" else calibration_shots(plan),
         None if named is None else frozenset(named),
     )
-    fewest, least = found.chosen.treatment.shots_min(prepared.problem.n_qubits), int(plan.shots.min())
-    if fewest > least:
-        if named is not None:
-            raise SpecError(
-                "execution.shots", least, f"a circuit needs {fewest} for this mitigation", "raise it"
-            )
-        return None, f"none: circuits of {least} shots cannot be divided further"
     return found, found.reason
 
 
@@ -179,6 +172,7 @@ def _choice(
     reference_state: int | None,
     noise: Noise,
     shots: tuple[float, ...],
+    shots_least: int,
     calibration_shots: int | None,
     names: frozenset[str] | None,
 ) -> Choice:
@@ -186,7 +180,9 @@ def _choice(
     computational = (grouping.bases.x == 0) & ~np.array(
         [bool(c) for c in getattr(grouping.bases, "cliffords", ())] or [False] * len(grouping)
     )
-    setting = Setting(unverified, checked, computational, reference_state, np.array(shots), calibration_shots)
+    setting = Setting(
+        unverified, checked, computational, reference_state, np.array(shots), shots_least, calibration_shots
+    )
     return choose(candidates(names, setting, problem.n_qubits), setting, noise)
 
 

@@ -126,6 +126,8 @@ class Prepared:
         if not self.sampled:
             return measurement_basis(self.problem, self.ansatz.circuit, "qubit_wise", Terms(1.0))
         kind = self.grouping_kind or self.shots_execution.grouping
+        if kind == "auto" and self.shots_execution.mitigation != "none":
+            kind = "qubit_wise"  # symmetries are read beside letters, not behind entangling changes
         terms = Terms(self.asked_std_error)
         if kind == "auto":
             terms = Terms(self.asked_std_error, self.shots_a_circuit, two_qubit_error(self.fleet))

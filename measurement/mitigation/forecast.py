@@ -90,6 +90,7 @@ class Setting:
         computational: bool, shape (bases,): bases that read every qubit in Z.
         reference_state: basis state that the ansatz starts from; None for |+...+>.
         shots: of each basis in one energy, shape (bases,).
+        shots_least: of any circuit of the plan; a treatment that takes more is not picked by itself.
         calibration_shots: of a measured readout calibration; None where the snapshot is used.
     """
 
@@ -98,6 +99,7 @@ class Setting:
     computational: np.ndarray
     reference_state: int | None
     shots: np.ndarray
+    shots_least: int
     calibration_shots: int | None
 
 
@@ -114,7 +116,7 @@ def candidates(names: Iterable[str] | None, setting: Setting, n_qubits: int) -> 
         (False, True), (False, True), (False, True), extrapolations
     ):
         treatment = Treatment(readout, twirling, symmetry, extrapolation)
-        fits = setting.shots.min() >= treatment.shots_min(n_qubits)
+        fits = setting.shots_least >= treatment.shots_min(n_qubits)
         sensible = twirling == (readout and setting.calibration_shots is None)
         if symmetry and setting.verified is None:
             continue
@@ -197,19 +199,20 @@ def _predicted(
         prepared = mixed
     else:
         prepared[setting.reference_state] += success
-    read_z, read_other = (_misread(actual, p) for p in (prepared, mixed))
-    reads = [read_z if z else read_other for z in setting.computational]
-    kept = 1.0
+    of_z, of_others = (_misread(actual, p) for p in (prepared, mixed))
+    read = np.where(setting.computational[:, None], of_z, of_others)
+    energies, kept = believed.dual(readings.energy), 1.0
+    residual = energies
+    energy = float((energies * read).sum())
     if readings.kept is not None:
-        kept = sum(float(believed.dual(k) @ p) for k, p in zip(readings.kept, reads, strict=True) if k.any())
-    energy = sum(float(believed.dual(e) @ p) for e, p in zip(readings.energy, reads, strict=True)) / kept
-    residual = readings.energy if readings.kept is None else readings.energy - energy * readings.kept
-    variance, slopes = 0.0, np.zeros_like(believed.e)
-    for values, p, count in zip(residual, reads, shots, strict=True):
-        dual = believed.dual(values)
-        variance += float(dual**2 @ p - (dual @ p) ** 2) / max(float(count), 1.0)
-        slopes += believed.gradient(dual, p)
-    return readings.constant + energy, variance / kept**2, slopes / kept
+        kepts = believed.dual(readings.kept)
+        kept = float((kepts * read).sum())
+        energy /= kept
+        residual = (energies - energy * kepts) / kept
+    means = (residual * read).sum(axis=1)
+    spread = (residual**2 * read).sum(axis=1) - means**2
+    variance = float((spread / np.maximum(shots, 1.0)).sum())
+    return readings.constant + energy, variance, believed.gradient(residual, read)
 
 
 def _misread(errors: ReadoutErrors, distribution: np.ndarray) -> np.ndarray:

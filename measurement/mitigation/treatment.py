@@ -52,20 +52,20 @@ class Treatment:
         return [(scale, mask, float(share) / len(flips)) for scale, share in scales for mask in flips]
 
     def shots_min(self, n_qubits: int) -> int:
-        """The fewest shots that a row must have to be expanded."""
+        """The fewest shots that an expanded row has."""
         return SHOTS_PER_GROUP_MIN * len(self.variations(n_qubits))
 
     def expand(self, plan: ExecutionPlan) -> ExecutionPlan:
-        """The plan with every row's shots shared by its variations; the total stays the same.
+        """The plan with every row's shots shared by its variations.
 
-        Raises:
-            ValueError: a row has fewer than `shots_min`.
+        The total stays the same, but rows that have fewer than `shots_min` are raised to it.
         """
         each = self.variations(plan.circuit.n_qubits)
         if [(copies, flips) for copies, flips, _ in each] == [(1, 0)]:
             return plan
         shares = np.array([share for _, _, share in each])
-        shots = np.stack([allocate(int(row), shares) for row in plan.shots], axis=1)
+        least = SHOTS_PER_GROUP_MIN * len(each)
+        shots = np.stack([allocate(max(int(row), least), shares) for row in plan.shots], axis=1)
         variation = np.arange(len(each))[:, None] * len(plan.bases)
         return replace(
             plan,

@@ -172,11 +172,8 @@ def test_expanding_keeps_the_shots(h2: tuple[Problem, Circuit, Grouping], name: 
     assert expanded.shots_total == plan.shots_total
     assert expanded.shots.min() >= 2
     assert len(expanded) == len(plan) * len(treatment.variations(circuit.n_qubits))
-    if expanded is plan:
-        return
-    few = replace(plan, shots=np.full(len(plan), treatment.shots_min(circuit.n_qubits) - 1))
-    with pytest.raises(ValueError, match="shots"):
-        treatment.expand(few)
+    few = treatment.expand(replace(plan, shots=np.full(len(plan), 2)))
+    assert few.shots_total == len(plan) * treatment.shots_min(circuit.n_qubits)
 
 
 @pytest.mark.parametrize(
@@ -265,6 +262,7 @@ def setting(h2: tuple[Problem, Circuit, Grouping], shots: int) -> Setting:
         grouping.bases.x == 0,
         circuit.initial_state,
         np.full(len(grouping), float(shots)),
+        shots,
         10_000,
     )
 
@@ -295,3 +293,5 @@ def test_few_shots_are_not_extrapolated(h2: tuple[Problem, Circuit, Grouping]) -
     few, many = setting(h2, 30), setting(h2, 10**7)
     assert "zne" not in choose(candidates(None, few, 4), few, noise).chosen.treatment.names
     assert "zne" in choose(candidates(None, many, 4), many, noise).chosen.treatment.names
+    none_left = replace(many, shots_least=2)
+    assert all(t.extrapolation.name == "none" for t in candidates(None, none_left, 4))

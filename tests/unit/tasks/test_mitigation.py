@@ -206,9 +206,6 @@ def test_what_cannot_be_used_is_refused() -> None:
     layered = spec(["symmetry"]) | {"ansatz": {"kind": "hardware_efficient"}}
     with pytest.raises(SpecError, match="symmetry"):
         prepare(validate(layered))
-    few = prepare(validate(spec(["zne", "twirling"], shots=40)))
-    with pytest.raises(SpecError, match=r"execution\.shots"):
-        choice(few, MANILA, plan_iteration(few, initial(few)))
     assert choice(*_auto_on_exact())[0] is None
 
 
