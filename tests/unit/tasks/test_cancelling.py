@@ -22,6 +22,7 @@ from tasks.purchase import open_buyer, purchase, question_of
 from tasks.reconcile import reconcile
 from tasks.state import initial
 
+DEVICES = ("sandbox-noisy", "sandbox-cheap")
 KEY = SecretStr("test-key-of-the-cancelling-suite")
 
 
@@ -40,6 +41,10 @@ def journal(tmp_path: Path, sandbox: SandboxProcess, monkeypatch: pytest.MonkeyP
     database = Database(f"sqlite:///{tmp_path / 'journal.db'}")
     yield Journal(database)
     database.close()
+    for device in DEVICES:
+        fleet = prepare(spec_on(device)).fleet
+        assert fleet is not None
+        fleet.close()
 
 
 def spec_on(device: str) -> RunSpec:
@@ -73,7 +78,7 @@ def leave_a_job_in_flight(journal: Journal, prepared: Prepared, run_id: str) -> 
     lease.finish(state="interrupted", reason=None, result_json=None)
 
 
-@pytest.mark.parametrize("device", ["sandbox-noisy", "sandbox-cheap"])
+@pytest.mark.parametrize("device", DEVICES)
 def test_a_run_that_nobody_drives_is_settled_and_ended(journal: Journal, device: str) -> None:
     spec = spec_on(device)
     prepared, run_id = prepare(spec), enter(journal, spec)
