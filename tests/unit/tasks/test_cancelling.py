@@ -15,7 +15,7 @@ from ledger import Database, JobPhase, Journal, Ledger, jobs_of
 from shotwise.errors import CannotRunError
 from shotwise.spec import RunSpec, validate
 from tasks.cancelling import cancel
-from tasks.driving import StopAskedError, driving
+from tasks.driving import StopAsked, driving
 from tasks.evaluate import plan_iteration
 from tasks.prepare import Prepared, prepare
 from tasks.purchase import open_buyer, purchase, question_of
@@ -73,7 +73,7 @@ def leave_a_job_in_flight(journal: Journal, prepared: Prepared, run_id: str) -> 
         assert buyer is not None
         state = initial(prepared)
         question = question_of(prepared, buyer, state)
-        with pytest.raises(StopAskedError):
+        with pytest.raises(StopAsked):
             purchase(prepared, buyer, 0, plan_iteration(prepared, state), question, final=False)
     lease.finish(state="interrupted", reason=None, result_json=None)
 
