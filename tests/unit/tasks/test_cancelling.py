@@ -69,7 +69,7 @@ def leave_a_job_in_flight(journal: Journal, prepared: Prepared, run_id: str) -> 
     lease = journal.acquire(run_id)
     with driving(lease, 0) as drive:
         drive.stop.set()
-        buyer = open_buyer(prepared, lease, hold=lambda _: nullcontext(), sleep=drive.pause)
+        buyer = open_buyer(prepared, lease, hold=lambda _: nullcontext(), sleep=drive.sleep)
         assert buyer is not None
         state = initial(prepared)
         question = question_of(prepared, buyer, state)
