@@ -30,8 +30,8 @@ from measurement import ExecutionPlan
 from optimizers import Reason
 from shotwise.home import Home
 from shotwise.spec import RunSpec, validate
-from tasks.cancelling import finish_cancelled, settle_in_flight
-from tasks.driving import Drive, StopAsked, acquire_patiently, driving
+from tasks.cancelling import leave, settle_in_flight
+from tasks.driving import Drive, StopAsked, acquire_patiently, driving, where_it_stands
 from tasks.durable import Buyer
 from tasks.flow_runs import deployment_of, is_being_cancelled
 from tasks.prefect_records import close_stale
@@ -53,7 +53,7 @@ from tasks.stages import (
     update,
 )
 from tasks.starts import resolve_start
-from tasks.state import LoopState, from_bytes, initial, to_bytes
+from tasks.state import LoopState
 from tasks.telemetry import tracing
 from tasks.tracker import Tracker, mlflow_run_url
 from tasks.ui import ProgressArtifact, publish_summary
@@ -131,9 +131,7 @@ def _drive_on(prepared: Prepared, drive: Drive, buyer: Buyer | None) -> RunResul
     """Drive from the journal's last checkpoint; again from there, where the database went away meanwhile."""
     for failures_left in reversed(range(_DATABASE_FAILURES_MAX)):
         try:
-            restored = drive.lease.restore()
-            state = from_bytes(prepared, restored[1]) if restored else _begin(prepared, drive.lease)
-            prepared = prepared.measured_in(state.grouping)
+            prepared, state = where_it_stands(prepared, drive.lease)
             try:
                 return _drive(prepared, drive, buyer, state)
             except StopAsked:
@@ -142,14 +140,6 @@ def _drive_on(prepared: Prepared, drive: Drive, buyer: Buyer | None) -> RunResul
             if not failures_left:
                 raise
     raise AssertionError("the last failure is raised")
-
-
-def _begin(prepared: Prepared, lease: Lease) -> LoopState:
-    """The first state, entered before anything is measured: what was chosen for the run stays chosen."""
-    state = initial(prepared)
-    if prepared.sampled:
-        lease.commit([], iteration=0, state=to_bytes(state), active_us=0)
-    return state
 
 
 def _drive(prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopState) -> RunResult | Stopped:
@@ -236,11 +226,11 @@ def _leave(prepared: Prepared, drive: Drive, buyer: Buyer | None) -> Stopped:
         Submissions(lease.database).ask_to_cancel(lease.run_id)
     drive.heed_cancellation()
     if not drive.cancelled.is_set():
-        lease.finish(state=Stopped.INTERRUPTED, reason=Reason.INTERRUPTED, result_json=None)
+        leave(drive)
         return Stopped.INTERRUPTED
-    restored = lease.restore()
-    settle_in_flight(prepared, buyer, from_bytes(prepared, restored[1]) if restored else initial(prepared))
-    finish_cancelled(lease)
+    prepared, state = where_it_stands(prepared, lease)
+    settle_in_flight(prepared, buyer, state)
+    leave(drive)
     return Stopped.CANCELLED
 
 

@@ -11,6 +11,7 @@ from optimizers import Reason
 from problems import Elimination
 from shotwise.home import Home
 from shotwise.spec import RunSpec, validate
+from tasks.cancelling import leave
 from tasks.progress import Progress, tell_watchers, watching
 from tasks.recursion import (
     Recursion,
@@ -48,7 +49,7 @@ def elimination_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | No
         reason = Reason.CONVERGED
         while not is_done(recursion, state):
             if held.drive.stop.is_set():
-                held.lease.finish(state="interrupted", reason=Reason.INTERRUPTED, result_json=None)
+                leave(held.drive)
                 return None
             if held.drive.active_us >= 1e6 * (spec.budget.wall_s or float("inf")):
                 reason = Reason.BUDGET_REACHED

@@ -12,6 +12,7 @@ from optimizers import Reason
 from shotwise.errors import CannotRunError, RunFailedError, SpecError
 from shotwise.home import Home
 from shotwise.spec import QaoaAnsatz, RunSpec, validate
+from tasks.cancelling import leave
 from tasks.result import RunResult
 from tasks.scan import (
     ScanPoint,
@@ -59,7 +60,7 @@ def scan_loop(spec: RunSpec | None, run_id: str | None) -> ScanResult | None:
                 reason = Reason.BUDGET_REACHED  # what is left is no room for one more point
                 break
             if result is None:
-                held.lease.finish(state="interrupted", reason=Reason.INTERRUPTED, result_json=None)
+                leave(held.drive)
                 return None
             points = (*points, ScanPoint.of(points_of(spec)[len(points)], result))
             records = [points[-1].record(len(points) - 1)]

@@ -8,14 +8,16 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 from ledger import Journal, Lease, Submissions, jobs_of
+from optimizers import Reason
 from shotwise.errors import CannotRunError, RunBusyError, RunFailedError
 from shotwise.spec import validate
+from tasks.driving import Drive, where_it_stands
 from tasks.durable import Buyer, NothingMoreIsBoughtError
 from tasks.evaluate import plan_iteration
 from tasks.prepare import Prepared, prepare
 from tasks.purchase import FINAL_BATCHES, open_buyer, purchase, question_of
 from tasks.result import final_plan
-from tasks.state import LoopState, from_bytes, initial
+from tasks.state import LoopState
 
 CANCELLED = "cancelled"
 _OBEYS_S_MAX = 60.0
@@ -54,6 +56,14 @@ def finish_cancelled(lease: Lease) -> None:
     lease.finish(state=CANCELLED, reason=CANCELLED, result_json=None)
 
 
+def leave(drive: Drive) -> None:
+    """Give back a run that was asked to stop: to the next driver, or for good. Nothing of it is in flight."""
+    if drive.cancelled.is_set():
+        finish_cancelled(drive.lease)
+    else:
+        drive.lease.finish(state="interrupted", reason=Reason.INTERRUPTED, result_json=None)
+
+
 def settle_in_flight(prepared: Prepared, buyer: Buyer | None, state: LoopState) -> None:
     """Bring every job that is out to its end, cancelled where the provider still can.
 
@@ -85,8 +95,7 @@ def _end_without_driver(journal: Journal, lease: Lease) -> None:
         return
     try:
         prepared = prepare(validate(json.loads(journal.run(lease.run_id).spec_json)))
-        restored = lease.restore()
-        state = from_bytes(prepared, restored[1]) if restored else initial(prepared)
+        prepared, state = where_it_stands(prepared, lease)
         buyer = open_buyer(prepared, lease, hold=lambda _: nullcontext(), sleep=time.sleep)
         settle_in_flight(prepared, buyer, state)
     except BaseException:

@@ -13,6 +13,8 @@ from types import FrameType
 from ledger import Journal, Lease, Submissions
 from shotwise.errors import LeaseLostError, RunBusyError
 from shotwise.spec import BudgetSpec
+from tasks.prepare import Prepared
+from tasks.state import LoopState, from_bytes, initial, to_bytes
 
 _RENEWALS_A_LEASE = 10
 _BUSY_WAIT_S = 2.0
@@ -77,6 +79,18 @@ def acquire_patiently(journal: Journal, run_id: str) -> Lease:
             if time.monotonic() > give_up:
                 raise
             time.sleep(0.1)
+
+
+def where_it_stands(prepared: Prepared, lease: Lease) -> tuple[Prepared, LoopState]:
+    """A run's last checkpoint; or its first, entered before anything is measured: what was chosen stays."""
+    restored = lease.restore()
+    if restored:
+        state = from_bytes(prepared, restored[1])
+    else:
+        state = initial(prepared)
+        if prepared.sampled:
+            lease.commit([], iteration=0, state=to_bytes(state), active_us=0)
+    return prepared.measured_in(state.grouping), state
 
 
 @contextmanager

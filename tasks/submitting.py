@@ -11,10 +11,11 @@ from httpx import HTTPError
 from ledger import Database, Journal, Submissions
 from shotwise.errors import CannotRunError
 from shotwise.home import Home
-from shotwise.spec import QaoaAnsatz, RunSpec
+from shotwise.spec import QaoaAnsatz, RqaoaAnsatz, RunSpec
 from tasks.flow_runs import ON_DEMAND, FlowRuns, get_client
 from tasks.prefect_settings import apply_client_settings
 from tasks.provenance import versions_json
+from tasks.starts import resolve_start
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Submitter:
 
     def __enter__(self) -> Submitter:
         apply_client_settings(self._home)
-        self._submissions = Submissions(Database(self._home.database_url))
+        database = Database(self._home.database_url)
+        self._journal, self._submissions = Journal(database), Submissions(database)
         self._flow_runs = FlowRuns(self._opened.enter_context(get_client()))
         return self
 
@@ -64,14 +66,14 @@ class Submitter:
         Raises:
             CannotRunError: the server is not reached; the run stays entered, and starts when it is.
         """
-        flow = "qaoa" if isinstance(spec.ansatz, QaoaAnsatz) else "vqe"
+        spec = resolve_start(spec, self._journal)
         run_id = self._submissions.enter(
             name=spec.name,
             kind=spec.problem.kind,
             spec_json=spec.canonical_json(),
             problem_sha256=spec.problem_sha256(),
             versions_json=versions_json(),
-            deployment=f"{flow}/{ON_DEMAND}",
+            deployment=f"{_flow_name(spec)}/{ON_DEMAND}",
             queue=queue,
         )
         submission = self._submissions.find(run_id)
@@ -83,6 +85,15 @@ class Submitter:
             remedy = f"run {run_id} is entered and starts when the team is up: `shotwise up`"
             raise CannotRunError("PREFECT_API_URL", self._home.root, problem, remedy) from None
         return run_id
+
+
+def _flow_name(spec: RunSpec) -> str:
+    """Which flow runs a spec; as `flows.session` chooses it, without importing the flows."""
+    if spec.scan is not None:
+        return "scan"
+    if isinstance(spec.ansatz, RqaoaAnsatz):
+        return "rqaoa"
+    return "qaoa" if isinstance(spec.ansatz, QaoaAnsatz) else "vqe"
 
 
 def team_status(journal: Journal, *, everything: bool = False) -> list[RunStatus]:

@@ -24,11 +24,12 @@ problem: {kind: molecule, geometry: "H 0 0 0; H 0 0 0.7414"}
 optimizer: {name: lbfgs, max_iterations: 20}
 seed: 7
 """
-ENDLESS = """
-name: endless
+QUEUED = """
+name: queued
 problem: {kind: molecule, geometry: "H 0 0 0; H 0 0 0.7414"}
-optimizer: {name: adam, learning_rate: 0.1, max_iterations: 1000000, tolerance: 0}
-execution: {mode: shots, shots: 100}
+optimizer: {name: spsa, max_iterations: 1000, tolerance: 0}
+execution: {mode: shots, shots: 100, device: sandbox-slow}
+budget: {usd: 1000}
 seed: 7
 """
 PAID = """
@@ -124,12 +125,14 @@ def test_a_submitted_run_is_driven_and_seen(tmp_path: Path, team: Folder) -> Non
 
 @pytest.mark.timeout(600)
 def test_a_driven_run_is_cancelled(tmp_path: Path, team: Folder) -> None:
-    spec = tmp_path / "endless.yaml"
-    spec.write_text(ENDLESS)
+    spec = tmp_path / "queued.yaml"
+    spec.write_text(QUEUED)
     run_id = team.json("submit", str(spec))["run_id"]
-    wait_for(team, run_id, "running", iterations=1)
+    wait_for(team, run_id, "running")
     done = team.command("cancel", run_id)
     assert (done.returncode, done.stdout.strip()) == (0, f"{run_id} cancelled"), done.stderr
+    assert {account["held"]["micro_usd"] for account in team.json("budget", "show")} <= {0}
+    assert team.command("reconcile").stdout.strip() == "0 differences"
     assert team.command("cancel", run_id).returncode == 0
     refused = team.command("resume", run_id)
     assert refused.returncode == 3

@@ -15,13 +15,14 @@ from ledger import Database, JobPhase, Journal, Ledger, jobs_of
 from shotwise.errors import CannotRunError
 from shotwise.spec import RunSpec, validate
 from tasks.cancelling import cancel
-from tasks.driving import StopAskedError, driving
+from tasks.driving import StopAsked, driving
 from tasks.evaluate import plan_iteration
 from tasks.prepare import Prepared, prepare
 from tasks.purchase import open_buyer, purchase, question_of
 from tasks.reconcile import reconcile
 from tasks.state import initial
 
+DEVICES = ("sandbox-noisy", "sandbox-cheap")
 KEY = SecretStr("test-key-of-the-cancelling-suite")
 
 
@@ -40,6 +41,10 @@ def journal(tmp_path: Path, sandbox: SandboxProcess, monkeypatch: pytest.MonkeyP
     database = Database(f"sqlite:///{tmp_path / 'journal.db'}")
     yield Journal(database)
     database.close()
+    for device in DEVICES:
+        fleet = prepare(spec_on(device)).fleet
+        assert fleet is not None
+        fleet.close()
 
 
 def spec_on(device: str) -> RunSpec:
@@ -64,16 +69,16 @@ def leave_a_job_in_flight(journal: Journal, prepared: Prepared, run_id: str) -> 
     lease = journal.acquire(run_id)
     with driving(lease, 0) as drive:
         drive.stop.set()
-        buyer = open_buyer(prepared, lease, hold=lambda _: nullcontext(), sleep=drive.pause)
+        buyer = open_buyer(prepared, lease, hold=lambda _: nullcontext(), sleep=drive.sleep)
         assert buyer is not None
         state = initial(prepared)
         question = question_of(prepared, buyer, state)
-        with pytest.raises(StopAskedError):
+        with pytest.raises(StopAsked):
             purchase(prepared, buyer, 0, plan_iteration(prepared, state), question, final=False)
     lease.finish(state="interrupted", reason=None, result_json=None)
 
 
-@pytest.mark.parametrize("device", ["sandbox-noisy", "sandbox-cheap"])
+@pytest.mark.parametrize("device", DEVICES)
 def test_a_run_that_nobody_drives_is_settled_and_ended(journal: Journal, device: str) -> None:
     spec = spec_on(device)
     prepared, run_id = prepare(spec), enter(journal, spec)
