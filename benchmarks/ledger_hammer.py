@@ -66,7 +66,7 @@ def hammer(
     _in_a_process(_set_up, url)
     report.bare_commits_per_s = _bare(url, folder, 1)
     report.bare_commits_per_s_all_processes = _bare(url, folder, processes)
-    # plain bytes, not events: whoever is killed while it looks at an event takes the event's lock to the grave
+    # plain bytes, not events: a process killed while it looks at an event leaves the event locked for ever
     stop, go = FORK.RawValue("b", 0), FORK.RawValue("b", 0)
     findings = folder / "auditor.json"
     auditor = FORK.Process(target=_audit_until, args=(url, findings, stop))
