@@ -31,7 +31,7 @@ from ledger import Amount, BudgetExceededError, Currency, Database, Ledger, Limi
 
 PROJECTS, RUNS = 4, 4
 ROOM_SHOTS, ROOM_MICRO_USD = 40_000, 40_000_000
-FIRST = 0.1  # part of the room that there is at first: however slow the machine, it refuses at once
+FIRST = 0.04  # part of the room that there is at first: less than some ask, so it refuses at once
 FORK = multiprocessing.get_context("fork")
 SpawnedProcess = multiprocessing.process.BaseProcess
 
