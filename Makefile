@@ -38,7 +38,7 @@ test: setup  ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
 
 campaign-resume: setup  ## kill thirty runs and a scan at seeded moments and compare every byte
-	$(BIN)/python -m pytest -m campaign -s tests/simulation/test_resume.py tests/simulation/test_scan.py
+	$(BIN)/python -m pytest -m campaign -s tests/simulation/test_resume.py tests/simulation/test_scan.py tests/simulation/test_sweep.py
 
 bench: setup  ## time the engines against others; tables, CSV and plots into build/bench
 	@mkdir -p build/bench

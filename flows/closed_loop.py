@@ -54,7 +54,7 @@ from tasks.stages import (
 )
 from tasks.starts import resolve_start
 from tasks.state import LoopState
-from tasks.telemetry import tracing
+from tasks.telemetry import span, tracing
 from tasks.tracker import Tracker, mlflow_run_url
 from tasks.ui import ProgressArtifact, publish_summary
 
@@ -178,7 +178,8 @@ def _iterate_sampled(
     prepared: Prepared, drive: Drive, state: LoopState, *, buyer: Buyer | None
 ) -> tuple[LoopState, Sequence[IterationRecord]]:
     """One batch and one iteration, if the budget has room for it and for the final batch."""
-    plan = next_plan(prepared, state)
+    with span("plan", drive.lease.run_id, iteration=state.iteration):
+        plan = next_plan(prepared, state)
     if not _affordable(prepared, drive, buyer, state, plan):
         return replace(state, reason=Reason.BUDGET_REACHED), []
     try:

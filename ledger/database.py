@@ -25,7 +25,7 @@ _BUSY_TIMEOUT_S = 30
 # A server that is restarted is back sooner; one that is not is somebody's to look at.
 _AWAY_S_MAX = 120.0
 _LOOK_AGAIN_S = 0.2
-_TRUSTED_IDLE_S = 5.0
+_TRUSTED_IDLE_S = 0.1
 """A connection idle for longer is asked whether it is alive before it is used."""
 
 

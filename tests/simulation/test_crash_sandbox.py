@@ -23,7 +23,7 @@ SPEC = """
 name: h2
 problem: {kind: molecule, geometry: "H 0 0 0; H 0 0 0.7414"}
 optimizer: {name: spsa, learning_rate: 0.1, max_iterations: 20}
-execution: {mode: shots, shots: 200, device: sandbox-ideal}
+execution: {mode: shots, shots: 200, device: sandbox-ideal, grouping: qubit_wise}
 budget: {usd: 100}
 seed: 7
 """

@@ -129,7 +129,8 @@ def test_mlflow_has_metrics_parameters_and_artifacts(folder: Folder, h2: dict) -
     (artifacts,) = (folder.home / "mlflow" / "artifacts").glob(f"*/{run}/artifacts")
     names = {path.name for path in artifacts.iterdir()}
     assert names == {
-        "spec.json", "versions.json", "result.json", "parameters.json", "iterations.csv", "convergence.png"
+        "spec.json", "versions.json", "result.json", "parameters.json", "iterations.csv", "convergence.png",
+        "ansatz",
     }  # fmt: skip
     assert len(json.loads((artifacts / "parameters.json").read_text())) == h2["iterations"]
 

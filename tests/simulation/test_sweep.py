@@ -10,6 +10,7 @@ H2 = str(Path(__file__).parents[2] / "examples" / "h2.yaml")
 GRID = ("sweep", H2, "--over", "seed=1,2,3", "--set", "optimizer.max_iterations=12")
 
 
+@pytest.mark.campaign
 def test_a_killed_sweep_goes_on_and_workers_change_nothing(tmp_path: Path) -> None:
     killed, whole = Folder(tmp_path / "killed"), Folder(tmp_path / "whole")
     process = killed.start(*GRID)
