@@ -72,7 +72,8 @@ def client_environment(home: Home, asked: Exposure, team: Team) -> dict[str, str
 def mlflow_environment(accounts: Path | None, database_url: str) -> dict[str, str]:
     """Of the MLflow server; its database is named here, where no list of processes shows it."""
     kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    told = {"MLFLOW_BACKEND_STORE_URI": database_url}
+    # Its own job runner is half a dozen processes for services that are not used here.
+    told = {"MLFLOW_BACKEND_STORE_URI": database_url, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     if accounts:
         told["MLFLOW_AUTH_CONFIG_PATH"] = str(accounts)
     return kept | told | {"MLFLOW_DISABLE_TELEMETRY": "true"} | _python_path()

@@ -63,10 +63,12 @@ def team() -> Iterator[Folder]:
 
 def _team(team: Folder) -> Iterator[Folder]:
     ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
-    done = team.command("up", *ports)
-    assert done.returncode == 0, done.stderr
-    yield team
-    down = team.command("down")
+    try:
+        done = team.command("up", *ports)
+        assert done.returncode == 0, done.stderr
+        yield team
+    finally:
+        down = team.command("down")
     assert down.returncode == 0, down.stderr
     ours = str(team.home)
     assert [p for p in psutil.process_iter(["cmdline"]) if ours in " ".join(p.info["cmdline"] or ())] == []
