@@ -44,6 +44,7 @@ from measurement import (
     prior_variances,
     qubit_wise_commuting,
 )
+from problems import Circuit
 from shotwise.spec import load_spec
 from tasks.advance import advance
 from tasks.evaluate import Measured, answer_from, exact_energies, plan_iteration
@@ -171,9 +172,16 @@ class Bench:
         return self.prepared.problem.n_qubits
 
     def _arrays(self, angles: np.ndarray) -> tuple:
-        psi0, rotations = jax_device._circuit_arrays(self.prepared.stage().circuit)
-        bases, basis_angles = jax_device._basis_arrays(self.grouping.bases, self._n)
+        psi0, rotations = _circuit_arrays(self.prepared.stage().circuit)
+        arrays = jax_device._basis_arrays(self.grouping.bases, self._n)
+        assert arrays is not None, "some basis is not the computational one"
+        bases, basis_angles = arrays
         return psi0, rotations, bases, basis_angles, sv.padded_angles(angles, len(rotations.x))
+
+
+@lru_cache(maxsize=8)
+def _circuit_arrays(circuit: Circuit) -> tuple[jax.Array, sv.Rotations]:
+    return sv.initial_state(circuit), sv.rotations_of(circuit)
 
 
 @jax.jit

@@ -4,6 +4,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.simulation.command import Folder
 
 H2 = str(Path(__file__).parents[2] / "examples" / "h2.yaml")

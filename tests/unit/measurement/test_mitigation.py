@@ -48,10 +48,12 @@ def distributions(circuit: Circuit, bases: Bases, parameters: np.ndarray) -> np.
     n = circuit.n_qubits
     plan = plan_of(circuit, bases, parameters, np.full(len(bases), 1))
     from backends import statevector as sv
-    from backends.jax_device import _basis_arrays, _circuit_arrays
+    from backends.jax_device import _basis_arrays
 
-    psi0, rotations = _circuit_arrays(circuit)
-    changes, angles = _basis_arrays(bases, n)
+    psi0, rotations = sv.initial_state(circuit), sv.rotations_of(circuit)
+    arrays = _basis_arrays(bases, n)
+    assert arrays is not None, "some basis is not the computational one"
+    changes, angles = arrays
     padded = sv.padded_angles(plan.angles, len(rotations.x))
     return np.asarray(sv.probabilities(psi0, rotations, padded, changes, angles, chunk=1))[0]
 
