@@ -123,6 +123,7 @@ def choice(prepared: Prepared, device: str, plan: ExecutionPlan) -> tuple[Choice
         tuple(shots.tolist()),
         int(plan.shots.min()),
         None if execution.readout_from == "snapshot" else calibration_shots(plan),
+        calibration_shots(plan) / (plan.shots_total * prepared.iterations_max),
         None if named is None else frozenset(named),
     )
     return found, found.reason
@@ -174,6 +175,7 @@ def _choice(
     shots: tuple[float, ...],
     shots_least: int,
     calibration_shots: int | None,
+    calibration_overhead: float,
     names: frozenset[str] | None,
 ) -> Choice:
     unverified, checked = _readings(problem, grouping, symmetric)
@@ -181,7 +183,14 @@ def _choice(
         [bool(c) for c in getattr(grouping.bases, "cliffords", ())] or [False] * len(grouping)
     )
     setting = Setting(
-        unverified, checked, computational, reference_state, np.array(shots), shots_least, calibration_shots
+        unverified,
+        checked,
+        computational,
+        reference_state,
+        np.array(shots),
+        shots_least,
+        calibration_shots,
+        calibration_overhead,
     )
     return choose(candidates(names, setting, problem.n_qubits), setting, noise)
 

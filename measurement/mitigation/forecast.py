@@ -92,6 +92,8 @@ class Setting:
         shots: of each basis in one energy, shape (bases,).
         shots_least: of any circuit of the plan; a treatment that takes more is not picked by itself.
         calibration_shots: of a measured readout calibration; None where the snapshot is used.
+        calibration_overhead: those shots over all others that the run will spend and that share them; a
+            treatment that needs a calibration is compared at so many fewer shots of its own.
     """
 
     plain: Readings
@@ -101,6 +103,7 @@ class Setting:
     shots: np.ndarray
     shots_least: int
     calibration_shots: int | None
+    calibration_overhead: float = 0.0
 
 
 def candidates(names: Iterable[str] | None, setting: Setting, n_qubits: int) -> list[Treatment]:
@@ -148,12 +151,14 @@ def forecast(
     believed = _believed(treatment, setting, actual)
     readings = setting.verified if treatment.symmetry and setting.verified else setting.plain
     energies, variance, slopes = [], 0.0, np.zeros_like(believed.e)
+    calibrated = treatment.readout and setting.calibration_shots is not None
+    whole = setting.shots / (1 + setting.calibration_overhead) if calibrated else setting.shots
     extrapolation = treatment.extrapolation
     for scale, weight, share in zip(
         extrapolation.scales, extrapolation.weights, extrapolation.shares, strict=True
     ):
         energy, per_energy, slope = _predicted(
-            readings, setting, actual, believed, success=noise.success**scale, shots=setting.shots * share
+            readings, setting, actual, believed, success=noise.success**scale, shots=whole * share
         )
         energies.append(energy)
         variance += weight**2 * per_energy

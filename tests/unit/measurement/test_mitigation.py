@@ -26,6 +26,7 @@ from measurement.mitigation import (
     verified,
 )
 from problems import Circuit, Problem, build_ansatz, build_problem
+from problems.pauli import parity
 from shotwise.spec import MoleculeSpec, UccsdAnsatz
 
 jax.config.update("jax_enable_x64", True)
@@ -44,18 +45,25 @@ def h2() -> tuple[Problem, Circuit, Grouping]:
 
 
 def distributions(circuit: Circuit, bases: Bases, parameters: np.ndarray) -> np.ndarray:
-    """Exact probabilities of every basis, shape (bases, 2**n): basis state by basis state."""
-    n = circuit.n_qubits
-    plan = plan_of(circuit, bases, parameters, np.full(len(bases), 1))
-    from backends import statevector as sv
-    from backends.jax_device import _basis_arrays
+    """Exact probabilities of every basis, shape (bases, 2**n)."""
+    state = np.zeros(1 << circuit.n_qubits, dtype=complex)
+    state[circuit.initial_state] = 1
+    state = rotated(state, circuit, circuit.angles(parameters[None, :])[0])
+    changes = [
+        Circuit.build(circuit.n_qubits, bases.rotations(b, circuit.n_qubits)) for b in range(len(bases))
+    ]
+    return np.array([np.abs(rotated(state, change, change.offset)) ** 2 for change in changes])
 
-    psi0, rotations = sv.initial_state(circuit), sv.rotations_of(circuit)
-    arrays = _basis_arrays(bases, n)
-    assert arrays is not None, "some basis is not the computational one"
-    changes, angles = arrays
-    padded = sv.padded_angles(plan.angles, len(rotations.x))
-    return np.asarray(sv.probabilities(psi0, rotations, padded, changes, angles, chunk=1))[0]
+
+def rotated(state: np.ndarray, circuit: Circuit, angles: np.ndarray) -> np.ndarray:
+    """The state after exp(-i angle/2 P) for every Pauli string of every rotation."""
+    states = np.arange(len(state))
+    for index, angle in enumerate(angles):
+        for x, z, factor in circuit.pauli_rotations(index):
+            turned = 1j ** (x & z).bit_count() * (1 - 2 * parity(states & z)) * state  # P|k> is on k ^ x
+            half = factor * angle / 2
+            state = np.cos(half) * state - 1j * np.sin(half) * turned[states ^ x]
+    return state
 
 
 def plan_of(circuit: Circuit, bases: Bases, parameters: np.ndarray, shots: np.ndarray) -> ExecutionPlan:
@@ -287,6 +295,15 @@ def test_auto_takes_what_pays_and_never_what_is_predicted_worse(
         assert "symmetry" in found.chosen.treatment.names
     named = candidates(["zne"], asked, 4)
     assert {t.names for t in named} == {("zne",)}
+
+
+def test_a_calibration_that_nothing_shares_is_not_bought(h2: tuple[Problem, Circuit, Grouping]) -> None:
+    noise = Noise(0.999, (0.02,) * 4)
+    shared, alone = (
+        replace(setting(h2, 200), verified=None, calibration_overhead=overhead) for overhead in (0.0, 100.0)
+    )
+    assert "readout" in choose(candidates(None, shared, 4), shared, noise).chosen.treatment.names
+    assert "readout" not in choose(candidates(None, alone, 4), alone, noise).chosen.treatment.names
 
 
 def test_few_shots_are_not_extrapolated(h2: tuple[Problem, Circuit, Grouping]) -> None:
