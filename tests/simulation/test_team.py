@@ -119,7 +119,9 @@ def test_a_submitted_run_is_driven_and_seen(tmp_path: Path, team: Folder) -> Non
     assert shown["energy"] == pytest.approx(-1.13727017, abs=1e-6)
     (seen,) = flow_runs(team, run_id)
     assert seen["work_queue_name"] == "critical"
-    url = f"{addresses(team)['mlflow_url']}/api/2.0/mlflow/runs/get?run_id={shown['mlflow_run_id']}"
+    while not (tracked_id := team.json("show", run_id)["mlflow_run_id"]):  # told after the run has ended
+        time.sleep(0.5)
+    url = f"{addresses(team)['mlflow_url']}/api/2.0/mlflow/runs/get?run_id={tracked_id}"
     with urllib.request.urlopen(url, timeout=30) as answer:
         tracked = json.load(answer)["run"]
     assert tracked["info"]["run_name"] == run_id
