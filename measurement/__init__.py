@@ -1,6 +1,6 @@
 """How an energy is measured: grouping, shot allocation, estimators, gradients from shifted circuits."""
 
-from measurement.allocation import SHOTS_PER_GROUP_MIN, allocate, allocate_all, shots_for
+from measurement.allocation import SHOTS_PER_GROUP_MIN, allocate, allocate_all, honest_sigmas, shots_for
 from measurement.choice import Terms, choose_grouping
 from measurement.combination import Combination, combine
 from measurement.estimator import Estimates, estimate
@@ -32,6 +32,7 @@ __all__ = [
     "coordinate_subset",
     "estimate",
     "fully_commuting",
+    "honest_sigmas",
     "overlapping",
     "parameter_shift",
     "prior_variances",

@@ -8,6 +8,28 @@ import numpy as np
 
 SHOTS_PER_GROUP_MIN = 2
 """A variance needs two samples."""
+_ROUNDS = 20
+
+
+def honest_sigmas(
+    sigmas: np.ndarray, weights: np.ndarray, *, shots: int | None = None, std_error: float | None = None
+) -> np.ndarray:
+    """What groups scatter once the pseudo-shot of `measurement.estimator` is counted, shape (groups,).
+
+    An estimate's error is (V s + weight^2) / s^2, so a group that hardly scatters must still get enough shots
+    to be believed: sigma^2 = V + weight^2 / s, with s by Neyman's allocation of the same sigmas.
+
+    Args:
+        sigmas, weights: the groups' deviations as known, and in the mixed state.
+        shots, std_error: what the evaluation is planned by; one of them.
+    """
+    found = sigmas
+    for _ in range(_ROUNDS):
+        total = float(found.sum())
+        planned = shots if shots is not None else total**2 / (std_error or 1.0) ** 2
+        share = np.maximum(planned * found / max(total, 1e-300), SHOTS_PER_GROUP_MIN)
+        found = np.sqrt(sigmas**2 + weights**2 / share)
+    return found
 
 
 def shots_for(std_error: float, sigmas: np.ndarray) -> int:

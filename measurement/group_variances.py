@@ -14,7 +14,7 @@ from measurement.grouping import Grouping
 from measurement.plan import ExecutionPlan, Outcome
 from problems.pauli import PauliSum, parity
 
-PRIOR_SHOTS = 4.0
+PRIOR_SHOTS = 40.0
 """How many shots the prior is worth."""
 MEMORY = 0.8
 """What earlier shots still count after an iteration: the state moves on."""

@@ -26,7 +26,7 @@ from tasks.evaluate import (
 )
 from tasks.gradient import gradient_of
 from tasks.prepare import Prepared
-from tasks.sampling import final_shots
+from tasks.sampling import final_shots, final_sigmas
 from tasks.state import LoopState, Sample
 
 Z_95 = 1.96
@@ -132,7 +132,7 @@ def final_plan(prepared: Prepared, state: LoopState) -> ExecutionPlan:
     angles = circuit.angles(state.parameters[None, :])
     shots = np.array([final_shots(prepared, state)])
     path = (Purpose.FINAL_MEASUREMENT, state.iteration)
-    return plan_energies(prepared, circuit, angles, shots, state.centre_variances.sigmas, path)
+    return plan_energies(prepared, circuit, angles, shots, final_sigmas(prepared, state), path)
 
 
 def final_from(prepared: Prepared, state: LoopState, measured: Measured) -> Final:

@@ -17,6 +17,7 @@ from measurement import (
     GroupVariances,
     Terms,
     choose_grouping,
+    honest_sigmas,
     prior_variances,
     qubit_wise_commuting,
     shots_for,
@@ -113,7 +114,15 @@ def energy_shots(prepared: Prepared, state: LoopState) -> int:
 def final_shots(prepared: Prepared, state: LoopState) -> int:
     """Shots of the final evaluation: as given, or as the target error takes by what was learned."""
     execution = prepared.shots_execution
-    return execution.shots or shots_for(_MARGIN * prepared.asked_std_error, state.centre_variances.sigmas)
+    return execution.shots or shots_for(_MARGIN * prepared.asked_std_error, final_sigmas(prepared, state))
+
+
+def final_sigmas(prepared: Prepared, state: LoopState) -> np.ndarray:
+    """What the groups scatter where the run stands, as the final error bar will count it, shape (groups,)."""
+    weights = np.array([group.weight for group in prepared.grouping.groups])
+    shots = prepared.shots_execution.shots
+    target = None if shots else _MARGIN * prepared.asked_std_error
+    return honest_sigmas(state.centre_variances.sigmas, weights, shots=shots, std_error=target)
 
 
 def pilot_shots(prepared: Prepared) -> int:

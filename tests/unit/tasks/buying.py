@@ -16,7 +16,7 @@ from tasks.reconcile import DifferenceKind, reconcile
 
 KEY = SecretStr("test-key-of-the-durable-suite")
 IDEAL, NO_TOKENS = "sandbox-ideal", "sandbox-cheap"
-QUICK = Patience(first_s=0.01, longest_s=0.1, unavailable_s=20, visible_s=0.5, stuck_s=0.3)
+QUICK = Patience(first_s=0.01, longest_s=0.1, unavailable_s=120, visible_s=0.5, stuck_s=0.3)
 
 
 _opened: list[Fleet] = []

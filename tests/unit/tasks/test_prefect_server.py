@@ -200,7 +200,7 @@ except KeyboardInterrupt:
     flow_run_id = user.stdout.readline().decode().strip()
     assert user.stdout.readline() == b"busy\n"
     user.send_signal(signal.SIGINT)
-    _, stderr = user.communicate(timeout=30)
+    _, stderr = user.communicate(timeout=120)
     assert (user.returncode, stderr) == (130, b"")
     assert shared.wait()
     assert states(home, "flow_run", "id", flow_run_id) == ["CRASHED"]
