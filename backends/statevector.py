@@ -153,11 +153,6 @@ def apply_observable(observable: Observable, psi: jax.Array) -> jax.Array:
     return jax.lax.scan(add, jnp.zeros_like(psi), observable)[0]
 
 
-def _energy(psi0: jax.Array, rotations: Rotations, observable: Observable, angles: jax.Array) -> jax.Array:
-    psi = evolve(psi0, rotations, angles)
-    return jnp.vdot(psi, apply_observable(observable, psi)).real
-
-
 def _energy_and_gradient(
     psi0: jax.Array, rotations: Rotations, observable: Observable, angles: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -194,27 +189,11 @@ def fidelity(psi: jax.Array, ground: Ground) -> jax.Array:
 
 
 @partial(jax.jit, static_argnames="chunk")
-def energies(
-    psi0: jax.Array, rotations: Rotations, observable: Observable, angles: jax.Array, *, chunk: int
-) -> jax.Array:
-    """Energies at angles (points, rotations), `chunk` points at a time."""
-    return jax.lax.map(partial(_energy, psi0, rotations, observable), angles, batch_size=chunk)
-
-
-@partial(jax.jit, static_argnames="chunk")
 def energies_and_gradients(
     psi0: jax.Array, rotations: Rotations, observable: Observable, angles: jax.Array, *, chunk: int
 ) -> tuple[jax.Array, jax.Array]:
     """Energies (points,) and angle gradients (points, rotations), `chunk` points at a time."""
     return jax.lax.map(partial(_energy_and_gradient, psi0, rotations, observable), angles, batch_size=chunk)
-
-
-@partial(jax.jit, static_argnames="chunk")
-def fidelities(
-    psi0: jax.Array, rotations: Rotations, ground: Ground, angles: jax.Array, *, chunk: int
-) -> jax.Array:
-    """Weight of the prepared states on the ground space, shape (points,)."""
-    return jax.lax.map(lambda a: fidelity(evolve(psi0, rotations, a), ground), angles, batch_size=chunk)
 
 
 @jax.jit
