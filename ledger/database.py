@@ -139,7 +139,7 @@ def _make_engine(url: str) -> Engine:
         _distrust_idle_connections(engine)
         return engine
     path = url.removeprefix("sqlite:///")
-    if path and path != url:
+    if path and path != url and not path.startswith("file:"):
         Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = create_engine(url, poolclass=NullPool if ":memory:" in url else QueuePool)
 
