@@ -9,8 +9,8 @@ the distance). Its rules:
 * Newton's step is taken to the model's minimum, and each parameter's way from the start is shrunk by
   max(0, 1 - lambda / z^2), z being that way in its standard errors: positive-part James-Stein estimation
   (James & Stein 1961), so that parameters which noise alone would move stay where they started.
-* An iteration may spend `growth` times what was spent before, never less than a fee's worth of shots: few
-  shots far from the optimum, more near it, and at most about `growth` too many when it ends.
+* An iteration may spend `growth` times what was spent before, never less than half of its fees' worth of
+  shots: few shots far from the optimum, more near it, and at most about `growth` too many when it ends.
 * A parameter's share of them goes with the root of (variance of its derivative / curvature), which minimises
   the energy lost to noise, sum_j var_j / (2 h_j), and is less where it has not stood out from noise yet.
 * It ends where the energy that noise and distance still cost is below the `resolution`: more shots could
@@ -52,6 +52,8 @@ _COUPLING, _CURVATURE_ERROR = 0.15, 0.2
 _REMAINDER = 0.15
 _FADING = 0.9
 _NOT_USED = 1e12
+_SHARE_OF_FEES = 0.5
+"""Of its fees, what an iteration spends on shots at least: with less it is too often not the last one."""
 _SETTLED_SHARE = 0.3
 """Of its possible loss, what a parameter counts that has not stood out from noise."""
 
@@ -285,8 +287,8 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         return self._point_shots(jnp.maximum(share, self.shots_first))
 
     def _least(self, d: int) -> float:
-        """Shots of an iteration, at least: as much money for shots as for fees."""
-        return max(self.shots_overhead, self.shots_first * d)
+        """Shots of an iteration, at least, so that its fees are worth paying."""
+        return max(_SHARE_OF_FEES * self.shots_overhead, self.shots_first * d)
 
     def _point_shots(self, derivative: jax.Array) -> jax.Array:
         """(P,) shots of the points from those of the derivatives (d,), by the size of their weights."""
