@@ -8,6 +8,9 @@ and 2 R_l + 1 energies fix it. R = 1 is Rotosolve (arXiv:1905.09692); R = 2, for
 generator obeys G^3 = G, is ExcitationSolve (arXiv:2409.05939); any R follows from the
 theory of general shift rules (arXiv:2107.12390). Unlike a gradient step, a fit finds the global minimum
 along its line.
+
+The minimum of one line is the current point of the next, where its energy is known: only 2 R are measured
+(arXiv:1903.12166). What is known so carries its noise on, so the current point is measured anew now and then.
 """
 
 from __future__ import annotations
@@ -52,7 +55,10 @@ class Frequencies:
 
 
 class LineFitState(NamedTuple):
-    """State of `LineFit`: () int64 iteration, (d,) parameters, progress at those parameters."""
+    """State of `LineFit`: () int64 iteration, (d,) parameters, progress at those parameters.
+
+    The progress holds the energy that the next fit starts from, and its variance.
+    """
 
     iteration: jax.Array
     parameters: jax.Array
@@ -64,10 +70,12 @@ class LineFitState(NamedTuple):
 class LineFit(Optimizer[LineFitState]):
     """One parameter an iteration, in turn: fit its Fourier series, jump to its global minimum.
 
-    All parameters are sampled at 2 R + 1 points with R the largest degree; where a parameter's own degree
-    is less, the fit is least squares and averages noise. The energy reported is the fitted minimum; its
-    variance is that of the fit at the minimum, exact to first order since the slope there is zero. Under
-    noise a fitted minimum lies below the true energy by an amount of second order in the standard error.
+    All parameters are sampled at 2 R points beside the current one, with R the largest degree; where a
+    parameter's own degree is less, the fit is least squares and averages noise. At the start, and after every
+    `lines_per_round` lines, all 2 R points are the current one instead. The energy reported is the fitted
+    minimum; its variance is that of the fit at the minimum, exact to first order since the slope there is
+    zero. Under noise a fitted minimum lies below the true energy by an amount of second order in the standard
+    error, which adds up along a round.
 
     Attributes:
         spectrum: the frequencies of each of the d parameters.
@@ -88,7 +96,12 @@ class LineFit(Optimizer[LineFitState]):
 
     @property
     def points_per_ask(self) -> int:
-        return 2 * self.degree + 1
+        return 2 * self.degree
+
+    @property
+    def lines_per_round(self) -> int:
+        """Lines between two measurements of the current point: a sweep, and more than their cost saved."""
+        return max(len(self.spectrum), 4 * self.degree)
 
     @property
     def sweep(self) -> int:
@@ -101,34 +114,50 @@ class LineFit(Optimizer[LineFitState]):
         return LineFitState(count(), x0, Progress.start(x0))
 
     def ask(self, state: LineFitState) -> jax.Array:
-        """Equidistant points over one period of the next parameter, the current point first."""
+        """Points equidistant with the current one over a period of the next parameter, or just that one."""
         coordinate, base, _ = self._line(state.iteration)
-        shifts = jnp.asarray(self._phases()) / base
+        shifts = jnp.where(self._measures(state.iteration), 0.0, jnp.asarray(self._phases()[1:]) / base)
         points = jnp.broadcast_to(state.parameters, (self.points_per_ask, state.parameters.shape[0]))
         return points.at[:, coordinate].add(shifts)
 
     def tell(self, state: LineFitState, evaluation: Evaluation) -> LineFitState:
+        measured, fitted = self._measured(state, evaluation), self._fitted(state, evaluation)
+        measures = self._measures(state.iteration)
+        last = jax.tree.map(lambda there, moved: jnp.where(measures, there, moved), measured, fitted)
+        return LineFitState(state.iteration + 1, last.parameters, last)
+
+    def _measured(self, state: LineFitState, evaluation: Evaluation) -> Progress:
+        points = self.points_per_ask
+        mean, variance = jnp.mean(evaluation.values), jnp.sum(evaluation.variances) / points**2
+        return Progress.at(state.parameters, mean, variance, moved=False)
+
+    def _fitted(self, state: LineFitState, evaluation: Evaluation) -> Progress:
         coordinate, base, degree = self._line(state.iteration)
         phases = jnp.asarray(self._phases())
-        values = jnp.asarray(evaluation.values, jnp.float64)
-        series = fourier_fit(phases, values, degree, self.degree)
-        phase = series_minimum(series)
+        values = jnp.concatenate([state.last.energy[None], jnp.asarray(evaluation.values, jnp.float64)])
+        variances = jnp.concatenate([state.last.variance[None], evaluation.variances])
+        phase = series_minimum(fourier_fit(phases, values, degree, self.degree))
         # The response of the fit to each sample: the fit of a unit energy there, evaluated at the minimum.
         response = fit_response(phase - phases, degree, self.degree)
         parameters = state.parameters.at[coordinate].add(phase / base)
-        last = Progress.at(parameters, response @ values, response**2 @ evaluation.variances)
-        return LineFitState(state.iteration + 1, parameters, last)
+        return Progress.at(parameters, response @ values, response**2 @ variances)
+
+    def _measures(self, iteration: jax.Array) -> jax.Array:
+        """Whether this iteration measures the current point."""
+        return iteration % (1 + self.lines_per_round) == 0
 
     def _line(self, iteration: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Index, base frequency and degree of the parameter that this iteration moves."""
-        coordinate = iteration % len(self.spectrum)
+        lines = iteration - iteration // (1 + self.lines_per_round) - 1
+        coordinate = lines % len(self.spectrum)
         bases = jnp.asarray([f.base for f in self.spectrum], jnp.float64)
         degrees = jnp.asarray([f.degree for f in self.spectrum], jnp.int64)
         return coordinate, bases[coordinate], degrees[coordinate]
 
     def _phases(self) -> np.ndarray:
-        """(P,) sample phases w x, within (-pi, pi] and starting from 0."""
-        phases = 2 * np.pi * np.arange(self.points_per_ask) / self.points_per_ask
+        """(2 R + 1,) sample phases w x, within (-pi, pi] and starting from 0."""
+        samples = 2 * self.degree + 1
+        phases = 2 * np.pi * np.arange(samples) / samples
         return np.where(phases > np.pi, phases - 2 * np.pi, phases)
 
 

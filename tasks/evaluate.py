@@ -32,6 +32,8 @@ from tasks.state import LoopState, Sample
 
 CANDIDATES_EVERY = 10
 CANDIDATE_SHOTS = 1000
+CENTRE_RADIUS = 0.5
+"""Radians of any parameter within which a point's scatter is taken for that where the optimizer stands."""
 """Where energies are exact, candidate solutions are drawn this often and this many."""
 
 
@@ -205,7 +207,9 @@ def answer_from(prepared: Prepared, state: LoopState, measured: Measured) -> Ans
         measured.shots,
         measured.cost_micro_usd,
         _updated(prepared, state.variances, measured, None),
-        _updated(prepared, state.centre_variances, measured, 0),
+        _updated(prepared, state.centre_variances, measured, 0)
+        if _starts_at_centre(prepared, state, points)
+        else state.centre_variances,
     )
 
 
@@ -233,6 +237,15 @@ def shots_run(measured: Measured) -> np.ndarray:
         [np.bincount(plan.point, plan.shots, minlength=len(plan.angles)) for plan, _ in measured.parts],
         axis=0,
     )
+
+
+def _starts_at_centre(prepared: Prepared, state: LoopState, points: np.ndarray) -> bool:
+    """Whether the first point is where the optimizer stands, or near; a line fit's points are far away."""
+    if state.growing or state.piloting:
+        return True
+    stage = prepared.stage(state.operators)
+    centre = stage.used(stage.optimizer.progress(state.optimizer).parameters)
+    return bool(np.max(np.abs(points[0] - np.asarray(centre)), initial=0.0) <= CENTRE_RADIUS)
 
 
 def _updated(

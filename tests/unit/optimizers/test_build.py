@@ -33,7 +33,7 @@ SPECTRUM = (Frequencies(1.0, 1), Frequencies(0.5, 2))
         ("lbfgs", Lbfgs, Need.GRADIENT, 1, 1),
         ("spsa", Spsa, Need.VALUE, 2, 1),
         ("qng", NaturalGradient, Need.METRIC, 1, 1),
-        ("rotosolve", LineFit, Need.VALUE, 5, 2),
+        ("rotosolve", LineFit, Need.VALUE, 4, 2),
     ],
 )
 def test_names(name, kind, need, points, sweep):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optimizers import Evaluation, Frequencies, Need, Optimizer, build_optimizer, optimizer_names
+from optimizers import Evaluation, Frequencies, LineFit, Need, Optimizer, build_optimizer, optimizer_names
 from optimizers.gradient_descent import optax_names
 from shotwise.spec.run import OptimizerSpec, ScheduleSpec
 
@@ -110,7 +110,7 @@ def test_progress_before_and_after_the_first_tell(optimizer, step):
     told = optimizer.progress(step(state))
     assert np.isfinite(told.energy)
     assert told.variance > 0
-    assert told.moved
+    assert told.moved or isinstance(optimizer, LineFit)  # which measures where it stands first
     assert not told.stalled
 
 

@@ -93,7 +93,8 @@ def test_line_fits_withstand_noise(run_loop, seed):
     )
     assert run.reason is Reason.PLATEAU
     assert run.energy - CHAIN_OF_SIX <= 0.03
-    assert float(run.progress.variance) == pytest.approx(0.03**2)
+    # between that of the current point, measured with both points of a line, and that of a single one
+    assert 0.03**2 / 2 <= float(run.progress.variance) * (1 + 1e-9) <= 0.03**2 * (1 + 1e-6)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("sgd", "warmup_cosine"), ("qng", "exponential_decay")])

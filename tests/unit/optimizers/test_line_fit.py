@@ -65,46 +65,59 @@ def test_at_the_minimum_already_nothing_moves():
     assert float(minimum(series)) == 0.0
 
 
+def told(optimizer: LineFit, state, energy):
+    """The state after one exact answer."""
+    points = optimizer.ask(state)
+    return optimizer.tell(state, Evaluation(energy(points), jnp.zeros(len(points))))
+
+
 def test_a_single_line_is_solved_in_one_step_and_shifts_stay_within_half_a_period():
     optimizer = LineFit((Frequencies(0.5, 2),))
-    state = optimizer.init(jnp.array([0.2]), KEY)
+    energy = lambda x: (jnp.cos(0.5 * x - 1.0) - 0.4 * jnp.sin(x))[:, 0]  # noqa: E731
+    state = told(optimizer, optimizer.init(jnp.array([0.2]), KEY), energy)
     points = optimizer.ask(state)
-    assert points.shape == (5, 1)
-    assert float(points[0, 0]) == 0.2
+    assert points.shape == (4, 1)
+    assert float(jnp.min(jnp.abs(points - 0.2))) > 1  # the current point is known, and not asked for again
     assert float(jnp.max(jnp.abs(points - 0.2))) <= 2 * np.pi
-    energy = lambda x: jnp.cos(0.5 * x - 1.0) - 0.4 * jnp.sin(x)  # noqa: E731
-    state = optimizer.tell(state, Evaluation(energy(points[:, 0]), jnp.zeros(5)))
-    last = optimizer.progress(state)
-    dense = energy(jnp.linspace(0, 4 * jnp.pi, 100001))
+    last = optimizer.progress(told(optimizer, state, energy))
+    dense = energy(jnp.linspace(0, 4 * jnp.pi, 100001)[:, None])
     assert float(last.energy) == pytest.approx(float(jnp.min(dense)), abs=1e-8)
-    assert float(energy(last.parameters[0])) == pytest.approx(float(last.energy), abs=1e-12)
+    assert float(energy(last.parameters[None])[0]) == pytest.approx(float(last.energy), abs=1e-12)
     assert np.isnan(last.gradient_norm)
 
 
-def test_parameters_take_turns():
+def test_parameters_take_turns_and_the_current_point_is_measured_once_a_round():
     optimizer = LineFit((Frequencies(1.0, 1), Frequencies(2.0, 1), Frequencies(1.0, 0)))
-    assert (optimizer.sweep, optimizer.points_per_ask) == (3, 3)
+    assert (optimizer.sweep, optimizer.points_per_ask, optimizer.lines_per_round) == (3, 2, 4)
     state = optimizer.init(jnp.zeros(3), KEY)
-    tell = jax.jit(optimizer.tell)
-    for turn in (0, 1, 2, 0):
-        points = optimizer.ask(state)
-        moving = np.flatnonzero(np.ptp(np.asarray(points), axis=0))
-        assert moving.tolist() == [turn]
-        state = tell(state, Evaluation(jnp.sum(jnp.sin(points), axis=1), jnp.zeros(3)))
+    energy = lambda points: jnp.sum(jnp.sin(points), axis=1)  # noqa: E731
+    for turn in (None, 0, 1, 2, 0, None, 1, 2):
+        points = np.asarray(optimizer.ask(state))
+        assert np.flatnonzero(np.ptp(points, axis=0)).tolist() == ([] if turn is None else [turn])
+        before = state
+        state = told(optimizer, state, energy)
+        assert bool(state.last.moved) == (turn is not None)
+        if turn is None:
+            np.testing.assert_array_equal(state.parameters, before.parameters)
+            assert float(state.last.energy) == pytest.approx(float(energy(state.parameters[None])[0]))
     assert float(state.parameters[2]) == 0.0  # degree 0: the energy is said not to depend on it
 
 
 def test_the_variance_of_a_fitted_minimum_is_that_of_many_repetitions():
     """Seeded; with 4000 repetitions a right variance fails the 10 % band with probability below 1e-5."""
     optimizer = LineFit((Frequencies(1.0, 2),))
-    state = optimizer.init(jnp.zeros(1), KEY)
-    deviations = jnp.array([0.01, 0.02, 0.005, 0.03, 0.01])
-    exact = random_series(2, seed=3).at(optimizer.ask(state)[:, 0])
+    before = optimizer.init(jnp.zeros(1), KEY)
+    deviations = jnp.array([0.02, 0.005, 0.03, 0.01])
+    here = jnp.zeros((4, 1))
+    exact = random_series(2, seed=3)
+    around = optimizer.ask(told(optimizer, before, lambda points: exact.at(points[:, 0])))
 
     def fitted(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        noisy = exact + deviations * jax.random.normal(key, (5,))
-        last = optimizer.tell(state, Evaluation(noisy, deviations**2)).last
-        return last.energy, last.variance
+        state = before
+        for points, part in zip((here, around), jax.random.split(key), strict=True):
+            noisy = exact.at(points[:, 0]) + deviations * jax.random.normal(part, (4,))
+            state = optimizer.tell(state, Evaluation(noisy, deviations**2))
+        return state.last.energy, state.last.variance
 
     energies, variances = jax.jit(jax.vmap(fitted))(jax.random.split(jax.random.PRNGKey(11), 4000))
     assert float(jnp.var(energies)) == pytest.approx(float(jnp.mean(variances)), rel=0.1)
