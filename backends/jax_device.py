@@ -31,6 +31,7 @@ _CHUNK_BYTES = 1 << 28
 """Points of a batch are evaluated side by side up to this much memory."""
 
 
+@lru_cache(maxsize=16)
 def engine_of(circuit: Circuit, observable: Observable | None) -> Engine:
     """The first engine that takes the circuit with the observable."""
     return next(engine for engine in ENGINES if engine.accepts(circuit, observable))

@@ -83,10 +83,13 @@ class Engine(Protocol):
 
 
 def capacity(count: int, least: int = 64) -> int:
-    """The next power of two: growing circuits meet few shapes, and so few compilations."""
-    return max(least, 1 << max(0, int(count - 1).bit_length()))
+    """`count` or a little more: growing circuits meet few shapes, four an octave, and so few compilations."""
+    step = max(least, 1 << max(0, int(count - 1).bit_length() - 1)) // 4
+    return max(least, -(-count // step) * step)
 
 
-def padded(angles: np.ndarray, rows: int) -> jax.Array:
+def padded(angles: np.ndarray, rows: int) -> np.ndarray:
     """Angles (points, rotations) padded with zeros to `rows` columns."""
-    return jax.numpy.asarray(np.pad(angles, ((0, 0), (0, rows - angles.shape[1]))))
+    points = np.zeros((len(angles), rows))
+    points[:, : angles.shape[1]] = angles
+    return points

@@ -6,7 +6,7 @@ of determinants in it by real angles. The state is float64, shape (dimension,), 
 
 Each rotation is a gather: psi[k] -> cos(a/2) psi[k] + sin(a/2) sign[k] psi[partner[k]] where sign[k] is not
 0. Gradients are adjoint (arXiv:2009.02823, algorithm 1), recomputing states on the way back. Circuits are
-padded to a power of two of rows that are skipped, so a growing circuit rarely compiles anew.
+padded with rows that do nothing, so a growing circuit rarely compiles anew.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ jax.config.update("jax_enable_x64", True)
 
 _DENSE_GAIN = 8
 """A dense product handles so many elements in the time that a gather takes for one."""
+
+_TOGETHER_MAX = 4096
+"""Determinants up to which state and adjoint are one array: small ones cost by the kernel, large ones by size."""
 
 _ROW_BYTES = 5
 """Per determinant and rotation: a partner and a sign."""
@@ -68,6 +71,20 @@ class Ground(NamedTuple):
     separate: jax.Array
 
 
+class _Rotation(NamedTuple):
+    """One row of a program's tables, (dimension,) each, at an angle; or all of them."""
+
+    partner: jax.Array
+    sign: jax.Array
+    cosine: jax.Array
+    sine: jax.Array
+
+    def applied(self, psi: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(states after the rotation, its generator applied to those before), shapes (..., dimension)."""
+        generated = self.sign * psi.at[..., self.partner].get(mode="promise_in_bounds")
+        return jnp.where(self.sign != 0, self.cosine, 1.0) * psi + self.sine * generated, generated
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class SectorProgram:
@@ -76,8 +93,7 @@ class SectorProgram:
     Attributes:
         n_qubits: of the circuit.
         initial: () index of the first determinant.
-        partner, sign: int32 and int8, shape (rows, dimension).
-        used: () rows that are rotations; the rest is padding.
+        partner, sign: int32 and int8, shape (rows, dimension); padding has signs of zero.
         basis_states: int64, ascending, shape (dimension,).
         hamiltonian: None where only states are wanted.
     """
@@ -86,7 +102,6 @@ class SectorProgram:
     initial: jax.Array
     partner: jax.Array
     sign: jax.Array
-    used: jax.Array
     basis_states: jax.Array
     hamiltonian: Dense | Gathered | None
 
@@ -95,13 +110,10 @@ class SectorProgram:
         return len(self.partner)
 
     def state(self, angles: jax.Array) -> jax.Array:
-        psi = jnp.zeros(len(self.basis_states)).at[self.initial].set(1.0)
-        cosines, sines = jnp.cos(angles / 2), jnp.sin(angles / 2)
+        def step(psi: jax.Array, rotation: _Rotation) -> tuple[jax.Array, None]:
+            return rotation.applied(psi)[0], None
 
-        def step(row: jax.Array, psi: jax.Array) -> jax.Array:
-            return self._rotated(row, psi, cosines[row], sines[row])[0]
-
-        return jax.lax.fori_loop(0, self.used, step, psi)
+        return jax.lax.scan(step, self._start, self._rotations(angles))[0]
 
     def energy(self, state: jax.Array) -> jax.Array:
         assert self.hamiltonian is not None
@@ -109,34 +121,40 @@ class SectorProgram:
 
     def gradient(self, state: jax.Array, angles: jax.Array) -> tuple[jax.Array, jax.Array]:
         assert self.hamiltonian is not None
+
+        def together(both: jax.Array, rotation: _Rotation) -> tuple[jax.Array, jax.Array]:
+            back, generated = rotation.applied(both)
+            return back, both[1] @ generated[0]
+
+        def apart(
+            both: tuple[jax.Array, ...], rotation: _Rotation
+        ) -> tuple[tuple[jax.Array, ...], jax.Array]:
+            psi, adjoint = both
+            back, generated = rotation.applied(psi)
+            return (back, rotation.applied(adjoint)[0]), adjoint @ generated
+
         adjoint = self.hamiltonian.apply(state)
-        cosines, sines = jnp.cos(angles / 2), -jnp.sin(angles / 2)
-
-        def step_back(at: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-            psi, adjoint, derivatives = carry
-            row = self.used - 1 - at
-            back, generated = self._rotated(row, psi, cosines[row], sines[row])
-            derivatives = derivatives.at[row].set(adjoint @ generated)
-            return back, self._rotated(row, adjoint, cosines[row], sines[row])[0], derivatives
-
-        start = (state, adjoint, jnp.zeros(self.rows))
-        return state @ adjoint, jax.lax.fori_loop(0, self.used, step_back, start)[2]
+        backwards = self._rotations(-angles)
+        if len(state) <= _TOGETHER_MAX:
+            derivatives = jax.lax.scan(together, jnp.stack([state, adjoint]), backwards, reverse=True)[1]
+        else:
+            derivatives = jax.lax.scan(apart, (state, adjoint), backwards, reverse=True)[1]
+        return state @ adjoint, derivatives
 
     def metric(self, angles: jax.Array, jacobian: jax.Array) -> jax.Array:
         """As `Program.metric`; real states have no Berry connection, so overlaps of tangents are all."""
-        psi = jnp.zeros(len(self.basis_states)).at[self.initial].set(1.0)
+
+        def step(
+            carry: tuple[jax.Array, jax.Array], row: tuple[_Rotation, jax.Array]
+        ) -> tuple[tuple[jax.Array, jax.Array], None]:
+            rotation, slopes = row
+            psi = rotation.applied(carry[0])[0]
+            tangents = rotation.applied(carry[1])[0]
+            return (psi, tangents + 0.5 * slopes[:, None] * rotation.applied(psi)[1]), None
+
         tangents = jnp.zeros((jacobian.shape[1], len(self.basis_states)))
-        cosines, sines = jnp.cos(angles / 2), jnp.sin(angles / 2)
-
-        def step(row: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            def rotate(psi: jax.Array) -> jax.Array:
-                return self._rotated(row, psi, cosines[row], sines[row])[0]
-
-            psi = rotate(carry[0])
-            generated = self._rotated(row, psi, cosines[row], sines[row])[1]
-            return psi, jax.vmap(rotate)(carry[1]) + 0.5 * jacobian[row][:, None] * generated
-
-        _, tangents = jax.lax.fori_loop(0, self.used, step, (psi, tangents))
+        rows = self._rotations(angles), jacobian
+        _, tangents = jax.lax.scan(step, (self._start, tangents), rows)[0]
         return tangents @ tangents.T
 
     def fidelity(self, state: jax.Array, ground: Ground) -> jax.Array:
@@ -151,13 +169,12 @@ class SectorProgram:
         size = 1 << self.n_qubits
         return jnp.zeros(size, dtype=jnp.complex128).at[self.basis_states].set(state)
 
-    def _rotated(
-        self, row: jax.Array, psi: jax.Array, cosine: jax.Array, sine: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """(the state after a rotation, its generator applied to the state before)."""
-        sign = self.sign[row]
-        generated = sign * psi.at[self.partner[row]].get(mode="promise_in_bounds")
-        return jnp.where(sign != 0, cosine, 1.0) * psi + sine * generated, generated
+    @property
+    def _start(self) -> jax.Array:
+        return jnp.zeros(len(self.basis_states)).at[self.initial].set(1.0)
+
+    def _rotations(self, angles: jax.Array) -> _Rotation:
+        return _Rotation(self.partner, self.sign, jnp.cos(angles / 2), jnp.sin(angles / 2))
 
 
 class SectorEngine:
@@ -197,7 +214,6 @@ class SectorEngine:
             jnp.asarray(initial),
             partner,
             sign,
-            jnp.asarray(len(circuit)),
             jnp.asarray(states),
             hamiltonian,
         )
