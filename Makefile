@@ -42,6 +42,8 @@ campaign-resume: setup  ## kill thirty runs and a scan at seeded moments and com
 
 bench: setup  ## time the engines against others; tables, CSV and plots into build/bench
 	@mkdir -p build/bench
+	@test -d build/bench/qokit || { $(BIN)/python -m pip download --quiet --no-deps -d build/bench qokit==0.1.4 \
+		&& $(BIN)/python -m zipfile -e build/bench/qokit-*.whl build/bench/qokit; } || echo "no QOKit: left out"
 	@for script in $(wildcard benchmarks/engines_*.py) $(wildcard $(addprefix benchmarks/,growth.py whole_run.py loop_cost.py sweep.py)); do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
