@@ -2,8 +2,9 @@
 
 A vector is seen as a matrix, the upper qubits its rows and the lower ones its columns. The lower qubits are
 worked on a few rows at a time and the upper ones a few columns at a time, each piece small enough for a
-core's cache; so a product passes over memory twice, whatever its number of qubits. In a piece, the qubits
-of a block become one small matrix, and the work runs at the speed of matrix multiplication.
+core's cache; so a product passes over memory twice, whatever its number of qubits. The rows are as long as a
+piece can hold, since long runs of memory are read faster. In a piece, the qubits of a block become one small
+matrix, and the work runs at the speed of matrix multiplication.
 
 Vectors have shape (channels, 2**n); qubit q is bit q of the index. Factors have shape (n, 2, 2).
 """
@@ -21,8 +22,11 @@ import numpy as np
 BLOCK_QUBITS_MAX = 6
 """Larger blocks cost more arithmetic than the passes over the cache that they save."""
 
-PIECE_BITS = 15
-"""Numbers in a piece: 256 KiB in double precision, of 1 MiB or more that a core has."""
+PIECE_BITS = 17
+"""Numbers in a piece: 1 MiB in double precision, what a core has or half of it."""
+
+_ROWS_BITS = 2
+"""Rows of a piece of the lower qubits."""
 
 _WIDTH_MIN = 8
 """Columns are read by whole cache lines."""
@@ -58,7 +62,8 @@ def _walk(
 ) -> tuple[jax.Array, jax.Array]:
     """Apply all factors, and sum over pieces what `look` finds in each, by qubit."""
     shape, n = vectors.shape, factors.shape[0]
-    lower = n if shape[0] << n <= 1 << PIECE_BITS else n // 2
+    held = PIECE_BITS - (shape[0] - 1).bit_length()
+    lower = n if n <= held else held - _ROWS_BITS
     matrix = vectors.reshape(shape[0], 1 << (n - lower), 1 << lower)
     matrix, found = _sweep(matrix, 2, factors[:lower], look)
     if lower < n:
