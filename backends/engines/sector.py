@@ -34,7 +34,7 @@ _DENSE_GAIN = 8
 """A dense product handles so many elements in the time that a gather takes for one."""
 
 _TOGETHER_MAX = 4096
-"""Up to so many determinants state and adjoint are one array: small ones cost by the kernel, others by size."""
+"""Up to so many determinants state and adjoint are one array: small ones cost by the kernel, not by size."""
 
 _ROW_BYTES = 5
 """Per determinant and rotation: a partner and a sign."""
