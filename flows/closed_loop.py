@@ -109,7 +109,7 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | Stopped
             prepared = prepare(validate(json.loads(record.spec_json)))
             if handed_over and lease.fence == 1:
                 check_can_start(prepared, Ledger(journal.database))
-            stack.callback(Tracker.start(home, run_id).finish)
+            stack.callback(Tracker.of(home).track(run_id))
             stack.enter_context(watching(artifact))
             stack.enter_context(tracing(home, journal, lease))
             hold = partial(device_slot, sleep=drive.sleep)

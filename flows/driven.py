@@ -45,7 +45,7 @@ def driven(home: Home, journal: Journal, run_id: str) -> Iterator[Driven]:
             close_stale([UUID(i) for i in journal.flow_run_ids(run_id) if i != flow_run_id])
             restored = lease.restore()
             drive = stack.enter_context(driving(lease, restored[2] if restored else 0))
-            stack.callback(Tracker.start(home, run_id).finish)
+            stack.callback(Tracker.of(home).track(run_id))
             yield Driven(drive, restored[1] if restored else None)
         except Exception as error:
             with suppress(Exception):  # the error that is being raised says more

@@ -11,6 +11,7 @@ from uuid import UUID
 from shotwise.home import Home
 from shotwise.spec import QaoaAnsatz, RqaoaAnsatz, RunSpec
 from tasks.prefect_server import PrefectServer
+from tasks.tracker import Tracker
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -29,6 +30,8 @@ def drive(home: Home, spec: RunSpec, run_id: str | None, line: ProgressLine | No
     server = PrefectServer.start(home)
     try:
         server.apply_environment()
+        if not server.was_started_here:  # else both cores are busy with its start
+            Tracker.of(home)
         keep_compiled_programs(home)
         return _drive(home, server, spec, run_id, line)
     finally:

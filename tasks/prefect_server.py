@@ -76,6 +76,11 @@ class PrefectServer:
         return self._users_fd is not None
 
     @property
+    def was_started_here(self) -> bool:
+        """Whether this process started the server, which is not up yet then."""
+        return self._child_pid is not None
+
+    @property
     def log_file(self) -> Path:
         return self._home.logs / "prefect-server.log"
 

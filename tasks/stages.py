@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 from prefect import Task
@@ -19,6 +19,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 from prefect.states import Cancelled
+from prefect.utilities.annotations import quote
 
 from ledger import IterationRecord, JobKey, Lease, now_us, spent_by_device
 from measurement import ExecutionPlan, Outcome
@@ -73,11 +74,19 @@ def stage(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], 
             except StopAsked:
                 return cast(R, Cancelled(message="Asked to stop while waiting; the journal knows for what."))
 
-        return Task(
+        return _Stage(
             counted, name=name, task_run_name=run_name or name, cache_policy=NO_CACHE, persist_result=False
         )
 
     return make
+
+
+class _Stage(Task[P, R]):
+    """A task whose arguments Prefect does not look into for futures, which costs more than all the rest."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        call = cast(Callable[..., Any], super().__call__)
+        return call(*map(quote, args), **{name: quote(value) for name, value in kwargs.items()})
 
 
 def heard(result: R) -> R:

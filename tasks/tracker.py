@@ -1,46 +1,91 @@
-"""The process beside the loop that tells MLflow; see `tasks.tracking`, which runs in it."""
+"""The process beside the loop that tells MLflow; see `tasks.tracking`, which runs in it.
+
+One for all runs that a process drives. It imports MLflow for seconds, so who knows early that there will be
+a run starts it early. Imports nothing but the standard library.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
 
 from shotwise.home import Home
 
+_END_S_MAX = 120.0
 
-@dataclass(frozen=True)
+
 class Tracker:
-    """Handle of the tracking process."""
+    """This process's hold on its tracking process, which ends by itself when this one is gone."""
 
-    process: subprocess.Popen[bytes]
+    _of_home: ClassVar[dict[Path, Tracker]] = {}
+    _starting: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._saying = threading.Lock()
+        self._ended: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+        self._complete: set[str] = set()
+        threading.Thread(target=self._listen, daemon=True).start()
 
     @classmethod
-    def start(cls, home: Home, run_id: str) -> Tracker:
-        """Track a run; the process ends by itself when this one is gone."""
-        home.logs.mkdir(parents=True, exist_ok=True)
-        with (home.logs / "mlflow-tracker.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tasks.tracking", run_id],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "SHOTWISE_HOME": str(home.root), "MLFLOW_DISABLE_TELEMETRY": "true"},
-                start_new_session=True,
-            )
-        return cls(process)
+    def of(cls, home: Home) -> Tracker:
+        """The tracking process of a state folder, started where there is none."""
+        with cls._starting:
+            known = cls._of_home.get(home.root)
+            if known is None or known._process.poll() is not None:
+                known = cls._of_home[home.root] = cls(_start(home))
+            return known
 
-    def finish(self, timeout_s: float = 120) -> bool:
-        """Let it log the rest and wait for its end; whether all was logged."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        try:
-            return self.process.wait(timeout_s) == 0
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            return False
+    def track(self, run_id: str) -> Callable[[], bool]:
+        """Track a run; returns what ends that: it waits until all is logged, and says whether it was."""
+        self._ended.pop(run_id, None)
+        self._complete.discard(run_id)
+        self._say(f"+{run_id}")
+        return lambda: self._end(run_id)
+
+    def _end(self, run_id: str) -> bool:
+        ended = self._ended[run_id]
+        self._say(f"-{run_id}")
+        ended.wait(_END_S_MAX if self._process.poll() is None else 1.0)
+        return run_id in self._complete
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        with self._saying:
+            try:
+                self._process.stdin.write(line.encode() + b"\n")
+                self._process.stdin.flush()
+            except BrokenPipeError:  # it died: its log says why, and the journal has everything
+                return
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            word, _, run_id = line.decode().strip().partition(" ")
+            if word == "complete":
+                self._complete.add(run_id)
+            self._ended[run_id].set()
+        for ended in list(self._ended.values()):
+            ended.set()
+
+
+def _start(home: Home) -> subprocess.Popen[bytes]:
+    home.logs.mkdir(parents=True, exist_ok=True)
+    with (home.logs / "mlflow-tracker.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tasks.tracking"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**os.environ, "SHOTWISE_HOME": str(home.root), "MLFLOW_DISABLE_TELEMETRY": "true"},
+            start_new_session=True,
+        )
 
 
 def mlflow_run_url(home: Home, mlflow_run_id: str) -> str:

@@ -4,7 +4,7 @@ The loop never waits for MLflow: the tracker reads what was committed and logs i
 timestamps, so that a replay after a crash repeats points exactly and MLflow keeps one of each. This is
 the only module that imports mlflow, and only in that process.
 
-    python -m tasks.tracking RUN_ID          track until standard input closes
+    python -m tasks.tracking                 what to track is said on standard input, see `serve`
     python -m tasks.tracking --make-template an empty, migrated store for fresh state folders
 """
 
@@ -17,8 +17,11 @@ import shutil
 import sys
 import tempfile
 import threading
-from contextlib import suppress
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
 
 from ledger import Database, Journal, RunRecord
@@ -45,9 +48,8 @@ _STATUS = {
 class _Run:
     """One run on its way from the journal to MLflow."""
 
-    def __init__(self, home: Home, journal: Journal, run_id: str) -> None:
-        self.home, self.journal, self.run_id = home, journal, run_id
-        self.client = _open_store(home)
+    def __init__(self, home: Home, journal: Journal, client: MlflowClient, run_id: str) -> None:
+        self.home, self.journal, self.client, self.run_id = home, journal, client, run_id
         self.record = journal.run(run_id)
         self.spec: dict[str, Any] = json.loads(self.record.spec_json)
         self.mlflow_run_id = self.record.mlflow_run_id or self._find() or self._create()
@@ -287,30 +289,95 @@ def make_template() -> None:
         os.replace(store, template)
 
 
-def track(home: Home, run_id: str) -> None:
-    """Follow a run until standard input closes, which it does when its driver is done or dead."""
-    closed = threading.Event()
+def _import_plots() -> None:
+    """Import beside the loop what its end will need."""
 
-    def wait_for_close() -> None:
-        sys.stdin.buffer.read()
-        closed.set()
+    import tasks.convergence  # noqa: F401
 
-    threading.Thread(target=wait_for_close, daemon=True).start()
-    run = _Run(home, Journal(Database(home.database_url)), run_id)
-    while not closed.wait(FLUSH_EVERY_S):
-        run.flush()
-    run.end()
+
+class _Runs:
+    """The runs that are being tracked. What goes wrong with one is said on standard error."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._client = _open_store(home)
+        self._journal = Journal(Database(home.database_url))
+        self._tracked: dict[str, _Run] = {}
+        _import_plots()
+
+    def begin(self, run_id: str) -> None:
+        with _said():
+            self._tracked[run_id] = _Run(self._home, self._journal, self._client, run_id)
+
+    def flush(self) -> None:
+        for run_id, run in list(self._tracked.items()):
+            with _said() as failed:
+                run.flush()
+            if failed:
+                del self._tracked[run_id]
+
+    def end(self, run_id: str) -> bool:
+        """Log the rest of a run; whether all of it was logged."""
+        run = self._tracked.pop(run_id, None)
+        if run is None:
+            return False
+        with _said() as failed:
+            run.end()
+        return not failed
+
+    def end_all(self) -> None:
+        for run_id in list(self._tracked):
+            self.end(run_id)
+
+
+@contextmanager
+def _said() -> Iterator[list[Exception]]:
+    """Print an exception instead of raising it; the list then holds it."""
+    failed: list[Exception] = []
+    try:
+        yield failed
+    except Exception as error:
+        failed.append(error)
+        traceback.print_exc()
+
+
+def serve(home: Home) -> None:
+    """Track the runs that standard input names, until it closes, which it does when the driver is gone.
+
+    `+RUN` begins and `-RUN` ends one, which is answered by `complete RUN` or `incomplete RUN`.
+    """
+    lines: Queue[str | None] = Queue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            lines.put(line.strip())
+        lines.put(None)
+
+    threading.Thread(target=listen, daemon=True).start()
+    runs = _Runs(home)
+    while True:
+        try:
+            line = lines.get(timeout=FLUSH_EVERY_S)
+        except Empty:
+            runs.flush()
+            continue
+        if line is None:
+            break
+        if line.startswith("+"):
+            runs.begin(line[1:])
+        else:
+            print("complete" if runs.end(line[1:]) else "incomplete", line[1:], flush=True)
+    runs.end_all()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Log a run's journal to MLflow.")
-    parser.add_argument("run_id", nargs="?")
+    parser = argparse.ArgumentParser(description="Log the journal of runs to MLflow.")
     parser.add_argument("--make-template", action="store_true")
     arguments = parser.parse_args()
     if arguments.make_template:
         make_template()
     else:
-        track(Home.from_environment(), arguments.run_id)
+        serve(Home.from_environment())
 
 
 if __name__ == "__main__":

@@ -17,13 +17,6 @@ from tasks.ansatz_record import OptimizedAnsatz, load_ansatz
 from tests.simulation.command import Folder
 from tests.unit.tasks.journals import enter_run
 
-TRACK = """
-import sys
-from shotwise.home import Home
-from tasks.tracking import track
-for run_id in sys.argv[1:]:
-    track(Home.from_environment(), run_id)
-"""
 MODEL = "molecule-H2-0123456789ab"
 
 
@@ -51,13 +44,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     }
     journal.database.close()
     told = [found[name] for name in ("first", "best", "best", "lucky")]
-    subprocess.run(
-        [sys.executable, "-c", TRACK, *told],
-        stdin=subprocess.DEVNULL,
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.tracking"],
+        input="".join(f"+{run_id}\n-{run_id}\n" for run_id in told) + "+unknown\n-unknown\n",
+        stdout=subprocess.PIPE,
         env=Folder(home.root).environment(),
         check=True,
         timeout=240,
+        text=True,
     )
+    assert done.stdout.split("\n") == [*(f"complete {run_id}" for run_id in told), "incomplete unknown", ""]
     return home
 
 
