@@ -190,7 +190,7 @@ def _show_result(home: Home, journal: Journal, run_id: str, *, as_json: bool) ->
 
         curve = ScanResult.from_json(record.result_json)
         print_table((curve.axis, *SCAN_COLUMNS[1:]), scan_rows(curve), title=f"{run_id}: {curve.reason}")
-        click.echo(f"curve      {home.plot(f'{run_id}-curve')}")
+        click.echo(f"curve      {home.curve(run_id)}")
     elif record.result_json:
         unit = "Ha" if record.kind == "molecule" else ""
         print_table(("", ""), summary_rows(RunResult.from_json(record.result_json), unit), title=run_id)

@@ -68,7 +68,7 @@ def scan_loop(spec: RunSpec | None, run_id: str | None) -> ScanResult | None:
                 records, iteration=len(points), state=to_bytes(points), active_us=held.drive.active_us
             )
         curve = ScanResult(run_id, "completed", reason, axis_of(spec), points)
-        plot_scan(curve, home.plot(f"{run_id}-curve"), unit="Ha" if spec.problem.kind == "molecule" else "")
+        plot_scan(curve, home.curve(run_id), unit="Ha" if spec.problem.kind == "molecule" else "")
         held.lease.finish(state=curve.state, reason=curve.reason, result_json=curve.to_json())
     return curve
 

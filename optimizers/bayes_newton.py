@@ -9,7 +9,7 @@ the distance). Its rules:
 * Newton's step is taken to the model's minimum, and each parameter's way from the start is shrunk by
   max(0, 1 - lambda / z^2), z being that way in its standard errors: positive-part James-Stein estimation
   (James & Stein 1961), so that parameters which noise alone would move stay where they started.
-* An iteration may spend `growth` times what was spent before, never less than half of its fees' worth of
+* An iteration may spend `growth` times what was spent before, never less than a third of its fees' worth of
   shots: few shots far from the optimum, more near it, and at most about `growth` too many when it ends.
 * A parameter's share of them goes with the root of (variance of its derivative / curvature), which minimises
   the energy lost to noise, sum_j var_j / (2 h_j), and is less where it has not stood out from noise yet.
@@ -52,7 +52,7 @@ _COUPLING, _CURVATURE_ERROR = 0.15, 0.2
 _REMAINDER = 0.15
 _FADING = 0.9
 _NOT_USED = 1e12
-_SHARE_OF_FEES = 0.5
+_SHARE_OF_FEES = 1 / 3
 """Of its fees, what an iteration spends on shots at least: with less it is too often not the last one."""
 _SETTLED_SHARE = 0.3
 """Of its possible loss, what a parameter counts that has not stood out from noise."""

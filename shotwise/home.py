@@ -83,6 +83,10 @@ class Home:
         """The convergence plot of a run."""
         return self.plots / f"{run_id}.png"
 
+    def curve(self, run_id: str) -> Path:
+        """The plot of a scan."""
+        return self.plots / f"{run_id}-curve.png"
+
     @property
     def logs(self) -> Path:
         return self.root / "logs"

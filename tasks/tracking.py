@@ -244,6 +244,8 @@ class _Run:
                 )
                 self.home.plots.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / "convergence.png", self.home.plot(self.run_id))
+            if (curve := self.home.curve(self.run_id)).exists():
+                shutil.copyfile(curve, folder / "curve.png")
             self.client.log_artifacts(self.mlflow_run_id, name)
 
 

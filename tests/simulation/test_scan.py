@@ -46,6 +46,7 @@ def test_a_killed_scan_ends_as_if_undisturbed(tmp_path: Path) -> None:
         assert footprint == folder.footprint(f"{whole}.{index:03d}")
         assert len(footprint) > 12
     assert (folder.home / "plots" / f"{scan_id}-curve.png").exists()
+    assert len(list((folder.home / "mlflow").rglob("curve.png"))) == 2
     assert folder.query("SELECT DISTINCT state FROM runs") == [("completed",)]
     (first,) = folder.query(
         "SELECT parameters FROM iterations WHERE run_id = ? AND iteration = 0", f"{whole}.001"
