@@ -36,14 +36,14 @@ SPEC = {
     "name": "drill",
     "problem": {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"},
     "ansatz": {"kind": "uccsd"},
-    "optimizer": {"name": "spsa", "learning_rate": 0.1, "max_iterations": 30},
+    "optimizer": {"name": "spsa", "learning_rate": 0.1, "max_iterations": 60},
     "execution": {"mode": "shots", "shots": 200, "device": "sandbox-noisy"},
     "budget": {"usd": 2000},
     "account": {"tenant": "drill", "project": "kill"},
 }
 TENANT_USD = 20_000
 FINISH_S_MAX = 3600.0
-BETWEEN_KILLS_S = (15.0, 45.0)
+BETWEEN_KILLS_S = (10.0, 30.0)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ from uuid import UUID
 
 from prefect.runtime import flow_run
 
-from ledger import Journal, Lease
+from ledger import Database, Journal, Lease
 from shotwise.home import Home
-from shotwise.spec import RunSpec
+from shotwise.spec import RunSpec, validate
 from tasks.driving import Drive, acquire_patiently, driving
 from tasks.prefect_records import close_stale
 from tasks.provenance import parent_from_environment, versions_json
@@ -28,6 +29,28 @@ class Driven:
     @property
     def lease(self) -> Lease:
         return self.drive.lease
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A run to drive: new, where it was not entered before; `result_json` is that of one that has ended."""
+
+    home: Home
+    journal: Journal
+    spec: RunSpec
+    result_json: str | None = None
+
+
+def open_run(spec: RunSpec | None, run_id: str | None) -> Opened:
+    """A new run of `spec` on this machine's journal, or the run `run_id` that is there."""
+    home = Home.from_environment().make()
+    journal = Journal(Database(home.database_url))
+    if run_id is None:
+        assert spec is not None, "a new run needs a spec"
+        return Opened(home, journal, spec)
+    record = journal.run(run_id)
+    ended = record.result_json if record.state == "completed" else None
+    return Opened(home, journal, validate(json.loads(record.spec_json)), ended)
 
 
 @contextmanager

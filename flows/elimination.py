@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 
-from flows.driven import driven, enter_run
-from ledger import Database, IterationRecord, Journal
+from flows.driven import driven, enter_run, open_run
+from ledger import IterationRecord
 from optimizers import Reason
 from problems import Elimination
-from shotwise.home import Home
-from shotwise.spec import RunSpec, validate
+from shotwise.spec import RunSpec
 from tasks.cancelling import leave
 from tasks.progress import Progress, tell_watchers, watching
 from tasks.recursion import (
@@ -33,14 +31,10 @@ def elimination_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | No
 
     Args, errors: as `flows.closed_loop.closed_loop`.
     """
-    home = Home.from_environment().make()
-    journal = Journal(Database(home.database_url))
-    if run_id is not None:
-        record = journal.run(run_id)
-        if record.state == "completed" and record.result_json:
-            return RunResult.from_json(record.result_json)
-        spec = validate(json.loads(record.spec_json))
-    assert spec is not None, "a new run needs a spec"
+    opened = open_run(spec, run_id)
+    if opened.result_json:
+        return RunResult.from_json(opened.result_json)
+    home, journal, spec = opened.home, opened.journal, opened.spec
     recursion = prepare_recursion(spec)
     run_id = run_id or enter_run(journal, spec)
     artifact = ProgressArtifact(run_id)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
-from flows.driven import driven, enter_run
+from flows.driven import driven, enter_run, open_run
 from flows.qaoa import qaoa
 from flows.vqe import vqe
-from ledger import Database, Journal
+from ledger import Journal
 from optimizers import Reason
 from shotwise.errors import CannotRunError, RunFailedError, SpecError
-from shotwise.home import Home
-from shotwise.spec import QaoaAnsatz, RunSpec, validate
+from shotwise.spec import QaoaAnsatz, RunSpec
 from tasks.cancelling import leave
 from tasks.result import RunResult
 from tasks.scan import (
@@ -35,15 +32,11 @@ def scan_loop(spec: RunSpec | None, run_id: str | None) -> ScanResult | None:
     Args, errors: as `flows.closed_loop.closed_loop`. The scan holds its own lease; every point is a run with
     a lease of its own, so a scan that is resumed goes on inside the point that it was stopped in.
     """
-    home = Home.from_environment().make()
-    journal = Journal(Database(home.database_url))
-    if run_id is not None:
-        record = journal.run(run_id)
-        if record.state == "completed" and record.result_json:
-            return ScanResult.from_json(record.result_json)
-        spec = validate(json.loads(record.spec_json))
-    assert spec is not None, "a new scan needs a spec"
-    spec = resolve_start(spec, journal)
+    opened = open_run(spec, run_id)
+    if opened.result_json:
+        return ScanResult.from_json(opened.result_json)
+    home, journal = opened.home, opened.journal
+    spec = resolve_start(opened.spec, journal)
     run_id = run_id or enter_run(journal, spec)
     with driven(home, journal, run_id) as held:
         points = from_bytes(held.checkpoint) if held.checkpoint else ()
