@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from httpx import HTTPError
@@ -26,7 +26,7 @@ from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running
-from prefect.states import Cancelled, Crashed
+from prefect.states import Cancelled, Crashed, Scheduled
 
 from ledger import Submission
 from shotwise.errors import CannotRunError
@@ -80,12 +80,15 @@ class FlowRuns:
     def start(self, run: Submission, number: int) -> FlowRunView:
         """Have a worker drive a run: its flow run number `number`, which exists once however often one asks.
 
+        It is due since the run was submitted, so one that goes on is before those that wait to begin.
+
         Raises:
             CannotRunError: the server has no such deployment.
         """
         flow_run = self._client.create_flow_run_from_deployment(
             self._deployment(run.deployment),
             parameters={"spec": None, "run_id": run.run_id},
+            state=Scheduled(scheduled_time=datetime.fromtimestamp(run.submitted_us / 1e6, UTC)),
             name=run.run_id if number == 0 else f"{run.run_id} again {number}",
             tags=[run.run_id],
             idempotency_key=f"{run.run_id}/{number}",
