@@ -11,7 +11,7 @@ from httpx import HTTPError, HTTPStatusError, codes
 from prefect.client.orchestration import get_client
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 SLOTS_DEFAULT = 32
 _ASK_AGAIN_S = 1.0
@@ -83,5 +83,6 @@ def _ensure(name: str) -> None:
         try:
             client.read_global_concurrency_limit_by_name(name)
         except ObjectNotFound:
-            client.upsert_global_concurrency_limit_by_name(name, SLOTS_DEFAULT)
+            with suppress(ObjectAlreadyExists):  # another driver made it since
+                client.upsert_global_concurrency_limit_by_name(name, SLOTS_DEFAULT)
     _known.add(name)

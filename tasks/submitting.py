@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 
-from httpx import HTTPError
+from httpx import HTTPError, HTTPStatusError, codes
 
 from ledger import Database, Journal, Submissions
 from shotwise.errors import CannotRunError
@@ -81,10 +81,17 @@ class Submitter:
         try:
             self._flow_runs.start(submission, 0)
         except HTTPError as error:
-            problem = f"Prefect's server is not reached ({type(error).__name__})"
-            remedy = f"run {run_id} is entered and starts when the team is up: `shotwise up`"
+            problem, remedy = _in_words(error)
+            remedy += f"; run {run_id} is entered and starts as soon as a worker hears of it"
             raise CannotRunError("PREFECT_API_URL", self._home.root, problem, remedy) from None
         return run_id
+
+
+def _in_words(error: HTTPError) -> tuple[str, str]:
+    """(what is wrong with Prefect's server, the remedy)."""
+    if isinstance(error, HTTPStatusError) and error.response.status_code == codes.UNAUTHORIZED:
+        return "Prefect's server asks for credentials", "set PREFECT_API_AUTH_STRING to USER:PASSWORD"
+    return f"Prefect's server is not reached ({type(error).__name__})", "start the team: `shotwise up`"
 
 
 def _flow_name(spec: RunSpec) -> str:
