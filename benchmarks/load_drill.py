@@ -38,7 +38,7 @@ def main() -> None:
     folder = Path(options.folder or tempfile.mkdtemp(prefix="shotwise-load-"))
     os.environ["SHOTWISE_HOME"] = str(folder / "home")
     chosen = Options(
-        prefect_port=free_port(), mlflow_port=free_port(), workers=options.workers, runs_a_worker=6
+        prefect_port=free_port(), mlflow_port=free_port(), workers=options.workers, runs_a_worker=25
     )
     stack = Stack(Home.from_environment(), chosen)
     began = time.monotonic()

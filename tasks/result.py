@@ -12,7 +12,6 @@ import numpy as np
 from ledger import Amount, IterationRecord
 from measurement import ExecutionPlan
 from optimizers import Need, Reason
-from problems import Circuit
 from shotwise.rng import Purpose
 from tasks.evaluate import (
     Measured,
@@ -158,25 +157,22 @@ def final_exact(prepared: Prepared, state: LoopState) -> Final:
     """The final evaluation of an exact run: at the best parameters seen, or where the optimizer stands."""
     circuit = prepared.stage(state.operators).circuit
     candidates = [point for point in (state.best and state.best[1], state.parameters) if point is not None]
-    objectives = np.nan_to_num(_exact_objectives(prepared, circuit, candidates), nan=np.inf)
-    parameters = candidates[int(np.argmin(objectives))]
+    energies = exact_energies(prepared, circuit, np.array(candidates))
+    tails = [exact_tail(prepared, circuit, point) for point in candidates]
+    objectives = energies if prepared.tail is None else np.array(tails, dtype=float)
+    at = int(np.argmin(np.nan_to_num(objectives, nan=np.inf)))
+    parameters, tail = candidates[at], tails[at]
     diagonal = prepared.problem.observable.is_diagonal
     return Final(
         parameters,
-        float(exact_energies(prepared, circuit, parameters[None, :])[0]),
+        float(energies[at]),
         0.0,
         draw_candidates(prepared, circuit, parameters[None, :], state.iteration) if diagonal else None,
         fidelity_at(prepared, circuit, parameters),
         len(candidates),
         0,
-        tail=None if (tail := exact_tail(prepared, circuit, parameters)) is None else (tail, 0.0),
+        tail=None if tail is None else (tail, 0.0),
     )
-
-
-def _exact_objectives(prepared: Prepared, circuit: Circuit, points: list[np.ndarray]) -> np.ndarray:
-    if prepared.tail is None:
-        return exact_energies(prepared, circuit, np.array(points))
-    return np.array([exact_tail(prepared, circuit, point) for point in points], dtype=float)
 
 
 def final_from_record(prepared: Prepared, state: LoopState, record: IterationRecord) -> Final:

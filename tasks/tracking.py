@@ -293,6 +293,8 @@ def make_template() -> None:
 
 def _import_plots() -> None:
     """Import beside the loop what its end will need."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
 
     import tasks.convergence  # noqa: F401
 
