@@ -12,7 +12,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -104,10 +103,8 @@ def run_script(script: str, home: Home, *arguments: str) -> subprocess.Completed
 
 
 def popen_script(script: str, home: Home) -> subprocess.Popen[bytes]:
-    """A process that hears SIGINT, also where this one does not: in the background of a shell."""
     command = [sys.executable, "-c", script, str(home.root)]
-    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hears)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def server_pid(home: Home) -> int:
