@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from httpx import HTTPError
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.orchestration import get_client as _get_client
+from prefect.client.schemas.actions import DeploymentFlowRunCreate
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
@@ -26,7 +28,7 @@ from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running
-from prefect.states import Cancelled, Crashed, Scheduled
+from prefect.states import Cancelled, Crashed, Scheduled, to_state_create
 
 from ledger import Submission
 from shotwise.errors import CannotRunError
@@ -85,30 +87,31 @@ class FlowRuns:
         Raises:
             CannotRunError: the server has no such deployment.
         """
-        flow_run = self._client.create_flow_run_from_deployment(
+        return self._create(
             self._deployment(run.deployment),
             parameters={"spec": None, "run_id": run.run_id},
-            state=Scheduled(scheduled_time=datetime.fromtimestamp(run.submitted_us / 1e6, UTC)),
+            state=to_state_create(
+                Scheduled(scheduled_time=datetime.fromtimestamp(run.submitted_us / 1e6, UTC))
+            ),
             name=run.run_id if number == 0 else f"{run.run_id} again {number}",
             tags=[run.run_id],
             idempotency_key=f"{run.run_id}/{number}",
             work_queue_name=run.queue,
         )
-        return FlowRunView.of(flow_run)
 
     def restart(self, flow_run_id: UUID) -> FlowRunView:
         """Have a worker do again what a flow run asked for that died before it had a run; once."""
         old = self._client.read_flow_run(flow_run_id)
         assert old.deployment_id is not None, "it was found by its deployment"
-        flow_run = self._client.create_flow_run_from_deployment(
+        return self._create(
             old.deployment_id,
             parameters=old.parameters,
+            state=to_state_create(Scheduled()),
             name=f"{old.name} again",
             tags=[tag for tag in old.tags if tag != "auto-scheduled"],
             idempotency_key=f"{flow_run_id}/again",
             work_queue_name=old.work_queue_name,
         )
-        return FlowRunView.of(flow_run)
 
     def in_pool(
         self, states: Iterable[StateType], deployment_ids: list[UUID] | None = None
@@ -126,6 +129,21 @@ class FlowRuns:
     def cancel(self, flow_run_id: UUID, message: str) -> None:
         """End a flow run whose run was cancelled while nobody drove it."""
         self._client.set_flow_run_state(flow_run_id, Cancelled(message=message), force=True)
+
+    def _create(self, deployment_id: UUID, **wanted: Any) -> FlowRunView:
+        """A flow run whose parameters were checked before they came here.
+
+        The server would check the spec's whole schema each time, which holds it up for 0.2 s; its client's
+        own method has no parameter for that.
+        """
+        body = DeploymentFlowRunCreate(**wanted, enforce_parameter_schema=False)
+        created = self._client.request(
+            "POST",
+            "/deployments/{id}/create_flow_run",
+            path_params={"id": deployment_id},
+            json=body.model_dump(mode="json", exclude_unset=True),
+        )
+        return FlowRunView.of(FlowRun.model_validate(created.json()))
 
     def _deployment(self, name: str) -> UUID:
         if name not in self._deployments:

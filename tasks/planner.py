@@ -95,7 +95,7 @@ def plan_run(
             each = worst_case_micro_usd(decision)
             mitigation = _mitigation(prepared, decision, batch)
             calibration = calibration_quote_micro_usd(prepared, decision.devices, batch)
-            seconds = max(v.candidate.time_s for v in decision.chosen)
+            seconds = decision.time_s
             expected = prepared.iterations_max * each
             at_end = finally_asked(replace(question, micro_usd_spent=expected))
             final_decision = decide(prepared, final, at_end, without)

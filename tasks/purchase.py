@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,8 +32,12 @@ from tasks.state import LoopState, initial
 from tasks.telemetry import span
 from tasks.treatment import Applied, treat, treat_as
 
+R = TypeVar("R")
+
 _LEG_BATCHES = 100_000
 """Batch numbers of one leg; a leg is a device's part of a plan."""
+_SHARE_LEGS = 100
+"""Legs of one share of a plan: what one device of a route was given, and where it went if that one failed."""
 _FINAL_LEGS = 1_000
 FINAL_BATCHES = _FINAL_LEGS * _LEG_BATCHES
 """Batches from this number on belong to the final evaluation."""
@@ -216,16 +224,31 @@ def purchase(
         CannotRunError: no device is left that can take it.
     """
     question = finally_asked(question) if final else question
-    legs = _Legs(prepared, buyer, iteration, question, next_leg=_FINAL_LEGS if final else 0)
-    decision = legs.decision(plan, ())
-    measured = [legs.measure(device, part) for device, part in _shared(plan, decision.route)]
+    first_leg = _FINAL_LEGS if final else 0
+    decision = _Legs(prepared, buyer, iteration, question, first_leg).decision(plan, ())
+    shared = _shared(plan, decision.route)
+    walks = [
+        _Legs(prepared, buyer, iteration, question, first_leg + at * _SHARE_LEGS) for at in range(len(shared))
+    ]
+    measured = at_once(
+        [partial(legs.measure, device, part) for legs, (device, part) in zip(walks, shared, strict=True)]
+    )
     mitigated = tuple(treated for _, _, treated in measured)
     return Measured(
         tuple((part, outcome) for part, outcome, _ in measured),
-        legs.shots,
-        legs.cost_micro_usd,
+        sum(legs.shots for legs in walks),
+        sum(legs.cost_micro_usd for legs in walks),
         mitigated if any(mitigated) else (),
     )
+
+
+def at_once(calls: Sequence[Callable[[], R]]) -> list[R]:
+    """What calls return, each in a thread of its own; the first one's exception once all have ended."""
+    if len(calls) == 1:
+        return [calls[0]()]
+    with ThreadPoolExecutor(len(calls)) as threads:
+        futures = [threads.submit(copy_context().run, call) for call in calls]
+    return [future.result() for future in futures]
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +263,7 @@ class _Part:
 
 @dataclass
 class _Legs:
-    """The legs of one purchase. A leg's number follows from the journal, so a resumed run finds it."""
+    """The legs of one share of a purchase, numbered as the journal has them, so a resumed run finds them."""
 
     prepared: Prepared
     buyer: Buyer

@@ -108,3 +108,9 @@ class Decision:
     def chosen(self) -> tuple[Verdict, ...]:
         """The verdicts of the devices that the batch goes to."""
         return tuple(v for v in self.verdicts if v.candidate.device in self.devices)
+
+    @property
+    def time_s(self) -> float:
+        """Expected time until the whole route has ended: running shrinks with a share, waiting does not."""
+        share = dict(self.route)
+        return max(v.candidate.wait_s + v.candidate.run_s * share[v.candidate.device] for v in self.chosen)

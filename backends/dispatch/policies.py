@@ -31,7 +31,9 @@ Policy = Callable[[Candidate, Question], Score]
 
 EXPLOIT_FROM = 0.7
 """Share of the iterations after which `explore_exploit` turns to the best device."""
-ENSEMBLE_DEVICES = 3
+SHARING_DEVICES_MAX = 3
+SPLIT_SAVES_MIN = 0.2
+"""Share of the time that one device more must save `fastest` to be worth its fees."""
 _RATIO_MAX = 1e100
 
 
@@ -61,7 +63,7 @@ def cheapest(candidate: Candidate, question: Question) -> Score:
 
 
 def fastest(candidate: Candidate, question: Question) -> Score:
-    """Soonest result."""
+    """Soonest result; where devices that share the shots end sooner, they do (see `shares`)."""
     return (candidate.time_s, candidate.error, candidate.cost_micro_usd)
 
 
@@ -128,10 +130,40 @@ def criteria(policy: str, question: Question) -> tuple[Criterion, ...]:
             return WORTH if question.final else PRECISION, ERROR, TIME
 
 
-def shares(policy: str, ranked: Sequence[Candidate]) -> tuple[tuple[str, float], ...]:
-    """How a batch is split over the ranked candidates: whole to the first, but for `ensemble`."""
-    if policy != "ensemble":
-        return ((ranked[0].device, 1.0),)
-    chosen = ranked[:ENSEMBLE_DEVICES]
-    weights = [1.0 / (candidate.error**2 or 1e-30) for candidate in chosen]
+def shares(policy: str, ranked: Sequence[Candidate], question: Question) -> tuple[tuple[str, float], ...]:
+    """How a batch is split over the ranked candidates: whole to the first, but for two policies."""
+    if policy == "ensemble":
+        chosen = ranked[:SHARING_DEVICES_MAX]
+        return _in_proportion(chosen, [1.0 / (candidate.error**2 or 1e-30) for candidate in chosen])
+    if policy == "fastest":
+        return _soonest(ranked, question)
+    return ((ranked[0].device, 1.0),)
+
+
+def _soonest(ranked: Sequence[Candidate], question: Question) -> tuple[tuple[str, float], ...]:
+    """Shares that end together, over as many of the quickest devices as still save a good part of the time.
+
+    Each device measures every circuit with its share of the shots, so its running time goes with its share
+    and its wait does not: shares (T - wait) / run add to 1 at the time T when all end.
+    """
+    chosen, ends_s = list(ranked[:1]), ranked[0].time_s
+    for candidate in ranked[1:SHARING_DEVICES_MAX]:
+        more = [*chosen, candidate]
+        if min(c.run_s for c in more) <= 0.0 or not _affords(more, question):
+            break
+        together_s = (1.0 + sum(c.wait_s / c.run_s for c in more)) / sum(1.0 / c.run_s for c in more)
+        if together_s > (1.0 - SPLIT_SAVES_MIN) * ends_s or together_s <= candidate.wait_s:
+            break
+        chosen, ends_s = more, together_s
+    if len(chosen) == 1:
+        return ((chosen[0].device, 1.0),)
+    return _in_proportion(chosen, [(ends_s - c.wait_s) / c.run_s for c in chosen])
+
+
+def _affords(chosen: Sequence[Candidate], question: Question) -> bool:
+    left = question.micro_usd_left
+    return left is None or sum(c.cost_micro_usd_max for c in chosen) <= left
+
+
+def _in_proportion(chosen: Sequence[Candidate], weights: Sequence[float]) -> tuple[tuple[str, float], ...]:
     return tuple((c.device, weight / sum(weights)) for c, weight in zip(chosen, weights, strict=True))

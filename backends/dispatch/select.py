@@ -33,7 +33,7 @@ def select(candidates: Sequence[Candidate], question: Question, policy: str) -> 
             f"no device can take this batch: {_summary(refused)}",
             "allow other devices",
         )
-    route = shares(policy, [candidate for _, _, candidate in scored])
+    route = shares(policy, [candidate for _, _, candidate in scored], question)
     chosen = {device for device, _ in route}
     best = scored[0]
     told = criteria(policy, question)

@@ -42,6 +42,7 @@ QUICK = Candidate(
     std_error=0.1,
 )
 FLEET = [CHEAP, GOOD, QUICK]
+WAITS = {"idle": 0, "short": 20, "long": 300}
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,25 @@ def test_an_ensemble_shares_by_inverse_squared_error() -> None:
     assert sum(route.values()) == pytest.approx(1)
     assert route["good"] > route["quick"] > route["cheap"] > 0
     assert route["good"] / route["cheap"] == pytest.approx(CHEAP.error**2 / GOOD.error**2)
+
+
+def test_the_fastest_devices_share_a_batch_and_end_together() -> None:
+    slow = [Candidate(name, wait_s=wait_s, run_s=100, cost_micro_usd_max=5) for name, wait_s in WAITS.items()]
+    decision = select(slow, Question(), "fastest")
+    assert decision.devices == ("idle", "short")
+    ends = {name: WAITS[name] + 100 * share for name, share in decision.route}
+    assert ends["idle"] == pytest.approx(ends["short"])
+    assert decision.time_s == pytest.approx(ends["idle"])
+    assert decision.time_s < 0.8 * 100
+
+
+@pytest.mark.parametrize("question", [Question(micro_usd_left=7), Question()])
+def test_the_fastest_device_runs_a_batch_alone_where_sharing_is_not_worth_it(question: Question) -> None:
+    """Because two are above the budget, or because the other waits for nearly as long as the first runs."""
+    wait_s = 0 if question.micro_usd_left else 90
+    alone = Candidate("a", run_s=100, cost_micro_usd_max=5)
+    pair = [alone, dataclasses.replace(alone, device="b", wait_s=wait_s)]
+    assert select(pair, question, "fastest").route == (("a", 1.0),)
 
 
 def test_what_the_budget_cannot_hold_in_the_worst_case_is_refused() -> None:
