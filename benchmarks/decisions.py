@@ -21,7 +21,7 @@ from sqlalchemy import insert
 
 from backends.catalog import load_catalog
 from backends.dispatch import POLICIES, Candidate, Question, select
-from ledger import Database, Journal, now_us
+from ledger import Database, Journal, NewRun, now_us
 from ledger.tables import jobs
 from shotwise.spec import validate
 from tasks.evaluate import plan_iteration
@@ -89,7 +89,9 @@ def whole(decisions: int) -> list[tuple[float, float]]:
 def _fill(database: Database, names: list[str], count: int) -> None:
     """Jobs of the last day that wait, with the usual size of a result."""
     journal = Journal(database)
-    run_id = journal.create_run(name="r", kind="x", spec_json="{}", problem_sha256="", versions_json="{}")
+    run_id = journal.create_run(
+        NewRun(name="r", kind="x", spec_json="{}", problem_sha256="", versions_json="{}")
+    )
     rows = [
         {
             "token": str(at),

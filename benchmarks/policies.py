@@ -35,7 +35,7 @@ from backends.catalog import LocalProvider, load_catalog, open_provider
 from backends.device import Device
 from backends.dispatch import POLICIES
 from backends.fleet import Fleet
-from ledger import BudgetExceededError, Database, JobBook, Journal, Ledger, decisions_of
+from ledger import BudgetExceededError, Database, JobBook, Journal, Ledger, NewRun, decisions_of
 from measurement import ExecutionPlan, Outcome
 from shotwise.spec import validate
 from tasks.advance import advance
@@ -165,7 +165,7 @@ def run(problem: str, policy: str, seed: int, fleet: Fleet, usd: float, iteratio
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Database(f"sqlite:///{folder}/journal.db"))
         run_id = journal.create_run(
-            name="run", kind="x", spec_json="{}", problem_sha256="", versions_json="{}"
+            NewRun(name="run", kind="x", spec_json="{}", problem_sha256="", versions_json="{}")
         )
         ledger, account = Ledger(journal.database), f"bench/{problem}/{run_id}"
         ledger.open_account(account)

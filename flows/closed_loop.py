@@ -37,7 +37,7 @@ from tasks.flow_runs import deployment_of, is_being_cancelled
 from tasks.prefect_records import close_stale
 from tasks.prepare import Prepared, prepare
 from tasks.progress import Progress, tell_watchers, watching
-from tasks.provenance import parent_from_environment, versions_json
+from tasks.provenance import new_run, parent_from_environment
 from tasks.purchase import check_can_start, fits_budget, open_buyer
 from tasks.result import RunResult, final_from_record, summary_rows
 from tasks.sampling import final_shots
@@ -238,22 +238,15 @@ def _leave(prepared: Prepared, drive: Drive, buyer: Buyer | None) -> Stopped:
 def _enter(journal: Journal, spec: RunSpec) -> str:
     """Enter a new run that can start here; where a deployment asks for it, as the team's to finish."""
     spec = resolve_start(spec, journal)
-    described = {
-        "name": spec.name,
-        "kind": spec.problem.kind,
-        "spec_json": spec.canonical_json(),
-        "problem_sha256": spec.problem_sha256(),
-        "versions_json": versions_json(),
-    }
     submissions = Submissions(journal.database)
     if deployment.id is None:
         check_can_start(prepare(spec), Ledger(journal.database))
-        return journal.create_run(**described, parent=parent_from_environment())
+        return journal.create_run(new_run(spec), parent=parent_from_environment())
     if known := submissions.of_flow_run(str(flow_run.id)):
         return known
     check_can_start(prepare(spec), Ledger(journal.database))
     name, queue = deployment_of(UUID(str(flow_run.id)))
-    return submissions.enter(**described, deployment=name, queue=queue, flow_run_id=str(flow_run.id))
+    return submissions.enter(new_run(spec), deployment=name, queue=queue, flow_run_id=str(flow_run.id))
 
 
 def _enter_failure(lease: Lease, error: Exception) -> None:

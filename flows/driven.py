@@ -15,7 +15,7 @@ from shotwise.home import Home
 from shotwise.spec import RunSpec, validate
 from tasks.driving import Drive, acquire_patiently, driving
 from tasks.prefect_records import close_stale
-from tasks.provenance import parent_from_environment, versions_json
+from tasks.provenance import new_run, parent_from_environment
 from tasks.tracker import Tracker
 
 
@@ -81,11 +81,7 @@ def enter_run(
 ) -> str:
     """Enter a new run, part of `parent` if it is a point of a scan, and return its id."""
     return journal.create_run(
-        name=spec.name,
-        kind=spec.problem.kind,
-        spec_json=spec.canonical_json(),
-        problem_sha256=spec.problem_sha256(),
-        versions_json=versions_json(),
+        new_run(spec),
         run_id=run_id,
         parent=parent or parent_from_environment(),
     )

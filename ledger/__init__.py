@@ -17,9 +17,11 @@ from ledger.jobs import (
     spent_by_device,
     treatments_of,
 )
-from ledger.journal import IterationRecord, JobKey, Journal, Lease, RunRecord, now_us
+from ledger.journal import Journal
+from ledger.lease import Lease
 from ledger.ledger import Ledger
 from ledger.pacing import claim_submission
+from ledger.records import IterationRecord, JobKey, NewRun, RunRecord, now_us
 from ledger.rules import Entry, EntryKind, Reservation, ReservationState
 from ledger.submissions import Submission, Submissions
 
@@ -46,6 +48,7 @@ __all__ = [
     "Lease",
     "Ledger",
     "LimitTooLowError",
+    "NewRun",
     "Probe",
     "Quarantine",
     "Reservation",

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select
 
 from ledger.database import Database
-from ledger.journal import now_us
+from ledger.records import now_us
 from ledger.tables import probes, quarantines
 
 

@@ -20,7 +20,8 @@ from sqlalchemy import Connection, func, insert, select, update
 from ledger import reservations
 from ledger.amounts import Amount
 from ledger.database import Database
-from ledger.journal import JobKey, Lease, now_us
+from ledger.lease import Lease
+from ledger.records import JobKey, now_us
 from ledger.tables import decisions, jobs
 
 TREATMENTS = 200_000_000

@@ -16,7 +16,7 @@ from ledger.accounts import KEEP, Keep
 from ledger.amounts import Amount, Balance
 from ledger.audit import Difference, audit
 from ledger.database import Database
-from ledger.journal import now_us
+from ledger.records import now_us
 from ledger.rules import END_STEP, RESERVE_STEP, Entry, EntryKind, Reservation
 from ledger.tables import accounts as accounts_table
 from ledger.tables import entries as entries_table

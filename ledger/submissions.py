@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, insert, or_, select, true
 
 from ledger.database import Database
-from ledger.journal import enter_run, now_us
+from ledger.journal import enter_run
+from ledger.records import NewRun, now_us
 from ledger.tables import cancellations, drives, iterations, runs, submissions
 
 INTERRUPTED = "interrupted"
@@ -47,18 +48,7 @@ class Submissions:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def enter(
-        self,
-        *,
-        name: str,
-        kind: str,
-        spec_json: str,
-        problem_sha256: str,
-        versions_json: str,
-        deployment: str,
-        queue: str,
-        flow_run_id: str | None = None,
-    ) -> str:
+    def enter(self, new: NewRun, *, deployment: str, queue: str, flow_run_id: str | None = None) -> str:
         """Enter a run and its submission together; the run's id.
 
         A flow run that asked before is answered with the run that it then got.
@@ -66,14 +56,7 @@ class Submissions:
         with self.database.write() as connection:
             if flow_run_id is not None and (known := _of_flow_run(connection, flow_run_id)):
                 return known
-            run_id = enter_run(
-                connection,
-                name=name,
-                kind=kind,
-                spec_json=spec_json,
-                problem_sha256=problem_sha256,
-                versions_json=versions_json,
-            )
+            run_id = enter_run(connection, new)
             connection.execute(
                 insert(submissions).values(
                     run_id=run_id,

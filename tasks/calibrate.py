@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backends.fleet import Fleet
-from ledger import Database, DeviceHealth, JobBook, Journal, Lease, Ledger, Probe, now_us
+from ledger import Database, DeviceHealth, JobBook, Journal, Lease, Ledger, NewRun, Probe, now_us
 from measurement.canaries import Canary, mirror_canary, mirror_error, readout_canary, readout_errors
 from tasks.durable import Buyer
 from tasks.provenance import versions_json
@@ -171,10 +171,12 @@ def _acquire(database: Database, device: str) -> tuple[Lease, int]:
             return journal.acquire(record.run_id), told["seed"]
     seed = now_us()
     run_id = journal.create_run(
-        name="calibrate",
-        kind=KIND,
-        spec_json=json.dumps({"device": device, "seed": seed}),
-        problem_sha256="",
-        versions_json=versions_json(),
+        NewRun(
+            name="calibrate",
+            kind=KIND,
+            spec_json=json.dumps({"device": device, "seed": seed}),
+            problem_sha256="",
+            versions_json=versions_json(),
+        )
     )
     return journal.acquire(run_id), seed

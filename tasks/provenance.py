@@ -11,7 +11,9 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ledger import NewRun
 from shotwise.errors import SpecError
+from shotwise.spec import RunSpec
 
 _PACKAGES = (
     "shotwise",
@@ -28,6 +30,11 @@ _PACKAGES = (
 
 PARENT_VARIABLE = "SHOTWISE_PARENT"
 _PARENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def new_run(spec: RunSpec) -> NewRun:
+    """A run of a spec by the code that is installed here."""
+    return NewRun(spec.name, spec.problem.kind, spec.canonical_json(), spec.problem_sha256(), versions_json())
 
 
 def parent_from_environment() -> str | None:

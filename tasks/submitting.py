@@ -14,7 +14,7 @@ from shotwise.home import Home
 from shotwise.spec import QaoaAnsatz, RqaoaAnsatz, RunSpec
 from tasks.flow_runs import ON_DEMAND, FlowRuns, get_client
 from tasks.prefect_settings import apply_client_settings
-from tasks.provenance import versions_json
+from tasks.provenance import new_run
 from tasks.starts import resolve_start
 
 
@@ -68,11 +68,7 @@ class Submitter:
         """
         spec = resolve_start(spec, self._journal)
         run_id = self._submissions.enter(
-            name=spec.name,
-            kind=spec.problem.kind,
-            spec_json=spec.canonical_json(),
-            problem_sha256=spec.problem_sha256(),
-            versions_json=versions_json(),
+            new_run(spec),
             deployment=f"{_flow_name(spec)}/{ON_DEMAND}",
             queue=queue,
         )

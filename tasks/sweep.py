@@ -13,7 +13,7 @@ from ledger import Journal
 from shotwise.errors import SpecError
 from shotwise.spec import RunSpec, load_spec
 from shotwise.spec.load import parse
-from tasks.provenance import versions_json
+from tasks.provenance import new_run
 
 POINTS_MAX = 10_000
 
@@ -73,11 +73,7 @@ def enter(journal: Journal, sweep_id: str, points: Sequence[SweepPoint]) -> tupl
         if run_id not in known:
             known.add(run_id)
             journal.create_run(
-                name=point.spec.name,
-                kind=point.spec.problem.kind,
-                spec_json=point.spec.canonical_json(),
-                problem_sha256=point.spec.problem_sha256(),
-                versions_json=versions_json(),
+                new_run(point.spec),
                 run_id=run_id,
                 parent=sweep_id,
             )

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 from sqlalchemy import text, update
 
-from ledger import Database, IterationRecord, JobKey, Journal, Lease
+from ledger import Database, IterationRecord, JobKey, Journal, Lease, NewRun
 from ledger.tables import checkpoints, jobs, metadata, runs
 from shotwise.errors import LeaseLostError, RunBusyError, RunFailedError, SpecError
 
@@ -18,7 +18,7 @@ def journal(database: Database) -> Journal:
 
 def new_run(journal: Journal) -> str:
     return journal.create_run(
-        name="h2", kind="molecule", spec_json="{}", problem_sha256="0" * 64, versions_json="{}"
+        NewRun(name="h2", kind="molecule", spec_json="{}", problem_sha256="0" * 64, versions_json="{}")
     )
 
 

@@ -1,16 +1,11 @@
 """Submissions, cancellations and quarantines, the same on SQLite and PostgreSQL."""
 
-from ledger import Database, DeviceHealth, Journal, Probe, Submissions
-from ledger.journal import IterationRecord, now_us
+from ledger import Database, DeviceHealth, IterationRecord, Journal, NewRun, Probe, Submissions, now_us
 
 
 def enter(database: Database, *, flow_run_id: str | None = None) -> str:
     return Submissions(database).enter(
-        name="h2",
-        kind="molecule",
-        spec_json="{}",
-        problem_sha256="",
-        versions_json="{}",
+        NewRun(name="h2", kind="molecule", spec_json="{}", problem_sha256="", versions_json="{}"),
         deployment="vqe/on-demand",
         queue="critical",
         flow_run_id=flow_run_id,
@@ -19,7 +14,9 @@ def enter(database: Database, *, flow_run_id: str | None = None) -> str:
 
 def test_a_submitted_run_is_the_teams_until_it_ends(database: Database) -> None:
     journal, submissions = Journal(database), Submissions(database)
-    journal.create_run(name="mine", kind="molecule", spec_json="{}", problem_sha256="", versions_json="{}")
+    journal.create_run(
+        NewRun(name="mine", kind="molecule", spec_json="{}", problem_sha256="", versions_json="{}")
+    )
     run_id = enter(database)
     (found,) = submissions.unfinished()
     assert (found.run_id, found.state, found.queue, found.cancelled) == (run_id, "created", "critical", False)

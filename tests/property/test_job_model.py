@@ -46,6 +46,7 @@ from ledger import (
     JobPhase,
     Journal,
     Ledger,
+    NewRun,
     ReservationState,
     jobs_of,
     rules,
@@ -399,8 +400,7 @@ class JobModel(RuleBasedStateMachine):
 def model(tmp_path: Path) -> type[JobModel]:
     """The model on copies of a journal with one run."""
     database = Database(f"sqlite:///{tmp_path / 'template.db'}")
-    run = {"kind": "pauli", "spec_json": "{}", "problem_sha256": "", "versions_json": "{}"}
-    Journal(database).create_run(name="run", **run)
+    Journal(database).create_run(NewRun("run", "pauli", "{}", "", "{}"))
     with database.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()

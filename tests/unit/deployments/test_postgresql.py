@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deployments.postgresql import PostgreSQL
-from ledger import Database, Journal
+from ledger import Database, Journal, NewRun
 
 
 @pytest.fixture
@@ -24,7 +24,9 @@ def server() -> Iterator[PostgreSQL]:
 def test_a_journal_goes_on_over_a_restart(server: PostgreSQL) -> None:
     database = Database(server.url("postgres"))
     journal = Journal(database)
-    run_id = journal.create_run(name="a", kind="x", spec_json="{}", problem_sha256="", versions_json="{}")
+    run_id = journal.create_run(
+        NewRun(name="a", kind="x", spec_json="{}", problem_sha256="", versions_json="{}")
+    )
     lease = journal.acquire(run_id)
     server.stop()
     assert not server.is_running()

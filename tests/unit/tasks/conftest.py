@@ -8,7 +8,7 @@ import pytest
 from backends.fleet import SANDBOX_URL
 from backends.sandbox.connection import KEY_VARIABLE
 from backends.sandbox.process import SandboxProcess
-from ledger import Database, JobBook, Journal, Ledger
+from ledger import Database, JobBook, Journal, Ledger, NewRun
 from tasks.durable import Buyer
 from tests.unit.tasks.buying import KEY, QUICK, close_fleets, fleet
 
@@ -26,7 +26,7 @@ def buyer(tmp_path: Path, sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPat
     sandbox.control().clear()
     journal = Journal(Database(f"sqlite:///{tmp_path / 'journal.db'}"))
     run_id = journal.create_run(
-        name="run", kind="pauli", spec_json="{}", problem_sha256="", versions_json="{}"
+        NewRun(name="run", kind="pauli", spec_json="{}", problem_sha256="", versions_json="{}")
     )
     ledger = Ledger(journal.database)
     account = f"tenant/project/{run_id}"

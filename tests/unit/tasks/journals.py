@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from ledger import Amount, IterationRecord, JobBook, JobKey, JobPhase, Journal, Ledger, now_us
+from ledger import Amount, IterationRecord, JobBook, JobKey, JobPhase, Journal, Ledger, NewRun, now_us
 
 
 def enter_run(
@@ -30,11 +30,13 @@ def enter_run(
         "account": {"tenant": tenant, "project": "p"},
     }
     run_id = journal.create_run(
-        name=name,
-        kind="molecule",
-        spec_json=json.dumps(spec),
-        problem_sha256=problem_sha256,
-        versions_json=json.dumps({"git_commit": "unknown"}),
+        NewRun(
+            name=name,
+            kind="molecule",
+            spec_json=json.dumps(spec),
+            problem_sha256=problem_sha256,
+            versions_json=json.dumps({"git_commit": "unknown"}),
+        ),
         parent=parent,
     )
     lease = journal.acquire(run_id)

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from backends.fleet import SANDBOX_URL
 from backends.sandbox.connection import KEY_VARIABLE
 from backends.sandbox.process import SandboxProcess
-from ledger import Database, JobPhase, Journal, Ledger, jobs_of
+from ledger import Database, JobPhase, Journal, Ledger, NewRun, jobs_of
 from shotwise.errors import CannotRunError
 from shotwise.spec import RunSpec, validate
 from tasks.cancelling import cancel
@@ -60,7 +60,7 @@ def spec_on(device: str) -> RunSpec:
 def enter(journal: Journal, spec: RunSpec) -> str:
     text = spec.canonical_json()
     return journal.create_run(
-        name="run", kind="molecule", spec_json=text, problem_sha256="", versions_json="{}"
+        NewRun(name="run", kind="molecule", spec_json=text, problem_sha256="", versions_json="{}")
     )
 
 

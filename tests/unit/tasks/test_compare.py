@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from sqlalchemy import update
 
 from flows.cli_compare import compare as command
-from ledger import Database, Journal
+from ledger import Database, Journal, NewRun
 from ledger.tables import runs
 from shotwise.errors import SpecError
 from tasks.compare import compare, sparkline
@@ -104,11 +104,13 @@ def test_what_a_spec_says_is_escaped(journal: Journal) -> None:
 
 def test_a_run_without_an_iteration_can_be_shown(journal: Journal) -> None:
     run_id = journal.create_run(
-        name="new",
-        kind="maxcut",
-        spec_json=json.dumps({"execution": {"mode": "exact"}}),
-        problem_sha256="x",
-        versions_json="{}",
+        NewRun(
+            name="new",
+            kind="maxcut",
+            spec_json=json.dumps({"execution": {"mode": "exact"}}),
+            problem_sha256="x",
+            versions_json="{}",
+        )
     )
     assert run_id in html_report(compare(journal, [run_id]))
 

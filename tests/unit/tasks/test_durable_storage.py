@@ -25,7 +25,7 @@ from ledger import (
     Ledger,
     StorageError,
     jobs_of,
-    journal,
+    records,
 )
 from shotwise.errors import CannotRunError, LeaseLostError
 from tasks.durable import Buyer
@@ -229,7 +229,7 @@ def test_a_clock_that_jumps_neither_loses_the_run_nor_buys_twice(
     real = time.time_ns
     database = buyer.book.lease.database
     buyer.buy(0, 0, IDEAL, plan())
-    monkeypatch.setattr(journal.time, "time_ns", lambda: real() + jump_s * 10**9)
+    monkeypatch.setattr(records.time, "time_ns", lambda: real() + jump_s * 10**9)
     buyer.buy(1, 0, IDEAL, plan())
     first, second = jobs_of(database)
     assert abs((second.created_us - first.created_us) / 1e6 - jump_s) < 600  # the fault came
@@ -241,7 +241,7 @@ def test_a_clock_that_jumps_ahead_hands_the_run_over_and_the_first_driver_is_fen
 ) -> None:
     real = time.time_ns
     lease = buyer.book.lease
-    monkeypatch.setattr(journal.time, "time_ns", lambda: real() + 7200 * 10**9)
+    monkeypatch.setattr(records.time, "time_ns", lambda: real() + 7200 * 10**9)
     taken = Journal(lease.database).acquire(lease.run_id)
     with pytest.raises(LeaseLostError):
         buyer.buy(0, 0, IDEAL, plan())

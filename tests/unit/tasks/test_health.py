@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from backends.dispatch import Question
-from ledger import Amount, Database, DeviceHistory, JobBook, JobKey, JobPhase, Journal, Ledger
+from ledger import Amount, Database, DeviceHistory, JobBook, JobKey, JobPhase, Journal, Ledger, NewRun
 from shotwise.errors import CannotRunError
 from shotwise.spec import validate
 from tasks.device_list import device_rows
@@ -23,7 +23,9 @@ NOW_US = 10**15
 def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobBook:
     monkeypatch.setenv("SHOTWISE_HOME", str(tmp_path))
     journal = Journal(Database(f"sqlite:///{tmp_path / 'shotwise.db'}"))
-    run_id = journal.create_run(name="r", kind="x", spec_json="{}", problem_sha256="", versions_json="{}")
+    run_id = journal.create_run(
+        NewRun(name="r", kind="x", spec_json="{}", problem_sha256="", versions_json="{}")
+    )
     Ledger(journal.database).open_account(f"t/p/{run_id}")
     return JobBook(journal.acquire(run_id), f"t/p/{run_id}")
 

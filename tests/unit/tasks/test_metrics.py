@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from ledger import Database, Journal, Ledger
+from ledger import Database, Journal, Ledger, NewRun
 from ledger.measures import record_reconciliation
 from tasks.metrics import LABEL_VALUES_MAX, JournalCollector
 from tests.unit.tasks.journals import enter_run, enter_trouble
@@ -61,7 +61,7 @@ def test_a_drive_that_another_superseded_is_a_lost_lease(
     journal: Journal, registry: CollectorRegistry
 ) -> None:
     run_id = journal.create_run(
-        name="run", kind="pauli", spec_json="{}", problem_sha256="", versions_json="{}"
+        NewRun(name="run", kind="pauli", spec_json="{}", problem_sha256="", versions_json="{}")
     )
     journal.acquire(run_id, lease_s=-1)
     assert registry.get_sample_value("shotwise_lease_losses_total") == 0

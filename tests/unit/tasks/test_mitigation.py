@@ -14,7 +14,7 @@ pytest.importorskip("qiskit_ibm_runtime")
 from backends.catalog import load_catalog, refusal
 from backends.provider import SubmitRejected
 from backends.transpile.folding import repeated
-from ledger import TREATMENTS, Amount, Database, JobBook, Journal, Ledger, decisions_of, jobs_of
+from ledger import TREATMENTS, Amount, Database, JobBook, Journal, Ledger, NewRun, decisions_of, jobs_of
 from measurement import estimate
 from measurement.mitigation import Treatment, polynomial
 from shotwise.errors import SpecError
@@ -57,7 +57,7 @@ class Run:
         self.prepared = prepared
         journal = Journal(database)
         run_id = journal.create_run(
-            name="run", kind="molecule", spec_json="{}", problem_sha256="", versions_json="{}"
+            NewRun(name="run", kind="molecule", spec_json="{}", problem_sha256="", versions_json="{}")
         )
         account = f"tenant/project/{run_id}"
         Ledger(database).open_account(account)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ledger import Database, Journal
+from ledger import Database, Journal, NewRun
 from optimizers import Reason
 from problems import Elimination, interpolate
 from shotwise.errors import SpecError
@@ -101,7 +101,9 @@ def test_a_recursion_goes_on_from_its_steps() -> None:
 
 def entered(journal: Journal, spec: RunSpec, parameters: list[float] | None) -> str:
     run_id = journal.create_run(
-        name="r", kind="maxcut", spec_json=spec.canonical_json(), problem_sha256="", versions_json="{}"
+        NewRun(
+            name="r", kind="maxcut", spec_json=spec.canonical_json(), problem_sha256="", versions_json="{}"
+        )
     )
     if parameters is not None:
         journal.acquire(run_id).finish(

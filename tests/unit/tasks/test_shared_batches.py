@@ -21,7 +21,7 @@ NOISY = "sandbox-noisy"
 SPEC = {
     "problem": {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"},
     "optimizer": {"name": "spsa"},
-    "execution": {"mode": "shots", "shots": 4000, "policy": "ensemble", "devices": [IDEAL, NOISY]},
+    "execution": {"mode": "shots", "shots": 400, "policy": "ensemble", "devices": [IDEAL, NOISY]},
 }
 
 

@@ -1,0 +1,83 @@
+"""What the journal says of runs, their iterations and their jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """What is known of a run when it is entered.
+
+    Attributes:
+        kind: of its problem.
+        versions_json: of the packages that its results may depend on.
+    """
+
+    name: str
+    kind: str
+    spec_json: str
+    problem_sha256: str
+    versions_json: str
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One row of `runs`."""
+
+    run_id: str
+    name: str
+    kind: str
+    state: str
+    reason: str | None
+    spec_json: str
+    problem_sha256: str
+    versions_json: str
+    created_us: int
+    updated_us: int
+    active_us: int
+    result_json: str | None
+    mlflow_run_id: str | None
+    fence: int
+    holder: str | None
+    lease_until_us: int
+    parent: str | None
+
+
+@dataclass(frozen=True)
+class IterationRecord:
+    """What one iteration found. `parameters` are little-endian float64 bytes; shots and cost are its own."""
+
+    iteration: int
+    at_us: int
+    energy: float
+    energy_std_error: float
+    gradient_norm: float | None
+    fidelity: float | None
+    evaluations: int
+    shots: int
+    cost_micro_usd: int
+    parameters: bytes
+
+
+@dataclass(frozen=True)
+class JobKey:
+    """Which piece of work a job is; the same work always has the same token."""
+
+    run_id: str
+    iteration: int
+    batch: int
+    attempt: int = 0
+
+    @property
+    def token(self) -> str:
+        """Client token, 64 hexadecimal characters."""
+        text = f"{self.run_id}/{self.iteration}/{self.batch}/{self.attempt}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def now_us() -> int:
+    """Microseconds since the epoch, UTC."""
+    return time.time_ns() // 1000
