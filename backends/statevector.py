@@ -9,6 +9,7 @@ A state is complex128, shape (2**n,), qubit q is bit q of the index.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -162,8 +163,13 @@ def _energy_and_gradient(
 def reverse_pass(
     psi: jax.Array, rotations: Rotations, observable: Observable, angles: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Energy and its derivative by each angle, dE/da_r = Re <lambda_r| A_r |psi_r> (adjoint)."""
+    """Energy and its derivative by each angle (adjoint)."""
     adjoint = apply_observable(observable, psi)
+    return jnp.vdot(psi, adjoint).real, derivatives(psi, adjoint, rotations, angles)
+
+
+def derivatives(psi: jax.Array, adjoint: jax.Array, rotations: Rotations, angles: jax.Array) -> jax.Array:
+    """Of 2 Re <adjoint|psi> by each angle that prepared psi: Re <adjoint_r| A_r |psi_r> (adjoint)."""
     states = jnp.arange(psi.shape[0])
 
     def step_back(
@@ -177,9 +183,7 @@ def reverse_pass(
             _rotate(adjoint, states, rotation, -angle),
         ), derivative
 
-    energy = jnp.vdot(psi, adjoint).real
-    _, derivatives = jax.lax.scan(step_back, (psi, adjoint), (rotations, angles), reverse=True)
-    return energy, derivatives
+    return jax.lax.scan(step_back, (psi, adjoint), (rotations, angles), reverse=True)[1]
 
 
 def fidelity(psi: jax.Array, ground: Ground) -> jax.Array:
@@ -196,14 +200,14 @@ def energies_and_gradients(
     return jax.lax.map(partial(_energy_and_gradient, psi0, rotations, observable), angles, batch_size=chunk)
 
 
-@jax.jit
-def metric(psi0: jax.Array, rotations: Rotations, angles: jax.Array, jacobian: jax.Array) -> jax.Array:
+def metric(state: Callable[[jax.Array], jax.Array], angles: jax.Array, jacobian: jax.Array) -> jax.Array:
     """Fubini-Study metric by parameters at one point, shape (d, d) (arXiv:1909.02108).
 
     Args:
+        state: prepares the state from the angles.
         jacobian: d angles / d parameters, shape (rotations, d).
     """
-    psi, push = jax.linearize(lambda a: evolve(psi0, rotations, a), angles)
+    psi, push = jax.linearize(state, angles)
     tangents = jax.lax.map(push, jacobian.T)
     overlaps = tangents.conj() @ psi
     return (tangents.conj() @ tangents.T - jnp.outer(overlaps, overlaps.conj())).real

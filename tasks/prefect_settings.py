@@ -131,7 +131,8 @@ def _quiet_logging(home: Home) -> Path:
                 "prefect": {"level": "${PREFECT_LOGGING_LEVEL}", **to_file},
                 "prefect.extra": {**to_api, "propagate": False},
                 "prefect.flow_runs": to_api,
-                "prefect.task_runs": to_api,
+                # Only what goes wrong: that each of thousands of task runs finished is said by its state.
+                "prefect.task_runs": to_api | {"level": "WARNING"},
                 "prefect.workers": {"level": "NOTSET", "handlers": ["worker_api"]},
                 "prefect._internal": {"level": "${PREFECT_INTERNAL_LOGGING_LEVEL}", **to_file},
                 # Named after the classes of Prefect's background queues.

@@ -137,11 +137,7 @@ class DiagonalProgram:
         return jax.lax.scan(layer, both, layered, reverse=True)[1].reshape(-1)
 
     def metric(self, angles: jax.Array, jacobian: jax.Array) -> jax.Array:
-        state, push = jax.linearize(self.state, angles)
-        tangents = jax.lax.map(push, jacobian.T)
-        tangents, psi = tangents[:, 0] + 1j * tangents[:, 1], state[0] + 1j * state[1]
-        overlaps = tangents.conj() @ psi
-        return (tangents.conj() @ tangents.T - jnp.outer(overlaps, overlaps.conj())).real
+        return sv.metric(lambda a: jax.lax.complex(*self.state(a)), angles, jacobian)
 
     def fidelity(self, state: jax.Array, ground: sv.Ground) -> jax.Array:
         amplitudes = self._amplitudes(state, ground.support)

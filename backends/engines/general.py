@@ -1,4 +1,4 @@
-"""The general engine: any circuit, on the whole statevector (`backends.statevector`)."""
+"""The general engine: any circuit, on the whole statevector, fused into blocks where that pays."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from backends import statevector as sv
+from backends.engines.fused import FusedProgram, fused_program
 from problems.circuit import Circuit
 from problems.pauli import PauliSum
 from problems.problem import GroundSpace, Observable
@@ -47,7 +48,7 @@ class GeneralProgram:
         return sv.reverse_pass(state, self.rotations, self.observable, angles)
 
     def metric(self, angles: jax.Array, jacobian: jax.Array) -> jax.Array:
-        return sv.metric(self.initial, self.rotations, angles, jacobian)
+        return sv.metric(self.state, angles, jacobian)
 
     def fidelity(self, state: jax.Array, ground: sv.Ground) -> jax.Array:
         return sv.fidelity(state, ground)
@@ -72,10 +73,11 @@ class GeneralEngine:
     def state_bytes(self, circuit: Circuit) -> int:
         return _STATES_HELD * _STATE_BYTES << circuit.n_qubits
 
-    def program(self, circuit: Circuit, observable: Observable | None) -> GeneralProgram:
-        rotations = sv.rotations_of(circuit)
+    def program(self, circuit: Circuit, observable: Observable | None) -> GeneralProgram | FusedProgram:
+        rotations, initial = sv.rotations_of(circuit), sv.initial_state(circuit)
         masks = None if observable is None else _observable(observable.pauli)
-        return GeneralProgram(sv.initial_state(circuit), rotations, masks)
+        fused = fused_program(circuit, initial, masks, rows=len(rotations.x))
+        return fused or GeneralProgram(initial, rotations, masks)
 
     def ground(self, circuit: Circuit, ground: GroundSpace) -> sv.Ground:
         return sv.ground_of(ground)
