@@ -32,7 +32,7 @@ def spec_of(iterations: int):
         {
             "name": "loop_cost",
             "problem": {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"},
-            "optimizer": {"name": "spsa", "max_iterations": iterations},
+            "optimizer": {"name": "spsa", "max_iterations": iterations, "tolerance": 0.0},
             "execution": {"mode": "shots", "shots": 200},
         }
     )

@@ -10,14 +10,44 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Table, delete, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import Connection, delete, select, update
 
 from ledger.database import Database
 from ledger.records import IterationRecord, JobKey, now_us
-from ledger.tables import checkpoints, drives, iterations, jobs, runs
+from ledger.statements import Statement
+from ledger.tables import checkpoints, drives, iterations, runs
 from shotwise.errors import LeaseLostError, RunFailedError
+
+
+def _upsert(table: str, columns: str, key: str) -> Statement:
+    """Enter a row, or replace the one of the same key."""
+    names = columns.split()
+    taken = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
+    values = ", ".join(f":{name}" for name in names)
+    into = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"
+    return Statement(f"{into} ON CONFLICT ({key}) DO UPDATE SET {taken}")
+
+
+# What every iteration waits for.
+_TOUCH = Statement("""UPDATE runs SET lease_until_us = :until_us, updated_us = :at_us
+    WHERE run_id = :run_id AND fence = :fence RETURNING fence""")
+_ACTIVE = Statement("UPDATE runs SET active_us = :active_us WHERE run_id = :run_id")
+_ITERATION = _upsert(
+    "iterations",
+    "run_id iteration at_us energy energy_std_error gradient_norm fidelity evaluations shots cost_micro_usd"
+    " parameters",
+    "run_id, iteration",
+)
+_CHECKPOINT = _upsert("checkpoints", "run_id iteration state sha256", "run_id, iteration")
+_FORGET = Statement("""DELETE FROM checkpoints WHERE run_id = :run_id AND iteration NOT IN
+    (SELECT iteration FROM checkpoints WHERE run_id = :run_id ORDER BY iteration DESC LIMIT 2)""")
+_OUTCOME = _upsert(
+    "jobs",
+    "token run_id iteration batch attempt device state shots cost_micro_usd created_us submitted_us"
+    " started_us done_us outcome sha256",
+    "token",
+)
+_OUTCOME_OF = Statement("SELECT outcome, sha256 FROM jobs WHERE token = :token AND state = 'done'")
 
 
 class Lease:
@@ -34,7 +64,11 @@ class Lease:
             LeaseLostError: another driver took over; nothing was written.
         """
         with self.database.write() as connection:
-            self._fenced(connection)
+            at = now_us()
+            until_us = at + int(self.lease_s * 1e6)
+            ours = {"run_id": self.run_id, "fence": self.fence, "at_us": at, "until_us": until_us}
+            if _TOUCH.first(connection, ours) is None:
+                raise LeaseLostError(f"{self.run_id}: another process took this run over; this one stops")
             yield connection
 
     def renew(self) -> None:
@@ -66,26 +100,13 @@ class Lease:
             state: the checkpoint. The one before is kept too, against a damaged row.
             active_us: how long the run has been driven in all.
         """
-        with self.database.write() as connection:
-            self._fenced(connection, active_us=active_us)
-            keys = ["run_id", "iteration"]
-            rows = [{"run_id": self.run_id, **vars(record)} for record in records]
-            _upsert(connection, iterations, rows, keys)
-            digest = hashlib.sha256(state).hexdigest()
-            checkpoint = {"run_id": self.run_id, "iteration": iteration, "state": state, "sha256": digest}
-            _upsert(connection, checkpoints, [checkpoint], keys)
-            newest = (
-                select(checkpoints.c.iteration)
-                .where(checkpoints.c.run_id == self.run_id)
-                .order_by(checkpoints.c.iteration.desc())
-                .limit(2)
-            )
-            kept = list(connection.execute(newest).scalars())
-            connection.execute(
-                delete(checkpoints).where(
-                    checkpoints.c.run_id == self.run_id, checkpoints.c.iteration.not_in(kept)
-                )
-            )
+        run = {"run_id": self.run_id}
+        checkpoint = {**run, "iteration": iteration, "state": state, "sha256": _digest(state)}
+        with self.write() as connection:
+            _ACTIVE.first(connection, {**run, "active_us": active_us})
+            _ITERATION.many(connection, [{**run, **vars(record)} for record in records])
+            _CHECKPOINT.first(connection, checkpoint)
+            _FORGET.first(connection, run)
 
     def restore(self) -> tuple[int, bytes, int] | None:
         """The latest undamaged checkpoint: (next iteration, state, active_us); None for a new run.
@@ -106,7 +127,7 @@ class Lease:
                 select(runs.c.active_us).where(runs.c.run_id == self.run_id)
             ).scalar_one()
             for iteration, state, digest in rows:
-                if hashlib.sha256(state).hexdigest() != digest:
+                if _digest(state) != digest:
                     continue
                 for table in (iterations, checkpoints):
                     later = (
@@ -124,10 +145,9 @@ class Lease:
 
     def outcome(self, key: JobKey) -> bytes | None:
         """The raw outcome of a job that is done and undamaged, else None."""
-        query = select(jobs.c.outcome, jobs.c.sha256).where(jobs.c.token == key.token, jobs.c.state == "done")
         with self.database.read() as connection:
-            row = connection.execute(query).first()
-        return row.outcome if row and hashlib.sha256(row.outcome).hexdigest() == row.sha256 else None
+            row = _OUTCOME_OF.first(connection, {"token": key.token})
+        return row[0] if row and _digest(row[0]) == row[1] else None
 
     def record_outcome(
         self,
@@ -142,22 +162,22 @@ class Lease:
         """Keep the raw outcome of a job, which began at `began_us` if that is known."""
         at = now_us()
         began_us = at if began_us is None else began_us
+        job = {
+            "token": key.token,
+            **vars(key),
+            "device": device,
+            "state": "done",
+            "shots": shots,
+            "cost_micro_usd": cost_micro_usd,
+            "created_us": began_us,
+            "submitted_us": began_us,
+            "started_us": began_us,
+            "done_us": at,
+            "outcome": outcome,
+            "sha256": _digest(outcome),
+        }
         with self.write() as connection:
-            values = {
-                "token": key.token,
-                **vars(key),
-                "device": device,
-                "state": "done",
-                "shots": shots,
-                "cost_micro_usd": cost_micro_usd,
-                "created_us": began_us,
-                "submitted_us": began_us,
-                "started_us": began_us,
-                "done_us": at,
-                "outcome": outcome,
-                "sha256": hashlib.sha256(outcome).hexdigest(),
-            }
-            _upsert(connection, jobs, [values], ["token"])
+            _OUTCOME.first(connection, job)
 
     def finish(
         self, *, state: str, reason: str | None, result_json: str | None, ansatz_json: str | None = None
@@ -165,30 +185,12 @@ class Lease:
         """End the drive: the run's state and result, and the lease given back, in one transaction."""
         at = now_us()
         ended = {"state": state, "reason": reason, "result_json": result_json, "ansatz_json": ansatz_json}
-        with self.database.write() as connection:
-            self._fenced(connection, **ended, holder=None, lease_until_us=0)
-            connection.execute(
-                update(drives)
-                .where(drives.c.run_id == self.run_id, drives.c.fence == self.fence)
-                .values(ended_us=at)
-            )
-
-    def _fenced(self, connection: Connection, **values: object) -> None:
-        """Touch the run's row under our fence, which locks it and renews the lease; refuse if not ours."""
-        at = now_us()
-        renewed = {"lease_until_us": at + int(self.lease_s * 1e6), "updated_us": at, **values}
-        done = connection.execute(
-            update(runs).where(runs.c.run_id == self.run_id, runs.c.fence == self.fence).values(**renewed)
-        )
-        if done.rowcount != 1:
-            raise LeaseLostError(f"{self.run_id}: another process took this run over; this one stops")
+        with self.write() as connection:
+            given_back = update(runs).where(runs.c.run_id == self.run_id)
+            connection.execute(given_back.values(**ended, holder=None, lease_until_us=0))
+            drive = update(drives).where(drives.c.run_id == self.run_id, drives.c.fence == self.fence)
+            connection.execute(drive.values(ended_us=at))
 
 
-def _upsert(connection: Connection, table: Table, rows: Sequence[dict[str, object]], keys: list[str]) -> None:
-    """Enter rows of the same columns, replacing those of the same keys."""
-    if not rows:
-        return
-    make = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
-    statement = make(table)
-    rest = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=rest), rows)
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
