@@ -71,10 +71,8 @@ def bare() -> dict[str, float]:
     return {"wall_s": time.perf_counter() - started, "loop_s": loop_s, "energy": energy}
 
 
-def ours(home: Path, api_url: str | None) -> dict[str, float]:
+def ours(home: Path) -> dict[str, float]:
     environment = {**os.environ, "SHOTWISE_HOME": str(home)}
-    if api_url:
-        environment["PREFECT_API_URL"] = api_url
     overrides = [f"optimizer.max_iterations={ITERATIONS}", "optimizer.tolerance=0"]
     arguments = [word for override in overrides for word in ("--set", override)]
     command = [sys.executable, "-m", "flows.cli", "run", str(SPEC), "--json", "--quiet", *arguments]
@@ -105,13 +103,13 @@ def main() -> None:
     print("run      wall s   loop s       energy Ha")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
-        enter("cold", ours(home, None))
+        enter("cold", ours(home))
         enter("bare", bare())
         server = PrefectServer.start(Home(home))
         try:
-            url = server.wait()
+            server.wait()
             for _ in range(arguments.pairs):
-                enter("warm", ours(home, url))
+                enter("warm", ours(home))
                 enter("bare", bare())
         finally:
             server.stop()

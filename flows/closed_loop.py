@@ -14,7 +14,7 @@ from functools import partial
 from uuid import UUID
 
 from httpx import HTTPError
-from prefect.runtime import deployment, flow_run
+from prefect.runtime import flow_run
 
 from ledger import (
     BudgetExceededError,
@@ -33,7 +33,7 @@ from shotwise.spec import RunSpec, validate
 from tasks.cancelling import leave, settle_in_flight
 from tasks.driving import Drive, StopAsked, acquire_patiently, driving, where_it_stands
 from tasks.durable import Buyer
-from tasks.flow_runs import deployment_of, is_being_cancelled
+from tasks.flow_runs import deployment_of, is_being_cancelled, is_deployed
 from tasks.prefect_records import close_stale
 from tasks.prepare import Prepared, prepare
 from tasks.progress import Progress, tell_watchers, watching
@@ -239,7 +239,7 @@ def _enter(journal: Journal, spec: RunSpec) -> str:
     """Enter a new run that can start here; where a deployment asks for it, as the team's to finish."""
     spec = resolve_start(spec, journal)
     submissions = Submissions(journal.database)
-    if deployment.id is None:
+    if not is_deployed():
         check_can_start(prepare(spec), Ledger(journal.database))
         return journal.create_run(new_run(spec), parent=parent_from_environment())
     if known := submissions.of_flow_run(str(flow_run.id)):

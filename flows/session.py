@@ -52,15 +52,18 @@ def _drive(
     check_ready(spec, database, new=run_id is None)
     if line:
         line.say("starting ...")
-    from tasks.prefect_records import use_own_server
+    from tasks.prefect_records import use_own_server, without_heartbeats
     from tasks.progress import watching
     from tasks.stages import flow_runs_driven
 
     flow = _flow_of(spec)
     server.wait()
-    if server.is_own:
-        use_own_server()
-    with watching(line) if line else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        if server.is_own:
+            use_own_server()
+            stack.enter_context(without_heartbeats())
+        if line:
+            stack.enter_context(watching(line))
         state = flow(spec=spec, run_id=run_id, return_state=True)
     flow_run_id = state.state_details.flow_run_id
     assert flow_run_id is not None, "a flow run has an id"
@@ -85,10 +88,13 @@ def _flow_of(spec: RunSpec) -> Flow[..., Any]:
         from flows.rqaoa import rqaoa
 
         return rqaoa
-    from flows.qaoa import qaoa
+    if isinstance(spec.ansatz, QaoaAnsatz):
+        from flows.qaoa import qaoa
+
+        return qaoa
     from flows.vqe import vqe
 
-    return qaoa if isinstance(spec.ansatz, QaoaAnsatz) else vqe
+    return vqe
 
 
 def settle(flow_run_id: UUID) -> None:

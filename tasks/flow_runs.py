@@ -24,6 +24,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
+from prefect.context import FlowRunContext
 from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment as running_deployment
@@ -167,6 +168,12 @@ class FlowRuns:
 def get_client() -> SyncPrefectClient:
     """A client of the server that the environment names."""
     return _get_client(sync_client=True)
+
+
+def is_deployed() -> bool:
+    """Whether the flow run that this process runs belongs to a deployment; asks no server."""
+    context = FlowRunContext.get()
+    return context is not None and context.flow_run is not None and context.flow_run.deployment_id is not None
 
 
 def deployment_of(flow_run_id: UUID) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import concurrent.futures
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import TERMINAL_STATES, StateType, TaskRun
 from prefect.events.clients import PrefectEventsClient
 from prefect.events.worker import EventsWorker
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Crashed
 
 # The server's own limit on one page of an answer.
@@ -58,6 +60,11 @@ def use_own_server() -> None:
     """
     EventsWorker.set_client_override(PrefectEventsClient, reconnection_attempts=2)
     logging.raiseExceptions = False
+
+
+def without_heartbeats() -> AbstractContextManager[object]:
+    """Flow runs within send none: on a server of one's own nobody listens, and their end takes a second."""
+    return temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
 
 
 def settle_records(
