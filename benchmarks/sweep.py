@@ -1,6 +1,6 @@
-"""A scan of 20 bond lengths of H2 on one worker and on two.
+"""A scan of 20 bond lengths on one worker and on two.
 
-python benchmarks/sweep.py [--points 20] [--spec examples/h2.yaml]
+python benchmarks/sweep.py [--points 20] [--spec examples/lih_full.yaml] [--atoms Li H]
 
 Each goes into a state folder of its own, as `shotwise sweep` by hand; energies must agree to the last bit.
 """
@@ -19,10 +19,12 @@ import time
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=20)
-    parser.add_argument("--spec", default="examples/h2.yaml")
+    parser.add_argument("--spec", default="examples/lih_full.yaml")
+    parser.add_argument("--atoms", nargs=2, default=("Li", "H"), help="of the spec's molecule")
     options = parser.parse_args()
-    lengths = [0.5 + 1.5 * i / max(1, options.points - 1) for i in range(options.points)]
-    geometries = ",".join(f'"H 0 0 0; H 0 0 {length:.4f}"' for length in lengths)
+    lengths = [1.0 + 1.5 * i / max(1, options.points - 1) for i in range(options.points)]
+    first, second = options.atoms
+    geometries = ",".join(f'"{first} 0 0 0; {second} 0 0 {length:.4f}"' for length in lengths)
     seconds, energies = {}, {}
     for workers in (1, 2):
         with tempfile.TemporaryDirectory() as home:

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import click
 
@@ -68,7 +69,7 @@ def _drive(home: Any, sweep_id: str, points: Any, workers: int, runner: Runner) 
     try:
         server.apply_environment()
         keep_compiled_programs(home)
-        from flows.sweep import open_runner
+        from flows.sweep import RECORDS, open_runner
         from flows.sweep import sweep as sweep_flow
         from ledger import Database, Journal
         from tasks.prefect_records import use_own_server
@@ -83,7 +84,11 @@ def _drive(home: Any, sweep_id: str, points: Any, workers: int, runner: Runner) 
         flow_run_id = state.state_details.flow_run_id
         assert flow_run_id is not None, "a flow run has an id"
         settle(flow_run_id)
-        return state.result()
+        rows = state.result()
+        for row in rows:
+            for point_id, task_run_ids in row.pop(RECORDS, {}).items():
+                settle(UUID(point_id), map(UUID, task_run_ids))
+        return rows
     finally:
         server.stop()
 

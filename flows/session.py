@@ -14,6 +14,8 @@ from tasks.prefect_server import PrefectServer
 from tasks.tracker import Tracker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from prefect import Flow
 
     from flows.terminal import ProgressLine
@@ -97,15 +99,20 @@ def _flow_of(spec: RunSpec) -> Flow[..., Any]:
     return vqe
 
 
-def settle(flow_run_id: UUID) -> None:
-    """See every record in Prefect's database before its server ends, and say so if one is missing."""
+def settle(flow_run_id: UUID, task_run_ids: Iterable[UUID] | None = None) -> None:
+    """See every record in Prefect's database before its server ends, and say so if one is missing.
+
+    Args:
+        task_run_ids: of the flow run; by default those that this process made.
+    """
     import httpx
 
     from tasks.prefect_records import settle_records
     from tasks.stages import task_runs_of
 
     try:
-        missing = bool(settle_records(flow_run_id, task_run_ids=task_runs_of(flow_run_id)))
+        known = task_runs_of(flow_run_id) if task_run_ids is None else task_run_ids
+        missing = bool(settle_records(flow_run_id, task_run_ids=known))
     except httpx.HTTPError:
         missing = True
     if missing:

@@ -21,10 +21,13 @@ from flows.vqe import vqe
 from ledger import Database, Journal
 from shotwise.errors import CannotRunError, ShotwiseError
 from shotwise.home import Home
-from tasks.prefect_records import settle_records
+from tasks.prefect_records import without_heartbeats
 from tasks.stages import task_runs_of
+from tasks.tracker import Tracker
 
 Runner = Literal["processes", "threads", "dask"]
+RECORDS = "prefect"
+"""Of a point's row: {flow run: its task runs}."""
 
 
 def open_runner(kind: Runner, workers: int) -> TaskRunner[Any]:
@@ -49,24 +52,28 @@ def open_runner(kind: Runner, workers: int) -> TaskRunner[Any]:
 def drive_point(run_id: str) -> dict[str, Any]:
     """Drive one run to its end; what became of it, errors included, so that the others go on.
 
-    A plain function, because it goes to other processes by its name; the flows that it calls cannot.
+    Nothing here waits for Prefect's database: under `RECORDS` the row says what it must come to hold. A plain
+    function, because it goes to other processes by its name; the flows that it calls cannot.
     """
     journal = Journal(Database(Home.from_environment().database_url))
     record = journal.run(run_id)
+    row: dict[str, Any] = {"run_id": run_id}
     if record.state != "completed":
         drive = qaoa if json.loads(record.spec_json)["ansatz"]["kind"] == "qaoa" else vqe
+        Tracker.defer_ends()
         try:
-            state = drive(run_id=run_id, return_state=True)
+            with without_heartbeats():
+                state = drive(run_id=run_id, return_state=True)
             flow_run_id = state.state_details.flow_run_id
             if flow_run_id is not None:
-                settle_records(flow_run_id, task_run_ids=task_runs_of(flow_run_id))
+                row[RECORDS] = {str(flow_run_id): [str(each) for each in task_runs_of(flow_run_id)]}
             if not state.is_cancelled():
                 state.result()
         except ShotwiseError as error:
-            return {"run_id": run_id, "state": journal.run(run_id).state, "error": str(error)}
+            return row | {"state": journal.run(run_id).state, "error": str(error)}
         record = journal.run(run_id)
     result = json.loads(record.result_json) if record.result_json else {}
-    return {"run_id": run_id, "state": record.state, "reason": record.reason, "energy": result.get("energy")}
+    return row | {"state": record.state, "reason": record.reason, "energy": result.get("energy")}
 
 
 @task(name="sweep-point", task_run_name="sweep-point {run_id}", cache_policy=NO_CACHE, persist_result=False)

@@ -63,7 +63,7 @@ def use_own_server() -> None:
 
 
 def without_heartbeats() -> AbstractContextManager[object]:
-    """Flow runs within send none: on a server of one's own nobody listens, and their end takes a second."""
+    """Flow runs within send none: where nobody listens, as their end may take a second."""
     return temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
 
 

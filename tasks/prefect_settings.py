@@ -27,7 +27,8 @@ _OWN_CLIENT: Final = {
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
     "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
     "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
-    "PREFECT_CLIENT_MAX_RETRIES": "2",
+    # 2, 4, 8 and 16 s: on SQLite the server answers 503 while two drivers write at once.
+    "PREFECT_CLIENT_MAX_RETRIES": "4",
 }
 
 # Schedules, work pools, automations: a server that lives as long as its runs serves no deployment.

@@ -6,6 +6,7 @@ a run starts it early. Imports nothing but the standard library.
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
@@ -25,12 +26,14 @@ class Tracker:
 
     _of_home: ClassVar[dict[Path, Tracker]] = {}
     _starting: ClassVar[threading.Lock] = threading.Lock()
+    _deferring: ClassVar[bool] = False
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self._saying = threading.Lock()
         self._ended: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self._complete: set[str] = set()
+        self._ending: str | None = None
         threading.Thread(target=self._listen, daemon=True).start()
 
     @classmethod
@@ -49,10 +52,29 @@ class Tracker:
         self._say(f"+{run_id}")
         return lambda: self._end(run_id)
 
+    @classmethod
+    def defer_ends(cls) -> None:
+        """Let the end of one run be logged while the next one goes on; the last before this process ends."""
+        if not cls._deferring:
+            cls._deferring = True
+            atexit.register(cls._await_last)
+
     def _end(self, run_id: str) -> bool:
-        ended = self._ended[run_id]
+        self._ended[run_id]  # its answer is waited for from now on
         self._say(f"-{run_id}")
-        ended.wait(_END_S_MAX if self._process.poll() is None else 1.0)
+        if not self._deferring:
+            return self._await(run_id)
+        before, self._ending = self._ending, run_id
+        return before is None or self._await(before)
+
+    @classmethod
+    def _await_last(cls) -> None:
+        for tracker in cls._of_home.values():
+            if tracker._ending is not None:
+                tracker._await(tracker._ending)
+
+    def _await(self, run_id: str) -> bool:
+        self._ended[run_id].wait(_END_S_MAX if self._process.poll() is None else 1.0)
         return run_id in self._complete
 
     def _say(self, line: str) -> None:
