@@ -1,12 +1,14 @@
 """Read the catalog: TOML tables `device.NAME`, and `price.NAME` and `queue.NAME` that devices refer to.
 
-A device's `price` and `queue` are either such a name or a table of their own. An extra folder may add devices
-and replace shipped ones; a price or queue replaced there holds for every device that refers to it.
+A device's `price` and `queue` are either such a name or a table of their own. A folder of the user's may add
+devices and change fields of shipped ones; a price or queue replaced there holds for every device that refers
+to it.
 """
 
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from pydantic import ValidationError
 from backends.catalog.description import DeviceDescription
 from shotwise.errors import CannotRunError, SpecError
 
+CATALOG = "SHOTWISE_CATALOG"
+"""Environment variable that names a folder of the user's."""
 _SECTIONS = ("device", "price", "queue")
 _BYTES_MAX = 1 << 20
 
@@ -70,21 +74,25 @@ class _Table:
 
 
 def load_catalog(extra: Path | None = None) -> Catalog:
-    """The shipped devices, with those of a folder of `*.toml` files added or put in their place.
+    """The shipped devices, and what the `*.toml` files of a folder say beside.
+
+    Args:
+        extra: the folder; by default the one that `SHOTWISE_CATALOG` names, if it does.
 
     Raises:
         SpecError: a file cannot be read or says something that cannot be meant; names file and key.
     """
-    if extra is None:
-        return _shipped()
-    if not extra.is_dir():
-        raise SpecError("catalog", str(extra), "no such folder", "name a folder of TOML files")
-    return _build([_read_folder(_shipped_folder()), _read_folder(extra)])
+    return _load(extra or (Path(named) if (named := os.environ.get(CATALOG)) else None))
 
 
-@lru_cache(maxsize=1)
-def _shipped() -> Catalog:
-    return _build([_read_folder(_shipped_folder())])
+@lru_cache(maxsize=4)
+def _load(extra: Path | None) -> Catalog:
+    folders = [_read_folder(_shipped_folder())]
+    if extra is not None:
+        if not extra.is_dir():
+            raise SpecError(CATALOG, str(extra), "no such folder", "name a folder of TOML files")
+        folders.append(_read_folder(extra))
+    return _build(folders)
 
 
 def _shipped_folder() -> Path:
@@ -95,7 +103,9 @@ def _shipped_folder() -> Path:
 def _build(folders: list[dict[tuple[str, str], _Table]]) -> Catalog:
     tables: dict[tuple[str, str], _Table] = {}
     for folder in folders:
-        tables |= folder
+        for key, table in folder.items():
+            known = tables[key].content if key in tables and key[0] == "device" else {}
+            tables[key] = _Table(table.file, known | table.content)
     names = sorted(name for section, name in tables if section == "device")
     return Catalog(tuple(_device(name, tables) for name in names))
 

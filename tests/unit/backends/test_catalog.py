@@ -27,6 +27,7 @@ from backends.catalog import (
     split_plan,
     usage_of,
 )
+from backends.fleet import fleet_names
 from backends.jax_device import JaxDevice
 from backends.prices import FailureBilling, Price, Usage
 from backends.provider import JobState, ProviderUnavailable, ResultMissing, SubmitRejected
@@ -203,7 +204,7 @@ def test_files_may_not_contradict_each_other(tmp_path: Path) -> None:
         load_catalog(tmp_path / "nowhere")
 
 
-def test_a_folder_adds_devices_and_replaces_devices_and_prices(tmp_path: Path) -> None:
+def test_a_folder_adds_devices_and_changes_devices_and_prices(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(
         DEVICE + '[price.ibm-flex]\nper_second_usd = 0.7\ndate = "2027-01-01"\nsource = "my contract"\n'
         "[device.jax]\n" + DEVICE.split("\n", 2)[2]
@@ -348,3 +349,13 @@ def test_a_local_job_keeps_to_its_plan_and_limits(tmp_path: Path) -> None:
 
 def test_secrets_are_not_shown() -> None:
     assert "secret" not in repr(Surroundings(secret={"secret": "value"}.get))
+
+
+def test_a_cloud_device_is_enabled_in_the_folder_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.toml").write_text("[device.ibm-fez]\nenabled = true\n")
+    before = load_catalog()["ibm-fez"]
+    monkeypatch.setenv("SHOTWISE_CATALOG", str(tmp_path))
+    assert load_catalog()["ibm-fez"] == before.model_copy(update={"enabled": True})
+    assert "ibm-fez" in fleet_names(None)

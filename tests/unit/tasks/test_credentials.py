@@ -11,6 +11,7 @@ import pytest
 from tasks.credentials import block_name, credential
 
 ROOT = Path(__file__).resolve().parents[3]
+_OURS = ("PREFECT_", "QISKIT_", "SHOTWISE_", "AWS_", "AMZN_")
 KEY = "very-secret-key-4711"
 CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/0123456789abcdef:1111:secret-instance:"
 
@@ -34,6 +35,10 @@ server.wait()
 use_own_server()
 Secret(value=key).save("qiskit-ibm-token")
 Secret(value=crn).save("qiskit-ibm-instance")
+for name in ("aws-access-key-id", "aws-secret-access-key"):
+    Secret(value=key).save(name)
+Secret(value="amazon-braket-results").save("amzn-braket-out-s3-bucket")
+Secret(value="us-east-1").save("aws-region")
 
 @task(cache_policy=NO_CACHE)
 def route(device):
@@ -58,6 +63,21 @@ try:
 except Exception as error:
     print(error)
 spend("ibm-nowhere", return_state=True)
+
+@task(cache_policy=NO_CACHE)
+def open_braket(device):
+    provider = Fleet((device,), secret=credential).provider(device)
+    get_run_logger().warning("%r", provider)
+    keys = provider._session.boto_session.get_credentials()
+    return (keys.access_key, keys.secret_key, provider._bucket), provider._session.region
+
+@flow
+def open_sv1():
+    return open_braket("braket-sv1")
+
+opened, region = open_sv1()
+assert opened == (key, key, "amazon-braket-results"), "the blocks are not what was opened with"
+assert region == "us-east-1"
 server.stop()
 """
 
@@ -75,7 +95,7 @@ def test_without_a_server_what_is_missing_is_missing(monkeypatch: pytest.MonkeyP
 
 
 def test_secrets_of_blocks_reach_the_adapter_and_no_log_record_or_error(tmp_path: Path) -> None:
-    kept = {n: v for n, v in os.environ.items() if not n.startswith(("PREFECT_", "QISKIT_", "SHOTWISE_"))}
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(_OURS)}
     nowhere = "http://127.0.0.1:9"  # nothing may leave this machine
     environment = {
         **kept, "PYTHONPATH": str(ROOT), "IAM_URL": nowhere, "HTTPS_PROXY": nowhere, "NO_PROXY": "127.0.0.1",
