@@ -30,3 +30,12 @@ def test_a_killed_sweep_goes_on_and_workers_change_nothing(tmp_path: Path) -> No
     other = whole.json(*GRID, "--workers", "2")
     assert [row["state"] for row in rows] == ["completed"] * 3
     assert [row["energy"] for row in rows] == [row["energy"] for row in other]
+
+
+@pytest.mark.campaign
+def test_a_sweep_on_dask_gives_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("prefect_dask")
+    dask, alone = Folder(tmp_path / "dask"), Folder(tmp_path / "alone")
+    rows = dask.json(*GRID, "--runner", "dask", "--workers", "2")
+    assert [row["state"] for row in rows] == ["completed"] * 3
+    assert [row["energy"] for row in rows] == [row["energy"] for row in alone.json(*GRID)]
