@@ -1,6 +1,6 @@
 """Shots and money to chemical accuracy, by the ways people take today and by Shotwise's.
 
-    python benchmarks/shots.py reach [--seeds 20] [--molecules h2 heh_plus lih_active]
+    python benchmarks/shots.py reach [--seeds 20] [--molecules h2 heh_plus lih_active] [--contenders NAME ...]
     python benchmarks/shots.py allocation
     python benchmarks/shots.py honesty [--runs 300]
 
@@ -318,10 +318,11 @@ CONTENDERS: dict[str, Callable[[str, int], Reached]] = {
 }
 
 
-def reach(seeds: int, molecules: list[str]) -> pd.DataFrame:
+def reach(seeds: int, molecules: list[str], contenders: list[str]) -> pd.DataFrame:
     rows = []
     for molecule in molecules:
-        for name, run in CONTENDERS.items():
+        for name in contenders:
+            run = CONTENDERS[name]
             found = [run(molecule, seed) for seed in range(seeds)]
             shots = np.array([r.shots for r in found])
             usd = np.array([r.usd for r in found])
@@ -442,9 +443,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--molecules", nargs="+", default=["h2", "heh_plus", "lih_active"])
+    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS))
     given = parser.parse_args()
     table = {
-        "reach": lambda: reach(given.seeds, given.molecules),
+        "reach": lambda: reach(given.seeds, given.molecules, given.contenders),
         "allocation": allocation,
         "honesty": lambda: honesty(given.runs),
     }[given.what]()

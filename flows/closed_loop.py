@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
 from dataclasses import replace
-from enum import StrEnum
 from functools import partial
 from uuid import UUID
 
-from httpx import HTTPError
 from prefect.runtime import flow_run
 
+from flows.driven import Stopped, driven
 from ledger import (
     BudgetExceededError,
     Database,
     IterationRecord,
     Journal,
-    Lease,
     Ledger,
     StorageError,
     Submissions,
@@ -31,10 +28,9 @@ from optimizers import Reason
 from shotwise.home import Home
 from shotwise.spec import RunSpec, validate
 from tasks.cancelling import leave, settle_in_flight
-from tasks.driving import Drive, StopAsked, acquire_patiently, driving, where_it_stands
+from tasks.driving import Drive, StopAsked, where_it_stands
 from tasks.durable import Buyer
 from tasks.flow_runs import deployment_of, is_being_cancelled, is_deployed
-from tasks.prefect_records import close_stale
 from tasks.prepare import Prepared, prepare
 from tasks.progress import Progress, tell_watchers, watching
 from tasks.provenance import new_run, parent_from_environment
@@ -55,19 +51,10 @@ from tasks.stages import (
 from tasks.starts import resolve_start
 from tasks.state import LoopState
 from tasks.telemetry import span, tracing
-from tasks.tracker import Tracker, mlflow_run_url
+from tasks.tracker import mlflow_run_url
 from tasks.ui import ProgressArtifact, publish_summary
 
 _DATABASE_FAILURES_MAX = 5
-
-
-class Stopped(StrEnum):
-    """How a run that has no result yet was left."""
-
-    INTERRUPTED = "interrupted"
-    """It can be gone on with."""
-    CANCELLED = "cancelled"
-    """It was asked to end, and what was in flight is settled."""
 
 
 def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | Stopped:
@@ -96,28 +83,15 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | Stopped
         return RunResult.from_json(record.result_json)
     if record.state == Stopped.CANCELLED:
         return Stopped.CANCELLED
-    lease = acquire_patiently(journal, run_id)
-    flow_run_id = str(flow_run.id)
-    with ExitStack() as stack:
-        try:
-            lease.record_flow_run(flow_run_id)
-            restored = lease.restore()
-            drive = stack.enter_context(driving(lease, restored[2] if restored else 0))
-            artifact = ProgressArtifact(run_id)
-            with suppress(HTTPError):
-                close_stale([UUID(i) for i in journal.flow_run_ids(run_id) if i != flow_run_id])
-            prepared = prepare(validate(json.loads(record.spec_json)))
-            if handed_over and lease.fence == 1:
-                check_can_start(prepared, Ledger(journal.database))
-            stack.callback(Tracker.of(home).track(run_id))
-            stack.enter_context(watching(artifact))
-            stack.enter_context(tracing(home, journal, lease))
-            hold = partial(device_slot, sleep=drive.sleep)
-            buyer = open_buyer(prepared, lease, hold=hold, sleep=drive.sleep)
-            result = _drive_on(prepared, drive, buyer)
-        except Exception as error:
-            _enter_failure(lease, error)
-            raise
+    with driven(home, journal, run_id) as held:
+        artifact = ProgressArtifact(run_id)
+        prepared = prepare(validate(json.loads(record.spec_json)))
+        if handed_over and held.lease.fence == 1:
+            check_can_start(prepared, Ledger(journal.database))
+        with watching(artifact), tracing(home, journal, held.lease):
+            hold = partial(device_slot, sleep=held.drive.sleep)
+            buyer = open_buyer(prepared, held.lease, hold=hold, sleep=held.drive.sleep)
+            result = _drive_on(prepared, held.drive, buyer)
     if isinstance(result, Stopped):
         return result
     mlflow_run_id = journal.run(run_id).mlflow_run_id
@@ -247,10 +221,3 @@ def _enter(journal: Journal, spec: RunSpec) -> str:
     check_can_start(prepare(spec), Ledger(journal.database))
     name, queue = deployment_of(UUID(str(flow_run.id)))
     return submissions.enter(new_run(spec), deployment=name, queue=queue, flow_run_id=str(flow_run.id))
-
-
-def _enter_failure(lease: Lease, error: Exception) -> None:
-    """Say in the journal that the run failed; or can be gone on with, where the database is what failed."""
-    state = Stopped.INTERRUPTED if isinstance(error, StorageError) else "failed"
-    with suppress(Exception):  # the error that is being raised says more
-        lease.finish(state=state, reason=type(error).__name__[:32], result_json=None)

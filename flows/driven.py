@@ -6,17 +6,28 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect.runtime import flow_run
 
-from ledger import Database, Journal, Lease
+from ledger import Database, Journal, Lease, StorageError
 from shotwise.home import Home
 from shotwise.spec import RunSpec, validate
 from tasks.driving import Drive, acquire_patiently, driving
 from tasks.prefect_records import close_stale
 from tasks.provenance import new_run, parent_from_environment
 from tasks.tracker import Tracker
+
+
+class Stopped(StrEnum):
+    """How a run that has no result yet was left."""
+
+    INTERRUPTED = "interrupted"
+    """It can be gone on with."""
+    CANCELLED = "cancelled"
+    """It was asked to end, and what was in flight is settled."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,15 +76,22 @@ def driven(home: Home, journal: Journal, run_id: str) -> Iterator[Driven]:
     with ExitStack() as stack:
         try:
             lease.record_flow_run(flow_run_id)
-            close_stale([UUID(i) for i in journal.flow_run_ids(run_id) if i != flow_run_id])
+            with suppress(HTTPError):
+                close_stale([UUID(i) for i in journal.flow_run_ids(run_id) if i != flow_run_id])
             restored = lease.restore()
             drive = stack.enter_context(driving(lease, restored[2] if restored else 0))
             stack.callback(Tracker.of(home).track(run_id))
             yield Driven(drive, restored[1] if restored else None)
         except Exception as error:
-            with suppress(Exception):  # the error that is being raised says more
-                lease.finish(state="failed", reason=type(error).__name__[:32], result_json=None)
+            _enter_failure(lease, error)
             raise
+
+
+def _enter_failure(lease: Lease, error: Exception) -> None:
+    """Say in the journal that the run failed; or can be gone on with, where the database is what failed."""
+    state = Stopped.INTERRUPTED if isinstance(error, StorageError) else "failed"
+    with suppress(Exception):  # the error that is being raised says more
+        lease.finish(state=state, reason=type(error).__name__[:32], result_json=None)
 
 
 def enter_run(

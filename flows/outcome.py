@@ -9,7 +9,8 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
-from flows.closed_loop import Stopped, closed_loop
+from flows.closed_loop import closed_loop
+from flows.driven import Stopped
 from shotwise.spec import RunSpec
 from tasks.flow_runs import INTERRUPTED
 
