@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo up down test campaign-resume campaign-crash campaign-team drill-kill drill-load bench screenshots audit lint check clean
+.PHONY: help setup demo up down test campaign-resume campaign-crash campaign-team campaign-scale drill-kill drill-load bench screenshots audit lint check clean
 .DEFAULT_GOAL := help
 
 help:  ## explain every target
@@ -61,6 +61,9 @@ audit: setup  ## look for known vulnerabilities of what is pinned; asks an advis
 
 campaign-team: setup  ## Prefect's server away for a minute during a paid run
 	$(BIN)/python -m pytest -m campaign tests/simulation/test_team.py
+
+campaign-scale: setup  ## two servers, two queues, one budget, on a full PostgreSQL and Redis
+	$(BIN)/python -m pytest -m campaign -rs tests/simulation/test_team_scale.py
 
 campaign-crash: setup  ## kill a hundred paid runs on a faulty provider at seeded moments and compare books and results
 	$(BIN)/python -m pytest -m campaign -s tests/simulation/test_crash_sandbox.py

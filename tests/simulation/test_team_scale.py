@@ -74,6 +74,7 @@ def services() -> Iterator[dict[str, str]]:
         }
 
 
+@pytest.mark.campaign
 @pytest.mark.timeout(600)
 def test_two_workers_on_two_queues_share_one_budget(
     services: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -108,8 +109,8 @@ def test_two_workers_on_two_queues_share_one_budget(
 
 def _check(team: Folder, stack: Stack, run_ids: list[str]) -> None:
     rows = {row["run_id"]: row for row in team.json("status", "--all")}
-    assert {rows[run_id]["state"] for run_id in run_ids} == {"completed"}
     reasons = [team.json("show", run_id)["reason"] for run_id in run_ids]
+    assert {rows[run_id]["state"] for run_id in run_ids} == {"completed"}, reasons
     assert "budget_reached" in reasons, "the budget must have been too small for both"
     database = Database(stack.home.database_url)
     balance = Ledger(database).balance("shared")
@@ -119,6 +120,8 @@ def _check(team: Folder, stack: Stack, run_ids: list[str]) -> None:
     assert balance.held.micro_usd == 0
     assert balance.posted.micro_usd > LIMIT_USD * 1_000_000 // 2
     database.close()
+    logs = "".join(path.read_text(errors="replace") for path in stack.home.logs.glob("prefect*.log"))
+    assert "localhost:6379" not in logs, "some setting of Redis is missing"
     engine = create_engine(stack.databases.prefect_url.replace("+asyncpg", "+psycopg"))
     with engine.connect() as connection:
         query = "SELECT work_queue_name, state_type FROM flow_run WHERE tags::text LIKE '%shared-%'"

@@ -43,19 +43,16 @@ def test_the_servers_settings_for_redis_are_complete_and_known() -> None:
     lines = [line for line in (ROOM / "scale" / "prefect-ha.env").read_text().splitlines() if "=" in line]
     told = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
     known = set(Settings().to_environment_variables())
-    unknown = (
-        set(told)
-        - known
-        - {"PREFECT_REDIS_MESSAGING_URL", "PREFECT_MESSAGING_BROKER", "PREFECT_MESSAGING_CACHE"}
-    )
-    assert unknown == set()
+    of_redis = {"PREFECT_REDIS_MESSAGING_URL", "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL"}
+    assert of_redis <= set(told)
+    assert set(told) - known - of_redis == {"PREFECT_MESSAGING_BROKER", "PREFECT_MESSAGING_CACHE"}
     modules = {value for value in told.values() if value.startswith("prefect_redis.")}
     assert modules == {
         f"prefect_redis.{name}" for name in ("messaging", "ordering", "lease_storage", "cleanup_queue")
     }
     helm = yaml.safe_load((ROOM / "scale" / "helm" / "prefect-server.yaml").read_text())["server"]["env"]
     assert {line["name"] for line in helm} >= {
-        name for name in told if name.endswith(("BROKER", "CACHE", "STORAGE"))
+        name for name in told if name.endswith(("BROKER", "CACHE", "STORAGE", "URL"))
     }
 
 
