@@ -18,7 +18,7 @@ import numpy as np
 
 from backends.catalog import join_outcomes, split_plan
 from backends.dispatch import Decision, Question, select
-from ledger import Currency, Database, DeviceHealth, JobBook, Lease, Ledger
+from ledger import BudgetExceededError, Currency, Database, DeviceHealth, JobBook, Lease, Ledger
 from measurement import SHOTS_PER_GROUP_MIN, ExecutionPlan, Outcome
 from measurement.mitigation import Piece, ReadoutErrors, undone
 from shotwise.errors import CannotRunError
@@ -311,10 +311,26 @@ class _Legs:
         reasons |= dict.fromkeys(without, "failed in this iteration")
         began = time.perf_counter_ns()
         with span("route", book.lease.run_id, iteration=self.iteration, policy=self.prepared.policy):
-            decision = decide(self.prepared, plan, self.question, reasons)
+            decision = self._decide(plan, reasons)
         took_us = (time.perf_counter_ns() - began) // 1000
         book.decide(self.iteration, batch, 0, decision.to_json(), took_us)
         return decision
+
+    def _decide(self, plan: ExecutionPlan, without: Mapping[str, str]) -> Decision:
+        """As `decide`; what only the budget forbids, since others spent of it, is a matter of the budget.
+
+        Raises:
+            BudgetExceededError: some device could take the plan, and what is left pays for none.
+        """
+        left = self.question.micro_usd_left
+        try:
+            return decide(self.prepared, plan, self.question, without)
+        except CannotRunError:
+            if left is None:
+                raise
+        dear = decide(self.prepared, plan, replace(self.question, micro_usd_left=None), without)
+        asked = worst_case_micro_usd(dear)
+        raise BudgetExceededError(self.buyer.book.account, Currency.MICRO_USD, asked, left)
 
     def buy(self, device: str, plan: ExecutionPlan, failed: tuple[str, ...]) -> Outcome:
         """One device's part, in as many jobs as its limits ask for; the rest elsewhere if it gives up."""
@@ -342,6 +358,8 @@ class _Legs:
         for plan in plans:
             try:
                 decision = self.decision(plan, failed)
+            except BudgetExceededError:
+                raise
             except CannotRunError:
                 raise error from None
             outcomes.append(self.buy(decision.devices[0], plan, failed))

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from backends.dispatch import Question
 from backends.sandbox import FaultKind, FaultSpec
 from backends.sandbox.process import SandboxProcess
-from ledger import JobPhase, jobs_of
+from ledger import BudgetExceededError, JobPhase, jobs_of
 from shotwise.spec import validate
 from tasks.driving import StopAsked
 from tasks.durable import Buyer, Patience
@@ -67,6 +68,18 @@ def test_shares_are_out_at_once_and_found_again(buyer: Buyer, sandbox: SandboxPr
     np.testing.assert_array_equal(
         estimates_of(prepared, repeated).means, estimates_of(prepared, measured).means
     )
+
+
+@pytest.mark.parametrize("left", [0, 1_000_000])
+def test_what_others_have_spent_meanwhile_ends_a_run_by_its_budget(buyer: Buyer, left: int) -> None:
+    """The device could take the batch; a run that finds too little left stops in order and does not fail."""
+    prepared = prepare(validate(SPEC))
+    assert prepared.fleet is not None
+    run = replace(buyer, fleet=prepared.fleet)
+    plan = plan_iteration(prepared, initial(prepared))
+    with pytest.raises(BudgetExceededError):
+        purchase(prepared, run, 0, plan, Question(micro_usd_left=left), final=False)
+    assert jobs_of(buyer.book.lease.database) == []
 
 
 def test_what_one_call_raises_waits_for_the_others() -> None:
