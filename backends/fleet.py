@@ -28,7 +28,7 @@ from backends.transpile.success import HardwareUse, circuit_success
 from measurement import ExecutionPlan, Grouping
 from measurement.mitigation import Noise
 from problems.pauli import PauliSum
-from shotwise.errors import CannotRunError
+from shotwise.errors import CannotRunError, UnreachableError
 
 SANDBOX_URL = "SHOTWISE_SANDBOX_URL"
 SANDBOX_PREFIX = "sandbox-"
@@ -69,7 +69,8 @@ class Fleet:
         """What is known of a device before a job.
 
         Raises:
-            CannotRunError: there is no such device, or its sandbox does not answer.
+            CannotRunError: there is no such device.
+            UnreachableError: its sandbox does not answer.
         """
         if name not in self._descriptions:
             self._descriptions[name] = (
@@ -139,7 +140,9 @@ class Fleet:
             if not line.online:
                 return Candidate(name, f"offline: {line.message}" if line.message else "offline")
             predicted = self._predicted(name, work, calibration)
-        except (CannotRunError, ProviderUnavailable) as error:
+        except (UnreachableError, ProviderUnavailable) as error:
+            return Candidate(name, str(error), silent=True)
+        except CannotRunError as error:
             return Candidate(name, str(error))
         return replace(predicted, waiting_jobs=line.queue_length) if line.queue_length else predicted
 
@@ -242,7 +245,7 @@ def _sandbox_description(name: str) -> DeviceDescription:
         with SandboxProvider(name, _sandbox_url(name), honours_tokens=False) as provider:
             told = provider.description()
     except ProviderUnavailable as error:
-        raise CannotRunError(
+        raise UnreachableError(
             "execution.device", name, str(error), "check the sandbox's address and key"
         ) from None
     scale = told.queue.wait_scale

@@ -56,6 +56,10 @@ class CannotRunError(ShotwiseError):
         super().__init__(f"{field}: {problem} (got {shown(value)}); {remedy}")
 
 
+class UnreachableError(CannotRunError):
+    """What could run it gives no usable answer now, and may give one later."""
+
+
 class RunBusyError(CannotRunError):
     """Another live process holds the lease of this run."""
 

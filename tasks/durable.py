@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -31,6 +32,8 @@ from measurement import ExecutionPlan, Outcome
 from shotwise.errors import CannotRunError, RunFailedError
 from tasks.pacing import wait_for_turn
 from tasks.telemetry import span
+
+R = TypeVar("R")
 
 REFUSED = "refused:"
 """How the note of a job begins that its provider will never take."""
@@ -332,16 +335,22 @@ class Buyer:
         lines = [line for line in self._ask(provider.bill, provider.name) if line.job_id == job_id]
         return sum(line.cost_micro_usd for line in lines) if lines else None
 
-    def _ask(self, question: Callable, device: str):
-        """A question that changes nothing, asked until there is an answer."""
+    def _ask(self, question: Callable[[], R], device: str) -> R:
+        try:
+            return self.patiently(question, ProviderUnavailable)
+        except ProviderUnavailable as error:
+            raise UnresolvedJobError(f"{device}: {error}") from None
+
+    def patiently(self, question: Callable[[], R], silence: type[Exception]) -> R:
+        """Ask what changes nothing until there is an answer, or patience with `silence` is at its end."""
         pause = Pause(self.patience, self.sleep)
         asked = time.monotonic()
         while True:
             try:
                 return question()
-            except ProviderUnavailable as error:
+            except silence:
                 if time.monotonic() - asked > self.patience.unavailable_s:
-                    raise UnresolvedJobError(f"{device}: {error}") from None
+                    raise
             pause.wait()
 
 

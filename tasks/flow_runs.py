@@ -91,9 +91,7 @@ class FlowRuns:
         return self._create(
             self._deployment(run.deployment),
             parameters={"spec": None, "run_id": run.run_id},
-            state=to_state_create(
-                Scheduled(scheduled_time=datetime.fromtimestamp(run.submitted_us / 1e6, UTC))
-            ),
+            due=datetime.fromtimestamp(run.submitted_us / 1e6, UTC),
             name=run.run_id if number == 0 else f"{run.run_id} again {number}",
             tags=[run.run_id],
             idempotency_key=f"{run.run_id}/{number}",
@@ -107,7 +105,6 @@ class FlowRuns:
         return self._create(
             old.deployment_id,
             parameters=old.parameters,
-            state=to_state_create(Scheduled()),
             name=f"{old.name} again",
             tags=[tag for tag in old.tags if tag != "auto-scheduled"],
             idempotency_key=f"{flow_run_id}/again",
@@ -131,13 +128,17 @@ class FlowRuns:
         """End a flow run whose run was cancelled while nobody drove it."""
         self._client.set_flow_run_state(flow_run_id, Cancelled(message=message), force=True)
 
-    def _create(self, deployment_id: UUID, **wanted: Any) -> FlowRunView:
+    def _create(self, deployment_id: UUID, *, due: datetime | None = None, **wanted: Any) -> FlowRunView:
         """A flow run whose parameters were checked before they came here.
 
-        The server would check the spec's whole schema each time, which holds it up for 0.2 s; its client's
-        own method has no parameter for that.
+        The server would check the spec's whole schema each time, which holds it up; its client's own method
+        has no parameter for that.
+
+        Args:
+            due: since when; now by default.
         """
-        body = DeploymentFlowRunCreate(**wanted, enforce_parameter_schema=False)
+        state = to_state_create(Scheduled(scheduled_time=due))
+        body = DeploymentFlowRunCreate(state=state, **wanted, enforce_parameter_schema=False)
         created = self._client.request(
             "POST",
             "/deployments/{id}/create_flow_run",

@@ -21,7 +21,7 @@ from backends.dispatch import Decision, Question, select
 from ledger import BudgetExceededError, Currency, Database, DeviceHealth, JobBook, Lease, Ledger
 from measurement import SHOTS_PER_GROUP_MIN, ExecutionPlan, Outcome
 from measurement.mitigation import Piece, ReadoutErrors, undone
-from shotwise.errors import CannotRunError
+from shotwise.errors import CannotRunError, UnreachableError
 from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.evaluate import Measured, plan_iteration
 from tasks.health import unfit
@@ -36,8 +36,6 @@ R = TypeVar("R")
 
 _LEG_BATCHES = 100_000
 """Batch numbers of one leg; a leg is a device's part of a plan."""
-_SHARE_LEGS = 100
-"""Legs of one share of a plan: what one device of a route was given, and where it went if that one failed."""
 _FINAL_LEGS = 1_000
 FINAL_BATCHES = _FINAL_LEGS * _LEG_BATCHES
 """Batches from this number on belong to the final evaluation."""
@@ -99,11 +97,12 @@ def decide(
 
     Raises:
         CannotRunError: no device can take it.
+        UnreachableError: one might, but gives no usable answer now.
     """
     fleet = prepared.fleet
     assert fleet is not None, "only routed runs decide"
     candidates = [
-        replace(c, refusal=c.refusal or without[c.device])
+        replace(c, refusal=without[c.device], silent=False)
         if c.device in without
         else priced(prepared, c, plan)
         for c in fleet.candidates(plan, prepared.grouping, prepared.problem.hamiltonian)
@@ -169,7 +168,8 @@ def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: Execut
     if buyer.book.attempts(state.iteration, 0):
         return True
     without = set_aside(prepared, buyer.book.lease.database)
-    return fits(prepared, state, plan, question_of(prepared, buyer, state), without)
+    question = question_of(prepared, buyer, state)
+    return buyer.patiently(lambda: fits(prepared, state, plan, question, without), UnreachableError)
 
 
 def fits(
@@ -182,6 +182,7 @@ def fits(
 
     Raises:
         CannotRunError: no device can take the step, whatever the budget.
+        UnreachableError: one might, but gives no usable answer now.
     """
     left = question.micro_usd_left
     if left is None:
@@ -198,6 +199,8 @@ def fits(
         if state.iteration > 0:
             return False
         decide(prepared, final, finally_asked(replace(question, micro_usd_left=rest)), without)
+    except UnreachableError:
+        raise
     except CannotRunError:
         decide(prepared, plan, replace(question, micro_usd_left=None), without)
         return False
@@ -227,8 +230,9 @@ def purchase(
     first_leg = _FINAL_LEGS if final else 0
     decision = _Legs(prepared, buyer, iteration, question, first_leg).decision(plan, ())
     shared = _shared(plan, decision.route)
+    # Shares count their legs in turn, so that none meets another's however often it goes elsewhere.
     walks = [
-        _Legs(prepared, buyer, iteration, question, first_leg + at * _SHARE_LEGS) for at in range(len(shared))
+        _Legs(prepared, buyer, iteration, question, first_leg + at, len(shared)) for at in range(len(shared))
     ]
     measured = at_once(
         [partial(legs.measure, device, part) for legs, (device, part) in zip(walks, shared, strict=True)]
@@ -270,6 +274,7 @@ class _Legs:
     iteration: int
     question: Question
     next_leg: int
+    stride: int = 1
     cost_micro_usd: int = 0
     shots: int = 0
     bought: list[_Part] = field(default_factory=list)
@@ -311,7 +316,7 @@ class _Legs:
         reasons |= dict.fromkeys(without, "failed in this iteration")
         began = time.perf_counter_ns()
         with span("route", book.lease.run_id, iteration=self.iteration, policy=self.prepared.policy):
-            decision = self._decide(plan, reasons)
+            decision = self.buyer.patiently(lambda: self._decide(plan, reasons), UnreachableError)
         took_us = (time.perf_counter_ns() - began) // 1000
         book.decide(self.iteration, batch, 0, decision.to_json(), took_us)
         return decision
@@ -325,6 +330,8 @@ class _Legs:
         left = self.question.micro_usd_left
         try:
             return decide(self.prepared, plan, self.question, without)
+        except UnreachableError:
+            raise
         except CannotRunError:
             if left is None:
                 raise
@@ -336,7 +343,7 @@ class _Legs:
         """One device's part, in as many jobs as its limits ask for; the rest elsewhere if it gives up."""
         fleet = self.prepared.fleet
         assert fleet is not None
-        leg, self.next_leg = self.next_leg, self.next_leg + 1
+        leg, self.next_leg = self.next_leg, self.next_leg + self.stride
         batches = split_plan(plan, fleet.description(device))
         outcomes: list[Outcome] = []
         for at, batch in enumerate(batches):

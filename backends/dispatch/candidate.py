@@ -15,6 +15,7 @@ class Candidate:
     Attributes:
         device: catalog name.
         refusal: why it cannot take the batch, None where it can.
+        silent: whether that is only because it gave no usable answer.
         cost_micro_usd: expected cost of the batch; `cost_micro_usd_max` is what would be reserved.
         wait_s, run_s: expected queueing and running time.
         precise_micro_usd: expected cost at the precision asked for: with so many more shots (1 / success^2)
@@ -27,6 +28,7 @@ class Candidate:
 
     device: str
     refusal: str | None = None
+    silent: bool = False
     cost_micro_usd: int = 0
     cost_micro_usd_max: int = 0
     precise_micro_usd: int = 0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from backends.dispatch.candidate import Candidate, Decision, Question, Verdict
 from backends.dispatch.policies import POLICIES, Criterion, Score, criteria, shares
-from shotwise.errors import CannotRunError
+from shotwise.errors import CannotRunError, UnreachableError
 
 
 def select(candidates: Sequence[Candidate], question: Question, policy: str) -> Decision:
@@ -17,6 +17,7 @@ def select(candidates: Sequence[Candidate], question: Question, policy: str) -> 
 
     Raises:
         CannotRunError: no candidate can take the batch; names the nearest reason.
+        UnreachableError: one might, but gives no usable answer now.
     """
     only = policy.removeprefix("single:") if policy.startswith("single:") else None
     score_of = POLICIES["balanced" if only else policy]
@@ -27,7 +28,8 @@ def select(candidates: Sequence[Candidate], question: Question, policy: str) -> 
         key=lambda row: row[:2],
     )
     if not scored:
-        raise CannotRunError(
+        silent = any(c.silent and why == c.refusal for c, why in refused)
+        raise (UnreachableError if silent else CannotRunError)(
             "execution.device",
             policy,
             f"no device can take this batch: {_summary(refused)}",

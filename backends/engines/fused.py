@@ -21,6 +21,7 @@ import numpy as np
 from backends import statevector as sv
 from backends.engines.fusion import Block, bit_permutation, fuse, gathered, orders
 from backends.engines.program import capacity
+from backends.engines.whole_state import WholeState
 from problems.circuit import Circuit
 
 WORTH_IT = 3.0
@@ -56,7 +57,7 @@ class _Blocks(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class FusedProgram:
+class FusedProgram(WholeState):
     """As `backends.engines.Program`; states are complex128, shape (2^n,)."""
 
     initial: jax.Array
@@ -67,10 +68,6 @@ class FusedProgram:
     size: int = field(metadata={"static": True})
     """Qubits of a block."""
 
-    @property
-    def basis_states(self) -> jax.Array:
-        return jnp.arange(len(self.initial))
-
     def state(self, angles: jax.Array) -> jax.Array:
         def step(psi: jax.Array, row: tuple[_Permutation, jax.Array]) -> tuple[jax.Array, None]:
             into, matrix = row
@@ -79,10 +76,6 @@ class FusedProgram:
         rows = (self.blocks.into, self._matrices(angles))
         psi, _ = jax.lax.scan(step, _real_states(self.initial[None]), rows)
         return jax.lax.complex(*jnp.moveaxis(_there(psi, self.home)[0], 1, 0))
-
-    def energy(self, state: jax.Array) -> jax.Array:
-        assert self.observable is not None
-        return jnp.vdot(state, sv.apply_observable(self.observable, state)).real
 
     def gradient(self, state: jax.Array, angles: jax.Array) -> tuple[jax.Array, jax.Array]:
         assert self.observable is not None
@@ -97,18 +90,6 @@ class FusedProgram:
         ends = _back(_real_states(jnp.stack([state, adjoint])), self.home)
         _, overlaps = jax.lax.scan(step_back, ends, rows, reverse=True)
         return jnp.vdot(state, adjoint).real, self._derivatives(angles, overlaps)
-
-    def metric(self, angles: jax.Array, jacobian: jax.Array) -> jax.Array:
-        return sv.metric(self.state, angles, jacobian)
-
-    def fidelity(self, state: jax.Array, ground: sv.Ground) -> jax.Array:
-        return sv.fidelity(state, ground)
-
-    def probabilities(self, state: jax.Array) -> jax.Array:
-        return jnp.abs(state) ** 2
-
-    def statevector(self, state: jax.Array) -> jax.Array:
-        return state
 
     def _taken(self, angles: jax.Array) -> jax.Array:
         return jnp.append(angles, 0.0)[self.blocks.slots]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import jax
-import jax.numpy as jnp
 
 from backends import statevector as sv
 from backends.engines.fused import FusedProgram, fused_program
+from backends.engines.whole_state import WholeState
 from problems.circuit import Circuit
 from problems.pauli import PauliSum
 from problems.problem import GroundSpace, Observable
@@ -21,7 +21,7 @@ _STATES_HELD = 8
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class GeneralProgram:
+class GeneralProgram(WholeState):
     """As `backends.engines.Program`; states are complex128, shape (2^n,)."""
 
     initial: jax.Array
@@ -32,32 +32,12 @@ class GeneralProgram:
     def rows(self) -> int:
         return len(self.rotations.x)
 
-    @property
-    def basis_states(self) -> jax.Array:
-        return jnp.arange(len(self.initial))
-
     def state(self, angles: jax.Array) -> jax.Array:
         return sv.evolve(self.initial, self.rotations, angles)
-
-    def energy(self, state: jax.Array) -> jax.Array:
-        assert self.observable is not None
-        return jnp.vdot(state, sv.apply_observable(self.observable, state)).real
 
     def gradient(self, state: jax.Array, angles: jax.Array) -> tuple[jax.Array, jax.Array]:
         assert self.observable is not None
         return sv.reverse_pass(state, self.rotations, self.observable, angles)
-
-    def metric(self, angles: jax.Array, jacobian: jax.Array) -> jax.Array:
-        return sv.metric(self.state, angles, jacobian)
-
-    def fidelity(self, state: jax.Array, ground: sv.Ground) -> jax.Array:
-        return sv.fidelity(state, ground)
-
-    def probabilities(self, state: jax.Array) -> jax.Array:
-        return jnp.abs(state) ** 2
-
-    def statevector(self, state: jax.Array) -> jax.Array:
-        return state
 
 
 class GeneralEngine:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.dispatch import POLICIES, Candidate, Question, Verdict, select
-from shotwise.errors import CannotRunError
+from shotwise.errors import CannotRunError, UnreachableError
 
 CHEAP = Candidate(
     "cheap",
@@ -140,6 +140,15 @@ def test_every_loser_has_a_reason_and_refusals_come_last() -> None:
 def test_when_nothing_can_run_the_reasons_are_said() -> None:
     with pytest.raises(CannotRunError, match=r"stale.*and 1 more"):
         select([Candidate(f"d{i}", f"stale {i}") for i in range(4)], Question(), "balanced")
+
+
+@pytest.mark.parametrize(
+    ("policy", "raised"), [("balanced", UnreachableError), ("single:down", CannotRunError)]
+)
+def test_silence_is_told_apart_from_a_refusal(policy: str, raised: type[CannotRunError]) -> None:
+    with pytest.raises(raised) as found:
+        select([Candidate("mute", "HTTP 500", silent=True), Candidate("down", "retired")], Question(), policy)
+    assert type(found.value) is raised
 
 
 candidates = st.builds(

@@ -1,6 +1,7 @@
 """A batch that devices share is out on all of them at once, and is found again by the next process."""
 
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -8,13 +9,15 @@ import pytest
 from backends.dispatch import Question
 from backends.sandbox import FaultKind, FaultSpec
 from backends.sandbox.process import SandboxProcess
-from ledger import BudgetExceededError, JobPhase, jobs_of
+from ledger import BudgetExceededError, JobPhase, Ledger, jobs_of
+from measurement import ExecutionPlan, Outcome
+from shotwise.errors import UnreachableError
 from shotwise.spec import validate
 from tasks.driving import StopAsked
-from tasks.durable import Buyer, Patience
+from tasks.durable import Bought, Buyer, DeviceGaveUpError, Patience
 from tasks.evaluate import Measured, estimates_of, plan_iteration
 from tasks.prepare import Prepared, prepare
-from tasks.purchase import at_once, purchase, question_of
+from tasks.purchase import at_once, fits_budget, purchase, question_of
 from tasks.state import initial
 from tests.unit.tasks.buying import IDEAL, assert_exactly_once, fired
 
@@ -35,11 +38,13 @@ def bought(prepared: Prepared, buyer: Buyer) -> Measured:
 def test_shares_are_out_at_once_and_found_again(buyer: Buyer, sandbox: SandboxProcess) -> None:
     for device in (IDEAL, NOISY):
         sandbox.control().inject(FaultSpec(kind=FaultKind.JOB_STUCK_QUEUED, device=device))
-    database = buyer.book.lease.database
+    book, waits = buyer.book, count()
+    database = book.lease.database
 
     def sleep_until_both_are_out(seconds: float) -> None:
         if [job.state for job in jobs_of(database)].count(JobPhase.SUBMITTED) == 2:
             raise StopAsked
+        assert next(waits) < 5_000, f"they are not out together: {book.decision(0, 0, 0)}"
 
     prepared = prepare(validate(SPEC))
     assert prepared.fleet is not None
@@ -68,6 +73,62 @@ def test_shares_are_out_at_once_and_found_again(buyer: Buyer, sandbox: SandboxPr
     np.testing.assert_array_equal(
         estimates_of(prepared, repeated).means, estimates_of(prepared, measured).means
     )
+
+
+def test_shares_that_go_elsewhere_again_and_again_never_take_each_others_place(buyer: Buyer) -> None:
+    wide = {
+        "ansatz": {"kind": "hardware_efficient", "layers": 6},
+        "optimizer": {"name": "adam", "gradient": "parameter_shift"},
+    }
+    prepared = prepare(validate(SPEC | wide))
+    assert prepared.fleet is not None
+    one_circuit = {
+        name: prepared.fleet.description(name).model_copy(update={"circuits_max": 1})
+        for name in (IDEAL, NOISY)
+    }
+    prepared.fleet._descriptions.update(one_circuit)
+    taken: list[tuple[int, str]] = []
+
+    class FirstIsGone(Buyer):
+        def buy(self, iteration: int, batch: int, device: str, plan: ExecutionPlan) -> Bought:
+            if device == IDEAL:
+                raise DeviceGaveUpError(device, "gone", 1)
+            taken.append((batch, device))
+            rows = [(np.array([0]), np.array([shots])) for shots in plan.shots]
+            return Bought(Outcome.from_rows(rows), 0, plan.shots_total)
+
+    Ledger(buyer.book.lease.database).set_limit("tenant", micro_usd=10**11)
+    measured = bought(prepared, FirstIsGone(buyer.book, prepared.fleet))
+    assert len(measured.parts) == 2
+    assert len(taken) > 200
+    assert len(set(taken)) == len(taken)
+    assert measured.shots == sum(outcome.counts.sum() for _, outcome in measured.parts)
+
+
+def test_a_device_that_is_silent_for_a_moment_ends_no_run(buyer: Buyer, sandbox: SandboxProcess) -> None:
+    alone = {"execution": SPEC["execution"] | {"devices": [NOISY]}}
+    prepared = prepare(validate(SPEC | alone))
+    assert prepared.fleet is not None
+    run = replace(buyer, fleet=prepared.fleet)
+    state = initial(prepared)
+    plan = plan_iteration(prepared, state)
+
+    sandbox.control().inject(FaultSpec(kind=FaultKind.READ_ERROR, device=NOISY, times=2))
+    assert fits_budget(prepared, run, state, plan)  # silence is no lack of money
+    sandbox.control().inject(FaultSpec(kind=FaultKind.READ_ERROR, device=NOISY, times=2))
+    assert purchase(prepared, run, 0, plan, Question(), final=False).shots == plan.shots_total
+    assert fired(sandbox, FaultKind.READ_ERROR) == 4
+
+    sandbox.control().inject(FaultSpec(kind=FaultKind.READ_ERROR, device=NOISY, times=None))
+    with pytest.raises(UnreachableError):
+        purchase(
+            prepared,
+            replace(run, patience=Patience(first_s=0.01, unavailable_s=0.05)),
+            1,
+            plan,
+            Question(),
+            final=False,
+        )
 
 
 @pytest.mark.parametrize("left", [0, 1_000_000])
