@@ -9,6 +9,8 @@ import numpy as np
 
 from problems.jordan_wigner import jordan_wigner
 from problems.pauli import PauliSum
+from problems.sector import Sector
+from problems.sparse_rows import SparseRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,11 +21,13 @@ class ElectronicHamiltonian:
         core_energy: nuclei and doubly occupied core orbitals, in hartree.
         one_body: h_pq, shape (m, m), symmetric, the core's mean field included.
         two_body: chemists' (pq|rs), shape (m, m, m, m), eightfold symmetric.
+        restricted: a sector and the matrix over its determinants, where that was made before.
     """
 
     core_energy: float
     one_body: np.ndarray
     two_body: np.ndarray
+    restricted: tuple[Sector, SparseRows] | None = None
 
     @property
     def n_qubits(self) -> int:

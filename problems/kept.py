@@ -1,4 +1,4 @@
-"""Molecules kept on disk: integrals and ground state under the hash of what they were made from.
+"""Molecules kept on disk: integrals, matrix and ground state under the hash of what they were made from.
 
 A file is a SHA-256 digest and an npz archive without pickled objects; one whose digest does not fit is as
 good as none, and is made again.
@@ -19,11 +19,15 @@ import numpy as np
 from problems.electronic import ElectronicHamiltonian
 from problems.problem import GroundSpace, Problem, Reference
 from problems.sector import Sector
+from problems.sector_matrix import sector_matrix
+from problems.sparse_rows import SparseRows
 from shotwise.spec import MoleculeSpec
 
-FORMAT = 1
+FORMAT = 2
 _DIGEST_BYTES = 32
 _MADE_BY = ("numpy", "pyscf", "scipy")
+_ELEMENTS_MAX = 2_000_000
+"""Larger matrices (24 MB) are faster made than read."""
 
 
 def path_of(folder: Path, spec: MoleculeSpec) -> Path:
@@ -66,6 +70,9 @@ def _arrays(problem: Problem) -> dict[str, np.ndarray]:
         "two_body": hamiltonian.two_body,
         "sector": np.array([sector.orbitals, sector.electrons_alpha, sector.electrons_beta]),
     }
+    if sector.dimension * min(sector.couplings, sector.dimension) <= _ELEMENTS_MAX:
+        matrix = sector_matrix(hamiltonian, sector)
+        arrays |= {"starts": matrix.starts, "columns": matrix.columns, "values": matrix.values}
     if reference is not None:
         arrays["reference"] = np.array(reference.energy)
         if reference.ground is not None and reference.ground.amplitudes is not None:
@@ -75,15 +82,19 @@ def _arrays(problem: Problem) -> dict[str, np.ndarray]:
 
 def _problem(arrays: dict[str, np.ndarray]) -> Problem:
     core_energy, hartree_fock_energy = arrays["energies"].tolist()
+    sector = Sector(*arrays["sector"].tolist())
+    restricted = None
+    if "values" in arrays:
+        restricted = sector, SparseRows(arrays["starts"], arrays["columns"], arrays["values"])
     reference = None
     if "reference" in arrays:
         ground = GroundSpace(arrays["support"], arrays["amplitudes"]) if "support" in arrays else None
         reference = Reference(float(arrays["reference"]), "FCI", exact=True, ground=ground)
     return Problem(
         kind="molecule",
-        observable=ElectronicHamiltonian(core_energy, arrays["one_body"], arrays["two_body"]),
+        observable=ElectronicHamiltonian(core_energy, arrays["one_body"], arrays["two_body"], restricted),
         unit="Ha",
         reference=reference,
-        sector=Sector(*arrays["sector"].tolist()),
+        sector=sector,
         hartree_fock_energy=hartree_fock_energy,
     )

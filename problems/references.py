@@ -58,7 +58,7 @@ def full_configuration_interaction(hamiltonian: ElectronicHamiltonian, sector: S
     """The lowest level of a molecule's sector; None beyond `DIMENSION_MAX` or `COUPLINGS_MAX`."""
     if sector.dimension > DIMENSION_MAX or sector.dimension * sector.couplings > COUPLINGS_MAX:
         return None
-    return _lowest(sector_matrix(hamiltonian, sector), determinants(sector), "FCI")
+    return _lowest(sector_matrix(hamiltonian, sector).scipy(), determinants(sector), "FCI")
 
 
 def _lowest(matrix: Any, states: np.ndarray, method: str) -> Reference | None:

@@ -10,22 +10,22 @@ import numpy as np
 
 from problems.electronic import ElectronicHamiltonian
 from problems.sector import Sector, spread, strings
+from problems.sparse_rows import SparseRows
 
 _ZERO_RELATIVE = 1e-12
 """As for Pauli terms: smaller elements are zeros by symmetry."""
 
 
 @lru_cache(maxsize=2)
-def sector_matrix(hamiltonian: ElectronicHamiltonian, sector: Sector) -> Any:
-    """<j|H|k> over the determinants of a sector.
+def sector_matrix(hamiltonian: ElectronicHamiltonian, sector: Sector) -> SparseRows:
+    """<j|H|k> over the determinants of a sector: symmetric, rows in the order of `determinants`, no zeros.
 
     With W_pq = sum_rs (pq|rs) E_rs and h'_pq = h_pq - 1/2 sum_r (pr|rq), the strings of each spin see
     sum h'_pq E_pq + 1/2 sum E_pq W_pq, and the two spins meet in sum E_pq (alpha) W_pq (beta):
     Knowles and Handy, Chem. Phys. Lett. 111, 315 (1984).
-
-    Returns:
-        scipy CSR array, float64, symmetric, rows in the order of `determinants`; without zeros.
     """
+    if hamiltonian.restricted is not None and hamiltonian.restricted[0] == sector:
+        return hamiltonian.restricted[1]
     from scipy.sparse import coo_array, eye_array, kron
 
     alpha = _Spin.of(sector.orbitals, sector.electrons_alpha)
@@ -46,7 +46,7 @@ def sector_matrix(hamiltonian: ElectronicHamiltonian, sector: Sector) -> Any:
     matrix = (matrix + hamiltonian.core_energy * eye_array(sector.dimension)).tocsr()
     matrix.data[np.abs(matrix.data) <= _ZERO_RELATIVE * np.abs(matrix.data).max()] = 0.0
     matrix.eliminate_zeros()
-    return matrix
+    return SparseRows.of(matrix)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from problems.problem import GroundSpace, Observable
 from problems.references import NONZEROS_MAX, restricted_matrix
 from problems.sector import ALPHA, BETA, Sector, determinants
 from problems.sector_matrix import sector_matrix
+from problems.sparse_rows import SparseRows
 
 jax.config.update("jax_enable_x64", True)
 
@@ -257,20 +258,19 @@ def _rotation_tables(circuit: Circuit) -> tuple[jax.Array, jax.Array]:
 @lru_cache(maxsize=2)
 def _hamiltonian(observable: Observable, sector: Sector) -> Dense | Gathered:
     matrix = _matrix(observable, sector)
-    longest = int(np.diff(matrix.indptr).max())
-    if len(_determinants(sector)) <= _DENSE_GAIN * longest:
-        return Dense(jnp.asarray(matrix.toarray()))
-    size = matrix.shape[0]
+    longest, size = int(matrix.lengths.max()), len(matrix)
+    if size <= _DENSE_GAIN * longest:
+        return Dense(jnp.asarray(matrix.dense()))
     columns, values = np.zeros((longest, size), dtype=np.int32), np.zeros((longest, size))
-    row = np.repeat(np.arange(size), np.diff(matrix.indptr))
-    place = np.arange(matrix.nnz) - matrix.indptr[row]
-    columns[place, row], values[place, row] = matrix.indices, matrix.data
+    row = matrix.rows
+    place = np.arange(len(row)) - matrix.starts[row]
+    columns[place, row], values[place, row] = matrix.columns, matrix.values
     return Gathered(jnp.asarray(columns), jnp.asarray(values))
 
 
-def _matrix(observable: Observable, sector: Sector) -> Any:
+def _matrix(observable: Observable, sector: Sector) -> SparseRows:
     if isinstance(observable, ElectronicHamiltonian):
         return sector_matrix(observable, sector)
     matrix = restricted_matrix(observable, _determinants(sector))
     assert matrix is not None, "accepted within NONZEROS_MAX"
-    return matrix.real.tocsr()
+    return SparseRows.of(matrix.real.tocsr())

@@ -130,7 +130,7 @@ def test_the_matrix_from_integrals_is_that_of_the_pauli_sum(sector: Sector) -> N
     expected = restricted_matrix(hamiltonian.pauli, determinants(sector))
     assert expected is not None
     np.testing.assert_allclose(
-        sector_matrix(hamiltonian, sector).toarray(), expected.toarray(), rtol=0, atol=1e-10
+        sector_matrix(hamiltonian, sector).dense(), expected.toarray(), rtol=0, atol=1e-10
     )
 
 

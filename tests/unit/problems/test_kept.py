@@ -7,6 +7,7 @@ import numpy as np
 from problems import kept
 from problems.build import build_problem
 from problems.electronic import ElectronicHamiltonian
+from problems.sector_matrix import sector_matrix
 from shotwise.spec import MoleculeSpec
 
 H2 = MoleculeSpec(kind="molecule", geometry="H 0 0 0; H 0 0 0.7414")
@@ -20,6 +21,12 @@ def test_what_is_read_back_is_equal_to_the_bit(tmp_path: Path) -> None:
     assert read.observable.core_energy == made.observable.core_energy
     np.testing.assert_array_equal(read.observable.one_body, made.observable.one_body)
     np.testing.assert_array_equal(read.observable.two_body, made.observable.two_body)
+    assert made.sector is not None
+    matrix, again = sector_matrix(made.observable, made.sector), sector_matrix(read.observable, made.sector)
+    assert read.observable.restricted is not None
+    assert again is read.observable.restricted[1]
+    np.testing.assert_array_equal(again.dense(), matrix.dense())
+    np.testing.assert_array_equal(again.scipy().toarray(), matrix.dense())
     assert (read.sector, read.hartree_fock_energy) == (made.sector, made.hartree_fock_energy)
     assert read.reference is not None
     assert made.reference is not None

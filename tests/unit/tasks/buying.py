@@ -23,8 +23,13 @@ _opened: list[Fleet] = []
 
 
 def fleet() -> Fleet:
-    _opened.append(Fleet((IDEAL, NO_TOKENS)))
-    return _opened[-1]
+    return closed_at_the_end(Fleet((IDEAL, NO_TOKENS)))
+
+
+def closed_at_the_end(fleet: Fleet | None) -> Fleet:
+    assert fleet is not None
+    _opened.append(fleet)
+    return fleet
 
 
 def close_fleets() -> None:

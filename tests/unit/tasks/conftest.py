@@ -1,4 +1,4 @@
-"""A real sandbox provider, and a buyer on a real journal."""
+"""A real sandbox provider for each module (some advance its clock), and a buyer on a real journal."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from tasks.durable import Buyer
 from tests.unit.tasks.buying import KEY, QUICK, close_fleets, fleet
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
     with SandboxProcess(tmp_path_factory.mktemp("sandbox"), queue_scale=0, key=KEY) as process:
         yield process

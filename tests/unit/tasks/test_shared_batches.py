@@ -19,7 +19,7 @@ from tasks.evaluate import Measured, estimates_of, plan_iteration
 from tasks.prepare import Prepared, prepare
 from tasks.purchase import at_once, fits_budget, purchase, question_of
 from tasks.state import initial
-from tests.unit.tasks.buying import IDEAL, assert_exactly_once, fired
+from tests.unit.tasks.buying import IDEAL, assert_exactly_once, closed_at_the_end, fired
 
 NOISY = "sandbox-noisy"
 SPEC = {
@@ -47,10 +47,9 @@ def test_shares_are_out_at_once_and_found_again(buyer: Buyer, sandbox: SandboxPr
         assert next(waits) < 5_000, f"they are not out together: {book.decision(0, 0, 0)}"
 
     prepared = prepare(validate(SPEC))
-    assert prepared.fleet is not None
     first = replace(
         buyer,
-        fleet=prepared.fleet,
+        fleet=closed_at_the_end(prepared.fleet),
         sleep=sleep_until_both_are_out,
         patience=Patience(first_s=0.01, longest_s=0.01),
     )
@@ -60,8 +59,7 @@ def test_shares_are_out_at_once_and_found_again(buyer: Buyer, sandbox: SandboxPr
     assert {job.device for job in jobs_of(database)} == {IDEAL, NOISY}
 
     prepared = prepare(validate(SPEC))
-    assert prepared.fleet is not None
-    second = replace(buyer, fleet=prepared.fleet)
+    second = replace(buyer, fleet=closed_at_the_end(prepared.fleet))
     measured = bought(prepared, second)  # what is stuck is cancelled and bought under new tokens
     assert measured.shots == sum(job.shots for job in jobs_of(database))
     assert measured.cost_micro_usd == sum(job.cost_micro_usd for job in jobs_of(database))
@@ -81,12 +79,11 @@ def test_shares_that_go_elsewhere_again_and_again_never_take_each_others_place(b
         "optimizer": {"name": "adam", "gradient": "parameter_shift"},
     }
     prepared = prepare(validate(SPEC | wide))
-    assert prepared.fleet is not None
+    fleet = closed_at_the_end(prepared.fleet)
     one_circuit = {
-        name: prepared.fleet.description(name).model_copy(update={"circuits_max": 1})
-        for name in (IDEAL, NOISY)
+        name: fleet.description(name).model_copy(update={"circuits_max": 1}) for name in (IDEAL, NOISY)
     }
-    prepared.fleet._descriptions.update(one_circuit)
+    fleet._descriptions.update(one_circuit)
     taken: list[tuple[int, str]] = []
 
     class FirstIsGone(Buyer):
@@ -98,7 +95,7 @@ def test_shares_that_go_elsewhere_again_and_again_never_take_each_others_place(b
             return Bought(Outcome.from_rows(rows), 0, plan.shots_total)
 
     Ledger(buyer.book.lease.database).set_limit("tenant", micro_usd=10**11)
-    measured = bought(prepared, FirstIsGone(buyer.book, prepared.fleet))
+    measured = bought(prepared, FirstIsGone(buyer.book, fleet))
     assert len(measured.parts) == 2
     assert len(taken) > 200
     assert len(set(taken)) == len(taken)
@@ -108,8 +105,7 @@ def test_shares_that_go_elsewhere_again_and_again_never_take_each_others_place(b
 def test_a_device_that_is_silent_for_a_moment_ends_no_run(buyer: Buyer, sandbox: SandboxProcess) -> None:
     alone = {"execution": SPEC["execution"] | {"devices": [NOISY]}}
     prepared = prepare(validate(SPEC | alone))
-    assert prepared.fleet is not None
-    run = replace(buyer, fleet=prepared.fleet)
+    run = replace(buyer, fleet=closed_at_the_end(prepared.fleet))
     state = initial(prepared)
     plan = plan_iteration(prepared, state)
 
@@ -135,8 +131,7 @@ def test_a_device_that_is_silent_for_a_moment_ends_no_run(buyer: Buyer, sandbox:
 def test_what_others_have_spent_meanwhile_ends_a_run_by_its_budget(buyer: Buyer, left: int) -> None:
     """The device could take the batch; a run that finds too little left stops in order and does not fail."""
     prepared = prepare(validate(SPEC))
-    assert prepared.fleet is not None
-    run = replace(buyer, fleet=prepared.fleet)
+    run = replace(buyer, fleet=closed_at_the_end(prepared.fleet))
     plan = plan_iteration(prepared, initial(prepared))
     with pytest.raises(BudgetExceededError):
         purchase(prepared, run, 0, plan, Question(micro_usd_left=left), final=False)
