@@ -66,11 +66,19 @@ class SubmitRejected(ProviderError):  # noqa: N818 - a verdict, not an accident
     Attributes:
         retry_after_s: how long the provider asked to wait, None where it did not say.
         permanent: the same submission will be refused again (bad circuit, device gone, no credit).
+        ours: it was not the submission that was refused but our credentials, which can be renewed.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None, permanent: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        permanent: bool = False,
+        ours: bool = False,
+    ) -> None:
         super().__init__(message)
-        self.retry_after_s, self.permanent = retry_after_s, permanent
+        self.retry_after_s, self.permanent, self.ours = retry_after_s, permanent, ours
 
 
 class SubmitUnknown(ProviderError):  # noqa: N818

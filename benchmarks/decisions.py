@@ -26,7 +26,7 @@ from ledger.tables import jobs
 from shotwise.spec import validate
 from tasks.evaluate import plan_iteration
 from tasks.prepare import prepare
-from tasks.purchase import decide, set_aside
+from tasks.routing import decide, set_aside
 from tasks.state import initial
 
 

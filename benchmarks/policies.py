@@ -42,8 +42,9 @@ from tasks.advance import advance
 from tasks.durable import Buyer
 from tasks.evaluate import answer_from, exact_energies, plan_iteration
 from tasks.prepare import Prepared, prepare
-from tasks.purchase import fits_budget, purchase, question_of
+from tasks.purchase import purchase
 from tasks.result import final_from, final_plan
+from tasks.routing import fits_budget, question_of
 from tasks.state import initial
 
 PROBLEMS = {

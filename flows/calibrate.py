@@ -14,13 +14,14 @@ from ledger import Database
 from shotwise.errors import ShotwiseError
 from shotwise.home import Home
 from tasks.calibrate import probe_device
+from tasks.credentials import credential
 
 
 @task(name="probe-device", task_run_name="probe {device}", cache_policy=NO_CACHE, persist_result=False)
 def probe(device: str, shots: int) -> dict[str, Any]:
     """One device: what it showed, or why it could not be asked. A change of its standing is an event."""
     home = Home.from_environment()
-    fleet = Fleet((device,), home.root / "local-jobs")
+    fleet = Fleet((device,), home.root / "local-jobs", secret=credential)
     try:
         found, standing = probe_device(Database(home.database_url), fleet, device, shots=shots)
     except ShotwiseError as error:

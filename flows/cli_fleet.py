@@ -78,7 +78,7 @@ def plan(spec: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps({"shots": 0, "cost_usd_max": 0.0}) if as_json else "exact: no shots, no cost")
         return
     from tasks.planner import plan_run
-    from tasks.purchase import set_aside
+    from tasks.routing import set_aside
 
     planned = plan_run(
         prepared,

@@ -34,8 +34,9 @@ from tasks.flow_runs import deployment_of, is_being_cancelled, is_deployed
 from tasks.prepare import Prepared, prepare
 from tasks.progress import Progress, tell_watchers, watching
 from tasks.provenance import new_run, parent_from_environment
-from tasks.purchase import check_can_start, fits_budget, open_buyer
+from tasks.purchase import final_began, open_buyer
 from tasks.result import RunResult, final_from_record, summary_rows
+from tasks.routing import check_can_start, fits_budget
 from tasks.sampling import final_shots
 from tasks.slots import device_slot
 from tasks.stages import (
@@ -152,6 +153,8 @@ def _iterate_sampled(
     prepared: Prepared, drive: Drive, state: LoopState, *, buyer: Buyer | None
 ) -> tuple[LoopState, Sequence[IterationRecord]]:
     """One batch and one iteration, if the budget has room for it and for the final batch."""
+    if buyer is not None and final_began(buyer, state.iteration):  # an earlier drive came to the budget's end
+        return replace(state, reason=Reason.BUDGET_REACHED), []
     with span("plan", drive.lease.run_id, iteration=state.iteration):
         plan = next_plan(prepared, state)
     if not _affordable(prepared, drive, buyer, state, plan):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from flows.driven import driven, enter_run, open_run
 from flows.qaoa import qaoa
 from flows.vqe import vqe
-from ledger import Journal
+from ledger import BudgetExceededError, Journal
 from optimizers import Reason
-from shotwise.errors import CannotRunError, RunFailedError, SpecError
+from shotwise.errors import NoRoomError, RunFailedError, SpecError
 from shotwise.spec import QaoaAnsatz, RunSpec
 from tasks.cancelling import leave
 from tasks.result import RunResult
@@ -47,12 +47,13 @@ def scan_loop(spec: RunSpec | None, run_id: str | None) -> ScanResult | None:
                 break
             try:
                 result = None if held.drive.stop.is_set() else _run_point(journal, run_id, spec, points)
-            except CannotRunError:
+            except (BudgetExceededError, NoRoomError):
                 if not points or spec.budget.shots is spec.budget.usd is None:
                     raise
                 reason = Reason.BUDGET_REACHED  # what is left is no room for one more point
                 break
             if result is None:
+                held.drive.heed_cancellation()
                 leave(held.drive)
                 return None
             points = (*points, ScanPoint.of(points_of(spec)[len(points)], result))

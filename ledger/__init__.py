@@ -17,7 +17,7 @@ from ledger.jobs import (
     spent_by_device,
     treatments_of,
 )
-from ledger.journal import Journal
+from ledger.journal import ENDED, Journal
 from ledger.lease import Lease
 from ledger.ledger import Ledger
 from ledger.pacing import claim_submission
@@ -26,6 +26,7 @@ from ledger.rules import Entry, EntryKind, Reservation, ReservationState
 from ledger.submissions import Submission, Submissions
 
 __all__ = [
+    "ENDED",
     "KEEP",
     "TREATMENTS",
     "Amount",

@@ -58,6 +58,39 @@ def open_account(connection: Connection, account: str, *, at_us: int) -> None:
         parent = path
 
 
+def limit_once(
+    connection: Connection,
+    account: str,
+    *,
+    shots: int | None,
+    micro_usd: int | None,
+    at_us: int,
+    note: str,
+) -> None:
+    """Limit an account unless that was done under this note before: what is changed later stays changed.
+
+    Of a limit that it has already, the tighter one holds.
+    """
+    now = lock(connection, account)[-1]
+    before = select(entries.c.entry_id).where(
+        entries.c.account == account, entries.c.kind == EntryKind.LIMIT, entries.c.note == note
+    )
+    if connection.execute(before.limit(1)).first() is not None:
+        return
+    set_limit(
+        connection,
+        account,
+        shots=_tighter(shots, now.limit_shots),
+        micro_usd=_tighter(micro_usd, now.limit_micro_usd),
+        at_us=at_us,
+        note=note,
+    )
+
+
+def _tighter(first: int | None, second: int | None) -> int | None:
+    return min((limit for limit in (first, second) if limit is not None), default=None)
+
+
 def set_limit(
     connection: Connection,
     account: str,

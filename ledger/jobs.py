@@ -22,6 +22,7 @@ from ledger.amounts import Amount
 from ledger.database import Database
 from ledger.lease import Lease
 from ledger.records import JobKey, now_us
+from ledger.rules import Reservation
 from ledger.tables import decisions, jobs
 
 TREATMENTS = 200_000_000
@@ -76,6 +77,20 @@ class JobBook:
 
     def __init__(self, lease: Lease, account: str) -> None:
         self.lease, self.account = lease, account
+
+    def spent(self, iteration: int) -> dict[int, Amount]:
+        """Shots and money of an iteration's jobs by their batch; what is still out counts as promised."""
+        query = (
+            select(jobs.c.batch, func.sum(jobs.c.shots), func.sum(jobs.c.cost_micro_usd))
+            .where(
+                jobs.c.run_id == self.lease.run_id,
+                jobs.c.iteration == iteration,
+                jobs.c.quote_micro_usd.is_not(None),
+            )
+            .group_by(jobs.c.batch)
+        )
+        with self.lease.database.read() as connection:
+            return {b: Amount(int(shots), int(cost)) for b, shots, cost in connection.execute(query)}
 
     def attempts(self, iteration: int, batch: int) -> list[JobRecord]:
         """Every attempt at a piece of work, in order."""
@@ -156,8 +171,8 @@ class JobBook:
         with self.lease.write() as connection:
             self._set(connection, key, state=JobPhase.UNKNOWN, note=note)
 
-    def done(self, key: JobKey, outcome: bytes, actual: Amount) -> None:
-        """The raw outcome and the settlement of what it cost."""
+    def done(self, key: JobKey, outcome: bytes, actual: Amount) -> Reservation:
+        """The raw outcome and the settlement of what it cost, entered together."""
         at = now_us()
         with self.lease.write() as connection:
             self._set(
@@ -170,7 +185,7 @@ class JobBook:
                 outcome=outcome,
                 sha256=hashlib.sha256(outcome).hexdigest(),
             )
-            reservations.settle(connection, key.token, actual, at_us=at)
+            return reservations.settle(connection, key.token, actual, at_us=at)
 
     def ended(self, key: JobKey, state: JobPhase, actual: Amount, note: str) -> None:
         """A job without a result: settled at what was billed for it, or released."""

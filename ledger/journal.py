@@ -14,10 +14,12 @@ from ledger.holders import is_dead, this_process
 from ledger.lease import Lease
 from ledger.records import IterationRecord, NewRun, RunRecord, now_us
 from ledger.tables import drives, iterations, runs
-from shotwise.errors import RunBusyError, SpecError
+from shotwise.errors import RunBusyError, RunEndedError, SpecError
 
 LEASE_S = 30.0
 RUNNING = "running"
+ENDED = ("completed", "cancelled")
+"""States that no drive follows."""
 _RUN = [column for column in runs.c if column.name != "ansatz_json"]
 
 
@@ -72,6 +74,10 @@ class Journal:
         with self.database.read() as connection:
             return connection.execute(query).scalar()
 
+    def children(self, run_id: str) -> list[RunRecord]:
+        """The runs that are part of this one: a scan's points, in order."""
+        return [record for record in self.all_runs() if record.parent == run_id]
+
     def iterations(self, run_id: str, *, after: int = -1) -> list[IterationRecord]:
         """A run's iterations later than `after`, in order."""
         query = (
@@ -118,6 +124,7 @@ class Journal:
 
         Raises:
             RunBusyError: another live process drives the run.
+            RunEndedError: it has a result, or was cancelled; a failed run can be driven on.
         """
         at = now_us()
         with self.database.write() as connection:
@@ -129,6 +136,8 @@ class Journal:
             if row is None:
                 raise SpecError("RUN_ID", run_id, "no such run", "list the runs with `shotwise runs`")
             _check_free(run_id, row["holder"], row["lease_until_us"])
+            if row["state"] in ENDED:
+                raise RunEndedError("RUN_ID", run_id, f"has {row['state']}", "see it with `shotwise show`")
             fence = row["fence"] + 1
             connection.execute(
                 update(runs)

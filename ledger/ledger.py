@@ -35,6 +35,13 @@ class Ledger:
         with early_release.write(self.database) as connection:
             accounts.open_account(connection, account, at_us=now_us())
 
+    def open_limited(self, account: str, *, shots: int | None, micro_usd: int | None, note: str) -> None:
+        """As `open_account`, with limits; see `ledger.accounts.limit_once`."""
+        at = now_us()
+        with early_release.write(self.database) as connection:
+            accounts.open_account(connection, account, at_us=at)
+            accounts.limit_once(connection, account, shots=shots, micro_usd=micro_usd, at_us=at, note=note)
+
     def set_limit(
         self,
         account: str,

@@ -29,7 +29,7 @@ class Submission:
         queue: in which it waits.
         flow_run_id: the Prefect flow run that asked for it, None where a person did.
         cancelled: whether it shall end.
-        idle_drives: drives since its last iteration; a run that kills its workers has many.
+        idle_drives: drives since its last iteration that never ended; a run that kills its workers has many.
     """
 
     run_id: str
@@ -93,8 +93,9 @@ class Submissions:
                 connection.execute(insert(cancellations).values(run_id=run_id, asked_us=now_us()))
 
     def is_cancelled(self, run_id: str) -> bool:
-        """Whether a run shall end."""
-        query = select(cancellations.c.run_id).where(cancellations.c.run_id == run_id)
+        """Whether a run shall end, or the run that it is a part of."""
+        parent = select(runs.c.parent).where(runs.c.run_id == run_id).scalar_subquery()
+        query = select(cancellations.c.run_id).where(cancellations.c.run_id.in_([run_id, parent]))
         with self.database.read() as connection:
             return connection.execute(query).first() is not None
 
@@ -104,7 +105,11 @@ class Submissions:
         )
         idle = (
             select(func.count())
-            .where(drives.c.run_id == runs.c.run_id, or_(last.is_(None), drives.c.started_us > last))
+            .where(
+                drives.c.run_id == runs.c.run_id,
+                drives.c.ended_us.is_(None),  # one that ended in order is no sign of a run that kills
+                or_(last.is_(None), drives.c.started_us > last),
+            )
             .scalar_subquery()
         )
         query = (

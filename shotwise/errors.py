@@ -60,8 +60,16 @@ class UnreachableError(CannotRunError):
     """What could run it gives no usable answer now, and may give one later."""
 
 
+class NoRoomError(CannotRunError):
+    """A budget has no room for the least that it would take."""
+
+
 class RunBusyError(CannotRunError):
     """Another live process holds the lease of this run."""
+
+
+class RunEndedError(CannotRunError):
+    """The run came to its end; nothing of it can be driven any more."""
 
 
 class RunFailedError(ShotwiseError):

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from backends.fleet import Fleet
 from ledger import Database, DeviceHealth, JobBook, Journal, Lease, Ledger, NewRun, Probe, now_us
 from measurement.canaries import Canary, mirror_canary, mirror_error, readout_canary, readout_errors
+from shotwise.errors import CannotRunError
 from tasks.durable import Buyer
+from tasks.patience import Patience
 from tasks.provenance import versions_json
 
 KIND = "calibration"
@@ -23,6 +25,9 @@ ACCOUNT = "platform/calibration"
 _QUBITS_MAX = 4
 _MIRROR_LAYERS = 4
 _MIRROR_CIRCUITS = 4
+_ENDED = ("completed", "failed")
+_PATIENCE = Patience(unavailable_s=60.0)
+"""A device that takes nothing for so long is not waited for: there are others to look at."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +120,11 @@ def probe_device(database: Database, fleet: Fleet, device: str, *, shots: int) -
         ledger = Ledger(database)
         account = f"{ACCOUNT}/{lease.run_id}"
         ledger.open_account(account)
-        buyer = Buyer(JobBook(lease, account), fleet)
+        buyer = Buyer(JobBook(lease, account), fleet, _PATIENCE)
         outcomes = [buyer.buy(0, batch, device, canary.plan).outcome for batch, canary in enumerate(canaries)]
+    except CannotRunError:  # the next probe is a new one, with attempts of its own
+        lease.finish(state="failed", reason="probe", result_json=None)
+        raise
     except BaseException:
         lease.finish(state="interrupted", reason="probe", result_json=None)
         raise
@@ -164,7 +172,7 @@ def _acquire(database: Database, device: str) -> tuple[Lease, int]:
     """A probe that an earlier process left unfinished, or a new one; with the seed of its circuits."""
     journal = Journal(database)
     for record in journal.all_runs():
-        if record.kind != KIND or record.state == "completed" or journal.is_driven(record.run_id):
+        if record.kind != KIND or record.state in _ENDED or journal.is_driven(record.run_id):
             continue
         told = json.loads(record.spec_json)
         if told["device"] == device:

@@ -7,16 +7,18 @@ import time
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 
-from ledger import Journal, Lease, Submissions, jobs_of
+from ledger import ENDED, Journal, Lease, Submissions, jobs_of
 from optimizers import Reason
-from shotwise.errors import CannotRunError, RunBusyError, RunFailedError
+from shotwise.errors import CannotRunError, RunBusyError, RunEndedError, RunFailedError
 from shotwise.spec import validate
+from tasks.batch_numbers import is_final
 from tasks.driving import Drive, where_it_stands
 from tasks.durable import Buyer, NothingMoreIsBoughtError
 from tasks.evaluate import plan_iteration
 from tasks.prepare import Prepared, prepare
-from tasks.purchase import FINAL_BATCHES, open_buyer, purchase, question_of
+from tasks.purchase import open_buyer, purchase
 from tasks.result import final_plan
+from tasks.routing import question_of
 from tasks.state import LoopState
 
 CANCELLED = "cancelled"
@@ -31,21 +33,21 @@ def cancel(journal: Journal, run_id: str) -> str:
     "running", and it will.
 
     Raises:
-        CannotRunError: the run has ended already.
+        CannotRunError: the run has ended already, and nothing of it is in flight.
         RunFailedError: a provider cannot say what became of a job; its reservation stays held. Ask again.
     """
     record = journal.run(run_id)
     if record.state == CANCELLED:
         return CANCELLED
-    if record.state in ("completed", "failed"):
+    if _is_over(journal, run_id, record.state):
         raise CannotRunError("RUN_ID", run_id, f"has {record.state}", "see it with `shotwise show`")
     Submissions(journal.database).ask_to_cancel(run_id)
     give_up = time.monotonic() + _OBEYS_S_MAX
     while time.monotonic() < give_up:
         state = journal.run(run_id).state
-        if state in (CANCELLED, "completed", "failed"):
+        if _is_over(journal, run_id, state):
             return state
-        with suppress(RunBusyError):
+        with suppress(RunBusyError, RunEndedError):
             _end_without_driver(journal, journal.acquire(run_id))
         time.sleep(_LOOK_AGAIN_S)
     return journal.run(run_id).state
@@ -77,23 +79,41 @@ def settle_in_flight(prepared: Prepared, buyer: Buyer | None, state: LoopState) 
     closing = replace(buyer, closing=True, sleep=time.sleep)
     run_id = buyer.book.lease.run_id
     for job in [job for job in jobs_of(buyer.book.lease.database, run_id) if not job.state.ended]:
-        final = job.batch >= FINAL_BATCHES
+        final = is_final(job.batch)
         plan = final_plan(prepared, state) if final else plan_iteration(prepared, state)
         with suppress(NothingMoreIsBoughtError):
             purchase(
                 prepared, closing, state.iteration, plan, question_of(prepared, closing, state), final=final
             )
-    left = [job.token for job in jobs_of(buyer.book.lease.database, run_id) if not job.state.ended]
+    left = _in_flight(Journal(buyer.book.lease.database), run_id)
     if left:
         raise RunFailedError(f"{run_id}: job {left[0]} is still in flight; cancel the run again")
 
 
+def _in_flight(journal: Journal, run_id: str) -> list[str]:
+    """Tokens of the run's jobs that have not ended."""
+    return [job.token for job in jobs_of(journal.database, run_id) if not job.state.ended]
+
+
+def _is_over(journal: Journal, run_id: str, state: str) -> bool:
+    """Whether a run has ended and left nothing in flight."""
+    return state in ENDED or (state == "failed" and not _in_flight(journal, run_id))
+
+
+def _end_part(journal: Journal, run_id: str) -> None:
+    if not _is_over(journal, run_id, cancel(journal, run_id)):
+        raise RunFailedError(f"{run_id}, a part of the run, is still driven; cancel the run again")
+
+
 def _end_without_driver(journal: Journal, lease: Lease) -> None:
-    """Nobody drives the run: settle and end it here."""
-    if all(job.state.ended for job in jobs_of(journal.database, lease.run_id)):
-        finish_cancelled(lease)
-        return
+    """Nobody drives the run: settle it, its parts first, and end it here."""
     try:
+        for part in journal.children(lease.run_id):
+            if not _is_over(journal, part.run_id, part.state):
+                _end_part(journal, part.run_id)
+        if not _in_flight(journal, lease.run_id):
+            finish_cancelled(lease)
+            return
         prepared = prepare(validate(json.loads(journal.run(lease.run_id).spec_json)))
         prepared, state = where_it_stands(prepared, lease)
         buyer = open_buyer(prepared, lease, hold=lambda _: nullcontext(), sleep=time.sleep)

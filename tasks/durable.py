@@ -6,15 +6,12 @@ one that an earlier process left anywhere, and ends it. Retries of what is paid 
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
-
-import numpy as np
 
 from backends.catalog import DeviceDescription, usage_of
 from backends.fleet import Fleet
@@ -29,21 +26,27 @@ from backends.provider import (
 )
 from ledger import Amount, JobBook, JobKey, JobPhase, JobRecord
 from measurement import ExecutionPlan, Outcome
-from shotwise.errors import CannotRunError, RunFailedError
+from shotwise.errors import CannotRunError, RunFailedError, UnreachableError
+from tasks.delivery import Delivery, joined, missing
 from tasks.pacing import wait_for_turn
+from tasks.patience import Breaker, Door, Patience, Pause
 from tasks.telemetry import span
 
 R = TypeVar("R")
 
 REFUSED = "refused:"
 """How the note of a job begins that its provider will never take."""
+TURNED_AWAY = "turned away:"
+"""How the note of a job begins that its provider did not take then; it says nothing about another time."""
+SILENCE = (ProviderUnavailable, UnreachableError)
+"""What is raised where a free question got no usable answer."""
 
 
 class DeviceGaveUpError(CannotRunError):
-    """A device refused or failed a batch for good; another may take it."""
+    """A device refused or failed a batch for good; another may take what was not delivered yet."""
 
-    def __init__(self, device: str, why: str, attempts: int) -> None:
-        self.device, self.attempts = device, attempts
+    def __init__(self, device: str, why: str, attempts: int, delivered: tuple[Delivery, ...] = ()) -> None:
+        self.device, self.attempts, self.delivered = device, attempts, delivered
         super().__init__("execution.device", device, why, "allow other devices or try again later")
 
 
@@ -53,61 +56,6 @@ class UnresolvedJobError(RunFailedError):
 
 class NothingMoreIsBoughtError(RunFailedError):
     """A closing run's batch needs a job that does not exist yet."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait for what. Waits grow from `first_s` to `longest_s` and carry a jitter of a quarter.
-
-    Attributes:
-        attempts_max: jobs bought or refused for one batch before the device is given up.
-        unavailable_s: how long a provider may give no usable answer.
-        visible_s: how long an accepted job may stay invisible to a search by its token.
-        stuck_s: how long a job may be queued before it is cancelled.
-    """
-
-    first_s: float = 0.05
-    longest_s: float = 30.0
-    attempts_max: int = 6
-    unavailable_s: float = 600.0
-    visible_s: float = 5.0
-    stuck_s: float = 24 * 3600.0
-
-
-@dataclass
-class Pause:
-    """Growing waits with jitter. The jitter decides no result, so it needs no seed."""
-
-    patience: Patience
-    sleep: Callable[[float], None] = time.sleep
-    next_s: float = 0.0
-
-    def wait(self, at_least_s: float = 0.0) -> None:
-        self.next_s = min(max(self.patience.first_s, 2 * self.next_s), self.patience.longest_s)
-        self.sleep(max(at_least_s, self.next_s * random.uniform(0.75, 1.25)))
-
-
-@dataclass
-class Breaker:
-    """Keeps a device that failed again and again out of use for a while."""
-
-    failures_max: int = 3
-    open_s: float = 60.0
-    failures: dict[str, int] = field(default_factory=dict)
-    opened_at: dict[str, float] = field(default_factory=dict)
-
-    def failed(self, device: str) -> None:
-        self.failures[device] = self.failures.get(device, 0) + 1
-        if self.failures[device] >= self.failures_max:
-            self.opened_at[device] = time.monotonic()
-
-    def worked(self, device: str) -> None:
-        self.failures.pop(device, None)
-        self.opened_at.pop(device, None)
-
-    def is_open(self, device: str) -> bool:
-        opened = self.opened_at.get(device)
-        return opened is not None and time.monotonic() - opened < self.open_s
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +73,7 @@ class Buyer:
 
     book: JobBook
     fleet: Fleet
-    patience: Patience = Patience()
+    patience: Patience = field(default_factory=Patience)
     breaker: Breaker = field(default_factory=Breaker)
     sleep: Callable[[float], None] = time.sleep
     hold: Callable[[str], AbstractContextManager[object]] = nullcontext
@@ -146,38 +94,53 @@ class Buyer:
             NothingMoreIsBoughtError: closing, and the batch is not complete.
         """
         known = self.book.attempts(iteration, batch)
-        failures = 0
-        parts: list[tuple[ExecutionPlan, Outcome]] = []
-        attempt = 0
-        while (need := missing(plan, parts)) is not None:
+        door = Door(self.patience, self.sleep, self.fleet.names == (device,))
+        delivered: list[Delivery] = []
+        failures = attempt = 0
+        while (left := missing(plan, delivered)) is not None:
+            rows, need = left
             record = known[attempt] if attempt < len(known) else None
             if record is None and self.closing:
                 raise NothingMoreIsBoughtError(f"{self.book.lease.run_id}: shall end")
             key = JobKey(self.book.lease.run_id, iteration, batch, attempt)
-            where = record.device if record else device
-            if record is not None and record.state.ended and (record.note or "").startswith(REFUSED):
-                raise DeviceGaveUpError(device, record.note or "", attempt + 1)
-            with self.hold(where):
-                outcome = self._attempt(key, record, where, need)
+            where, note = (record.device, record.note or "") if record else (device, "")
             attempt += 1
+            if note.startswith(TURNED_AWAY):
+                continue
+            if note.startswith(REFUSED):
+                raise DeviceGaveUpError(device, note, attempt, tuple(delivered))
+            try:
+                with self.hold(where):
+                    outcome = self._attempt(key, record, where, need)
+            except SubmitRejected as error:
+                self.breaker.failed(where)
+                if not door.opens_again(error):
+                    raise DeviceGaveUpError(device, str(error), attempt, tuple(delivered)) from None
+                continue
             if outcome is not None:
-                parts.append((need, outcome))
+                delivered.append(Delivery(rows, need, outcome))
                 self.breaker.worked(where)
                 continue
             failures += 1
             self.breaker.failed(where)
             if failures >= self.patience.attempts_max:
-                raise DeviceGaveUpError(device, f"failed {failures} times", attempt)
+                why = f"failed {failures} times"
+                raise DeviceGaveUpError(device, why, attempt, tuple(delivered))
         spent = self.book.attempts(iteration, batch)
-        return Bought(joined(plan, parts), sum(r.cost_micro_usd for r in spent), sum(r.shots for r in spent))
+        cost, shots = sum(r.cost_micro_usd for r in spent), sum(r.shots for r in spent)
+        return Bought(joined(plan, delivered), cost, shots)
 
     def _attempt(
         self, key: JobKey, record: JobRecord | None, device: str, plan: ExecutionPlan
     ) -> Outcome | None:
-        """Bring one attempt to its end from wherever it is; its outcome, None where it brought none."""
+        """Bring one attempt to its end from wherever it is; its outcome, None where it brought none.
+
+        Raises:
+            SubmitRejected: the provider took nothing; that is entered.
+        """
         provider, description = self.fleet.provider(device), self.fleet.description(device)
         if record is None:
-            quote = self.fleet.quote_micro_usd(device, plan)
+            quote = self._ask(lambda: self.fleet.quote_micro_usd(device, plan), device)
             sold = self._sold_before(key, provider)
             self.book.intend(
                 key,
@@ -208,13 +171,9 @@ class Buyer:
         try:
             job_id = sold or self._send(provider, description, plan, key)
         except SubmitRejected as error:
-            note = f"{REFUSED} {error}" if error.permanent else str(error)
-            self.book.ended(key, JobPhase.FAILED, Amount(), note)
-            if error.permanent:
-                self.breaker.failed(description.name)
-                raise DeviceGaveUpError(description.name, str(error), key.attempt + 1) from None
-            Pause(self.patience, self.sleep).wait(error.retry_after_s or 0.0)
-            return None
+            remembered = REFUSED if error.permanent and not error.ours else TURNED_AWAY
+            self.book.ended(key, JobPhase.FAILED, Amount(), f"{remembered} {error}")
+            raise
         except SubmitUnknown as error:
             self.book.unknown(key, str(error))
             return self._resolve(key, provider, description, plan)
@@ -286,8 +245,8 @@ class Buyer:
         shots = int(outcome.counts.sum()) if outcome is not None else 0
         if outcome is not None and shots > 0:
             actual = Amount(shots, self._cost(provider, report, plan, shots))
-            self.book.done(key, outcome.to_bytes(), actual)
-            if actual.micro_usd > self.fleet.quote_micro_usd(description.name, plan):
+            reserved = self.book.done(key, outcome.to_bytes(), actual)
+            if actual.micro_usd > reserved.reserved.micro_usd:
                 self.fleet.forget(description.name)  # its price may have changed: the next quote is a new one
             return outcome
         phase = JobPhase.CANCELLED if report.state is JobState.CANCELLED else JobPhase.FAILED
@@ -337,64 +296,18 @@ class Buyer:
 
     def _ask(self, question: Callable[[], R], device: str) -> R:
         try:
-            return self.patiently(question, ProviderUnavailable)
-        except ProviderUnavailable as error:
+            return self.patiently(question)
+        except SILENCE as error:
             raise UnresolvedJobError(f"{device}: {error}") from None
 
-    def patiently(self, question: Callable[[], R], silence: type[Exception]) -> R:
-        """Ask what changes nothing until there is an answer, or patience with `silence` is at its end."""
+    def patiently(self, question: Callable[[], R]) -> R:
+        """Ask what changes nothing until there is an answer, or patience with silence is at its end."""
         pause = Pause(self.patience, self.sleep)
         asked = time.monotonic()
         while True:
             try:
                 return question()
-            except silence:
+            except SILENCE:
                 if time.monotonic() - asked > self.patience.unavailable_s:
                     raise
             pause.wait()
-
-
-def missing(plan: ExecutionPlan, parts: list[tuple[ExecutionPlan, Outcome]]) -> ExecutionPlan | None:
-    """The shots of `plan` that no part has brought yet, None where none are missing.
-
-    While nothing was brought it is the plan itself, so a plain retry draws the same numbers; what is bought
-    to complete a partial result draws from a seed of its own.
-    """
-    if not parts:
-        return plan
-    left = plan.shots.copy()
-    for part, outcome in parts:
-        np.subtract.at(left, _rows_in(plan, part), shots_by_row(outcome))
-    rows = np.flatnonzero(left > 0)
-    if not len(rows):
-        return None
-    seed = (*plan.seed, 1_000_000 + len(parts))
-    return replace(plan, point=plan.point[rows], basis=plan.basis[rows], shots=left[rows], seed=seed)
-
-
-def joined(plan: ExecutionPlan, parts: list[tuple[ExecutionPlan, Outcome]]) -> Outcome:
-    """The outcome of `plan` from its parts; counts of a row are added."""
-    rows: list[dict[int, int]] = [{} for _ in range(len(plan))]
-    for part, outcome in parts:
-        for at, row in enumerate(_rows_in(plan, part)):
-            states, counts = outcome.row(at)
-            for state, count in zip(states.tolist(), counts.tolist(), strict=True):
-                rows[row][state] = rows[row].get(state, 0) + count
-    ordered = [sorted(row.items()) for row in rows]
-    return Outcome.from_rows(
-        [
-            (np.array([s for s, _ in row], dtype=np.int64), np.array([c for _, c in row], dtype=np.int64))
-            for row in ordered
-        ]
-    )
-
-
-def shots_by_row(outcome: Outcome) -> np.ndarray:
-    """Shots that each row brought."""
-    return np.array([int(outcome.row(row)[1].sum()) for row in range(len(outcome))], dtype=np.int64)
-
-
-def _rows_in(plan: ExecutionPlan, part: ExecutionPlan) -> np.ndarray:
-    """For each row of a part, the row of the plan with its point and basis."""
-    at = {(int(p), int(b)): row for row, (p, b) in enumerate(zip(plan.point, plan.basis, strict=True))}
-    return np.array([at[int(p), int(b)] for p, b in zip(part.point, part.basis, strict=True)], dtype=np.int64)

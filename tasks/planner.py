@@ -12,8 +12,8 @@ from shotwise.errors import CannotRunError
 from tasks.evaluate import plan_iteration
 from tasks.mitigation import calibration_quote_micro_usd, choice
 from tasks.prepare import Prepared
-from tasks.purchase import NOTHING, decide, finally_asked, worst_case_micro_usd
 from tasks.result import final_plan, method_of
+from tasks.routing import NOTHING, decide, finally_asked, worst_case_micro_usd
 from tasks.state import initial
 
 

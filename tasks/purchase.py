@@ -1,4 +1,4 @@
-"""Routing a batch over the fleet and buying it: decisions entered first, failover in mid-iteration."""
+"""Buying a plan's shots wherever they can be had: decisions entered first, failover in mid-iteration."""
 
 from __future__ import annotations
 
@@ -11,34 +11,33 @@ from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
-from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
 
 from backends.catalog import join_outcomes, split_plan
-from backends.dispatch import Decision, Question, select
-from ledger import BudgetExceededError, Currency, Database, DeviceHealth, JobBook, Lease, Ledger
+from backends.dispatch import Decision, Question
+from ledger import (
+    BudgetExceededError,
+    Currency,
+    JobBook,
+    Lease,
+    Ledger,
+)
 from measurement import SHOTS_PER_GROUP_MIN, ExecutionPlan, Outcome
 from measurement.mitigation import Piece, ReadoutErrors, undone
 from shotwise.errors import CannotRunError, UnreachableError
+from tasks.batch_numbers import FINAL_LEGS, LEG_BATCHES, is_final
+from tasks.delivery import Delivery, joined, missing
 from tasks.durable import Buyer, DeviceGaveUpError
-from tasks.evaluate import Measured, plan_iteration
-from tasks.health import unfit
-from tasks.mitigation import Mitigated, calibration_quote_micro_usd, priced
+from tasks.evaluate import Measured
+from tasks.mitigation import Mitigated
 from tasks.prepare import Prepared
-from tasks.result import final_plan
-from tasks.state import LoopState, initial
+from tasks.routing import decide, finally_asked, set_aside, worst_case_micro_usd
 from tasks.telemetry import span
 from tasks.treatment import Applied, treat, treat_as
 
 R = TypeVar("R")
-
-_LEG_BATCHES = 100_000
-"""Batch numbers of one leg; a leg is a device's part of a plan."""
-_FINAL_LEGS = 1_000
-FINAL_BATCHES = _FINAL_LEGS * _LEG_BATCHES
-"""Batches from this number on belong to the final evaluation."""
 
 
 def open_buyer(
@@ -59,162 +58,14 @@ def open_buyer(
     budget, payer = prepared.spec.budget, prepared.spec.account
     account = f"{payer.tenant}/{payer.project}/{lease.run_id}"
     ledger = Ledger(lease.database)
-    ledger.open_account(account)
     micro_usd = None if budget.usd is None else int(Decimal(str(budget.usd)) * 1_000_000)
-    balance = ledger.balance(account)
-    if (balance.limit(Currency.SHOTS), balance.limit(Currency.MICRO_USD)) != (budget.shots, micro_usd):
-        ledger.set_limit(account, shots=budget.shots, micro_usd=micro_usd, note="spec")
+    ledger.open_limited(account, shots=budget.shots, micro_usd=micro_usd, note="spec")
     return Buyer(JobBook(lease, account), prepared.fleet, sleep=sleep, hold=hold)
 
 
-def question_of(prepared: Prepared, buyer: Buyer, state: LoopState) -> Question:
-    """How far the run is, and what the tightest budget above it still allows."""
-    levels = buyer.book.account.split("/")
-    ledger = Ledger(buyer.book.lease.database)
-    balances = [ledger.balance("/".join(levels[: depth + 1])) for depth in range(len(levels))]
-
-    def left(currency: Currency) -> int | None:
-        return min((room for b in balances if (room := b.left(currency)) is not None), default=None)
-
-    return Question(
-        progress=state.iteration / max(prepared.iterations_max, 1),
-        micro_usd_spent=state.cost_micro_usd,
-        micro_usd_left=left(Currency.MICRO_USD),
-        shots_left=left(Currency.SHOTS),
-    )
-
-
-NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-def decide(
-    prepared: Prepared, plan: ExecutionPlan, question: Question, without: Mapping[str, str] = NOTHING
-) -> Decision:
-    """Route a plan by the spec's policy.
-
-    Args:
-        without: devices that are not to be used, each with the reason.
-
-    Raises:
-        CannotRunError: no device can take it.
-        UnreachableError: one might, but gives no usable answer now.
-    """
-    fleet = prepared.fleet
-    assert fleet is not None, "only routed runs decide"
-    candidates = [
-        replace(c, refusal=without[c.device], silent=False)
-        if c.device in without
-        else priced(prepared, c, plan)
-        for c in fleet.candidates(plan, prepared.grouping, prepared.problem.hamiltonian)
-    ]
-    return select(candidates, question, prepared.policy)
-
-
-def set_aside(prepared: Prepared, database: Database) -> dict[str, str]:
-    """Devices that are not to be used now, each with the reason.
-
-    A quarantine holds for everybody; what recent jobs say against a device does not hold for a run whose
-    spec names it alone.
-    """
-    if prepared.fleet is None:
-        return {}
-    routed = not prepared.policy.startswith("single:")
-    return (unfit(database, prepared.fleet_names) if routed else {}) | quarantined(database)
-
-
-def quarantined(database: Database) -> dict[str, str]:
-    """Devices that a calibration flow or a person took out of use, with the reason."""
-    return {name: f"quarantined: {why}" for name, why in DeviceHealth(database).quarantined().items()}
-
-
-def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
-    """Refuse a routed run that could not take its first step, before anything is entered.
-
-    Raises:
-        CannotRunError: no device can take its batches, or a budget has no room for one iteration and the
-            final evaluation in the worst case.
-    """
-    if prepared.fleet is None:
-        return
-    state = initial(prepared)
-    plan = plan_iteration(prepared, state)
-    payer, usd = prepared.spec.account, prepared.spec.budget.usd
-    known = {balance.account: balance.left(Currency.MICRO_USD) for balance in ledger.balances()}
-    rooms = {
-        "budget.usd": None if usd is None else round(usd * 1_000_000),
-        f"budget of {payer.tenant}": known.get(payer.tenant),
-        f"budget of {payer.tenant}/{payer.project}": known.get(f"{payer.tenant}/{payer.project}"),
-    }
-    limits = {name: room for name, room in rooms.items() if room is not None}
-    without = set_aside(prepared, ledger.database)
-    if not limits:
-        decide(prepared, plan, Question(), without)
-        return
-    name, room = min(limits.items(), key=lambda limit: limit[1])
-    if not fits(prepared, state, plan, Question(micro_usd_left=room), without):
-        raise CannotRunError(
-            name,
-            f"${room / 1e6:.2f} left",
-            "no device takes one iteration and the final evaluation for that in the worst case",
-            "raise it or lower execution.shots; `shotwise plan` lists what each device would cost",
-        )
-
-
-def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: ExecutionPlan) -> bool:
-    """Whether the worst case of the next batch and of the final evaluation fits what is left.
-
-    A batch that an earlier process began is always gone on with: it is reserved, and may be paid.
-    """
-    if buyer.book.attempts(state.iteration, 0):
-        return True
-    without = set_aside(prepared, buyer.book.lease.database)
-    question = question_of(prepared, buyer, state)
-    return buyer.patiently(lambda: fits(prepared, state, plan, question, without), UnreachableError)
-
-
-def fits(
-    prepared: Prepared, state: LoopState, plan: ExecutionPlan, question: Question, without: Mapping[str, str]
-) -> bool:
-    """Whether a step is affordable without spending what the final evaluation is to cost.
-
-    The final evaluation decides what the run reports, so the device that the policy wants for it is kept
-    affordable; only a run that has measured nothing yet makes do with a cheaper one.
-
-    Raises:
-        CannotRunError: no device can take the step, whatever the budget.
-        UnreachableError: one might, but gives no usable answer now.
-    """
-    left = question.micro_usd_left
-    if left is None:
-        return True
-    final = final_plan(prepared, state)
-    try:
-        decision = decide(prepared, plan, question, without)
-        rest = left - worst_case_micro_usd(decision)
-        if state.iteration == 0:
-            rest -= calibration_quote_micro_usd(prepared, decision.devices, plan)
-        wanted = worst_case_micro_usd(decide(prepared, final, finally_asked(question), without))
-        if wanted <= rest:
-            return True
-        if state.iteration > 0:
-            return False
-        decide(prepared, final, finally_asked(replace(question, micro_usd_left=rest)), without)
-    except UnreachableError:
-        raise
-    except CannotRunError:
-        decide(prepared, plan, replace(question, micro_usd_left=None), without)
-        return False
-    return True
-
-
-def finally_asked(question: Question) -> Question:
-    """What is asked of the fleet where the final evaluation is routed."""
-    return replace(question, progress=1.0, final=True)
-
-
-def worst_case_micro_usd(decision: Decision) -> int:
-    """What a decision's route reserves at most."""
-    return sum(verdict.candidate.cost_micro_usd_max for verdict in decision.chosen)
+def final_began(buyer: Buyer, iteration: int) -> bool:
+    """Whether an earlier process bought for the final evaluation here: then the run is at its end."""
+    return any(map(is_final, buyer.book.spent(iteration)))
 
 
 def purchase(
@@ -227,7 +78,7 @@ def purchase(
         CannotRunError: no device is left that can take it.
     """
     question = finally_asked(question) if final else question
-    first_leg = _FINAL_LEGS if final else 0
+    first_leg = FINAL_LEGS if final else 0
     decision = _Legs(prepared, buyer, iteration, question, first_leg).decision(plan, ())
     shared = _shared(plan, decision.route)
     # Shares count their legs in turn, so that none meets another's however often it goes elsewhere.
@@ -238,10 +89,12 @@ def purchase(
         [partial(legs.measure, device, part) for legs, (device, part) in zip(walks, shared, strict=True)]
     )
     mitigated = tuple(treated for _, _, treated in measured)
+    # what the journal says, so that jobs which brought nothing are counted too
+    spent = [each for batch, each in buyer.book.spent(iteration).items() if is_final(batch) == final]
     return Measured(
         tuple((part, outcome) for part, outcome, _ in measured),
-        sum(legs.shots for legs in walks),
-        sum(legs.cost_micro_usd for legs in walks),
+        sum(each.shots for each in spent),
+        sum(each.micro_usd for each in spent),
         mitigated if any(mitigated) else (),
     )
 
@@ -275,18 +128,22 @@ class _Legs:
     question: Question
     next_leg: int
     stride: int = 1
-    cost_micro_usd: int = 0
-    shots: int = 0
     bought: list[_Part] = field(default_factory=list)
 
-    def measure(self, device: str, plan: ExecutionPlan) -> tuple[ExecutionPlan, Outcome, Mitigated | None]:
+    def measure(
+        self, device: str, plan: ExecutionPlan, failed: tuple[str, ...] = ()
+    ) -> tuple[ExecutionPlan, Outcome, Mitigated | None]:
         """One device's part, mitigated where the spec asks for it: what one copy gave, and all that ran."""
-        applied = treat(self.prepared, self.buyer, self.iteration, self.next_leg, device, plan)
+        try:
+            applied = treat(self.prepared, self.buyer, self.iteration, self.next_leg, device, plan)
+        except DeviceGaveUpError as error:
+            self.next_leg += self.stride
+            failed = (*failed, device)
+            return self.measure(self._next_device(plan, failed, error), plan, failed)
         if applied is None:
-            return plan, self.buy(device, plan, ()), None
-        self._add(applied)
+            return plan, self.buy(device, plan, failed), None
         expanded, first = applied.treatment.expand(plan), len(self.bought)
-        outcome = self.buy(device, expanded, ())
+        outcome = self.buy(device, expanded, failed)
         errors: dict[str, ReadoutErrors] = {device: applied.errors}
         for part in self.bought[first:]:
             if part.device not in errors:
@@ -295,17 +152,13 @@ class _Legs:
         return *undone(plan, expanded, outcome), Mitigated(applied.treatment, pieces, applied.reason)
 
     def _taken_over(self, part: _Part, like: Applied) -> ReadoutErrors:
-        applied = treat_as(self.prepared, self.buyer, self.iteration, part.leg, part.device, part.plan, like)
-        self._add(applied)
-        return applied.errors
-
-    def _add(self, applied: Applied) -> None:
-        self.shots += applied.bought.shots
-        self.cost_micro_usd += applied.bought.micro_usd
+        return treat_as(
+            self.prepared, self.buyer, self.iteration, part.leg, part.device, part.plan, like
+        ).errors
 
     def decision(self, plan: ExecutionPlan, without: Sequence[str]) -> Decision:
         """The decision that the next leg begins with: the entered one, or a new one that is entered now."""
-        batch = self.next_leg * _LEG_BATCHES
+        batch = self.next_leg * LEG_BATCHES
         book = self.buyer.book
         kept = book.decision(self.iteration, batch, 0)
         if kept is not None:
@@ -316,7 +169,7 @@ class _Legs:
         reasons |= dict.fromkeys(without, "failed in this iteration")
         began = time.perf_counter_ns()
         with span("route", book.lease.run_id, iteration=self.iteration, policy=self.prepared.policy):
-            decision = self.buyer.patiently(lambda: self._decide(plan, reasons), UnreachableError)
+            decision = self.buyer.patiently(lambda: self._decide(plan, reasons))
         took_us = (time.perf_counter_ns() - began) // 1000
         book.decide(self.iteration, batch, 0, decision.to_json(), took_us)
         return decision
@@ -348,29 +201,44 @@ class _Legs:
         outcomes: list[Outcome] = []
         for at, batch in enumerate(batches):
             try:
-                bought = self.buyer.buy(self.iteration, leg * _LEG_BATCHES + at, device, batch.plan)
+                bought = self.buyer.buy(self.iteration, leg * LEG_BATCHES + at, device, batch.plan)
             except DeviceGaveUpError as error:
-                outcomes += self._elsewhere([b.plan for b in batches[at:]], (*failed, device), error)
+                outcomes += self._rest(leg, device, [b.plan for b in batches[at:]], failed, error)
                 break
-            self.cost_micro_usd += bought.cost_micro_usd
-            self.shots += bought.shots
             outcomes.append(bought.outcome)
             self.bought.append(_Part(device, leg, batch.plan, bought.outcome))
         return join_outcomes(plan, batches, outcomes)
 
+    def _rest(
+        self,
+        leg: int,
+        device: str,
+        plans: list[ExecutionPlan],
+        failed: tuple[str, ...],
+        error: DeviceGaveUpError,
+    ) -> list[Outcome]:
+        """Elsewhere, what a device that gave up did not deliver; what it did was paid for, and is kept."""
+        begun, *others = plans
+        self.bought += [_Part(device, leg, part.plan, part.outcome) for part in error.delivered]
+        left = missing(begun, error.delivered)
+        assert left is not None, "a device does not give up on a whole batch"
+        rows, need = left
+        first, *outcomes = self._elsewhere([need, *others], (*failed, device), error)
+        return [joined(begun, (*error.delivered, Delivery(rows, need, first))), *outcomes]
+
     def _elsewhere(
         self, plans: list[ExecutionPlan], failed: tuple[str, ...], error: DeviceGaveUpError
     ) -> list[Outcome]:
-        outcomes = []
-        for plan in plans:
-            try:
-                decision = self.decision(plan, failed)
-            except BudgetExceededError:
-                raise
-            except CannotRunError:
-                raise error from None
-            outcomes.append(self.buy(decision.devices[0], plan, failed))
-        return outcomes
+        return [self.buy(self._next_device(plan, failed, error), plan, failed) for plan in plans]
+
+    def _next_device(self, plan: ExecutionPlan, failed: tuple[str, ...], error: DeviceGaveUpError) -> str:
+        """Where the next leg goes; the `error` of the device that gave up where nothing else can take it."""
+        try:
+            return self.decision(plan, failed).devices[0]
+        except BudgetExceededError:
+            raise
+        except CannotRunError:
+            raise error from None
 
 
 def _shared(plan: ExecutionPlan, route: Sequence[tuple[str, float]]) -> list[tuple[str, ExecutionPlan]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from backends.provider import BillLine, Provider, ProviderUnavailable
-from ledger import Amount, Database, JobPhase, JobRecord, Ledger, ReservationState, jobs_of
+from ledger import ENDED, Amount, Database, JobPhase, JobRecord, Journal, Ledger, ReservationState, jobs_of
 from ledger.measures import record_reconciliation
 from shotwise.errors import ShotwiseError
 
@@ -26,6 +26,8 @@ class DifferenceKind(StrEnum):
     """The provider bills a job of ours that the journal does not know."""
     BOUGHT_TWICE = "bought twice"
     """The provider knows several jobs for one token."""
+    LEFT_BEHIND = "left behind"
+    """A job that is out although its run has ended; `shotwise cancel` brings it to its end."""
     STILL_UNKNOWN = "still unknown"
     """Nobody knows yet whether the job was bought; its reservation is held."""
     UNAVAILABLE = "provider unavailable"
@@ -60,8 +62,14 @@ def reconcile(
         for difference in ledger.audit()
     ]
     by_device: dict[str, list[JobRecord]] = defaultdict(list)
+    ended = {run.run_id for run in Journal(database).all_runs() if run.state in (*ENDED, "failed")}
     for job in jobs_of(database):
         by_device[job.device].append(job)
+        if job.run_id in ended and not job.state.ended:
+            promised = job.cost_micro_usd
+            found.append(
+                Discrepancy(DifferenceKind.LEFT_BEHIND, job.device, job.token, promised, 0, job.run_id)
+            )
     for device, jobs in sorted(by_device.items()):
         found += [d for job in jobs for d in _against_ledger(ledger, job)]
         try:

@@ -29,8 +29,9 @@ from tasks.driving import StopAsked
 from tasks.durable import Buyer
 from tasks.evaluate import Measured, answer_exactly, answer_from, plan_iteration
 from tasks.prepare import Prepared
-from tasks.purchase import purchase, question_of
+from tasks.purchase import purchase
 from tasks.result import Final, RunResult, completed, final_exact, final_from, final_plan
+from tasks.routing import question_of
 from tasks.segment import compiles, iterate
 from tasks.state import LoopState, to_bytes
 from tasks.telemetry import span

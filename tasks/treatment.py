@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backends.catalog import join_outcomes, split_plan
 from ledger import TREATMENTS, Amount, Database, jobs_of, now_us, treatments_of
 from measurement import ExecutionPlan
 from measurement.mitigation import EXTRAPOLATIONS, ReadoutErrors, Treatment, calibration_plan
 from shotwise.errors import CannotRunError
 from shotwise.rng import Purpose
+from tasks.batch_numbers import LEG_BATCHES
 from tasks.durable import Buyer
 from tasks.mitigation import calibration_shots, choice
 from tasks.prepare import Prepared
-
-_LEG_BATCHES = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +90,7 @@ def treat(
 
     Raises:
         BudgetExceededError: no room for a calibration.
+        DeviceGaveUpError: the device would not run the calibration.
     """
     if prepared.shots_execution.mitigation == "none":
         return None
@@ -148,8 +149,9 @@ def _applied(
     if prepared.shots_execution.readout_from == "snapshot":
         errors = ReadoutErrors.from_snapshot(np.array(known[0].readout_error))
         return Applied(treatment, errors, layout, None, Amount(), reason)
+    begun = buyer.book.attempts(iteration, _batch(leg))  # its own, out or paid for, is gone on with
     earlier = _earlier(buyer, prepared.shots_execution.stale_after_s, device, layout)
-    if earlier is not None:
+    if earlier is not None and not begun:
         return Applied(treatment, earlier.errors, layout, earlier.calibrated_us, Amount(), reason)
     errors, bought = _calibrate(prepared, buyer, iteration, leg, device, plan)
     return Applied(treatment, errors, layout, now_us(), bought, reason)
@@ -161,13 +163,15 @@ def _calibrate(
     """Buy a readout calibration; the same one again where an earlier process bought it."""
     seed = (prepared.spec.seed, Purpose.READOUT_CALIBRATION, iteration, leg)
     prepares = calibration_plan(plan, calibration_shots(plan), seed)
-    bought = buyer.buy(iteration, _batch(leg), device, prepares)
-    errors = ReadoutErrors.from_calibration(prepares, bought.outcome)
+    batches = split_plan(prepares, buyer.fleet.description(device))
+    bought = [buyer.buy(iteration, _batch(leg) + at, device, batch.plan) for at, batch in enumerate(batches)]
+    outcome = join_outcomes(prepares, batches, [each.outcome for each in bought])
+    errors = ReadoutErrors.from_calibration(prepares, outcome)
     if not errors.invertible:
         raise CannotRunError(
             "execution.mitigation", device, "its readout errors cannot be inverted", "use another device"
         )
-    return errors, Amount(bought.shots, bought.cost_micro_usd)
+    return errors, Amount(sum(b.shots for b in bought), sum(b.cost_micro_usd for b in bought))
 
 
 def _earlier(buyer: Buyer, age_s: float, device: str, layout: tuple[int, ...]) -> Applied | None:
@@ -187,4 +191,4 @@ def _earlier(buyer: Buyer, age_s: float, device: str, layout: tuple[int, ...]) -
 
 
 def _batch(leg: int) -> int:
-    return TREATMENTS + leg * _LEG_BATCHES
+    return TREATMENTS + leg * LEG_BATCHES

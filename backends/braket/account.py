@@ -38,19 +38,17 @@ _REFUSED_FOR_NOW = frozenset(
         "TooManyRequestsException",
     }
 )
-_REFUSED = frozenset(
+_CREDENTIALS = frozenset(
     {
         "AccessDeniedException",
-        "DeviceRetiredException",
         "ExpiredTokenException",
         "IncompleteSignatureException",
         "InvalidSignatureException",
         "MissingAuthenticationTokenException",
-        "ResourceNotFoundException",
         "UnrecognizedClientException",
-        "ValidationException",
     }
 )
+_REFUSED = frozenset({"DeviceRetiredException", "ResourceNotFoundException", "ValidationException"})
 _SHOWN_MAX = 300
 
 
@@ -81,8 +79,8 @@ def failed_submission(error: BotoCoreError | ClientError) -> SubmitRejected | Su
         code = code_of(error)
         if code in _REFUSED_FOR_NOW:
             return SubmitRejected(text, retry_after_s=_retry_after_s(error))
-        if code in _REFUSED:
-            return SubmitRejected(text, permanent=True)
+        if code in _REFUSED | _CREDENTIALS:
+            return SubmitRejected(text, permanent=True, ours=code in _CREDENTIALS)
     return SubmitUnknown(text)
 
 

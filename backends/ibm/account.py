@@ -27,6 +27,7 @@ _CLOUD_URL = "https://cloud.ibm.com"
 _PERMANENT = frozenset({400, 401, 402, 403, 404, 405, 410, 413, 415, 422})
 """Answers to a submission that say nothing was taken and nothing will be."""
 
+_CREDENTIALS = frozenset({401, 403})
 _SHOWN_MAX = 300
 
 
@@ -71,12 +72,12 @@ class IbmAccount:
         """What an exception of a submission means for what was bought; in doubt, unknown."""
         text = self.redacted(error)
         if isinstance(error, IBMNotAuthorizedError):
-            return SubmitRejected(text, permanent=True)
+            return SubmitRejected(text, permanent=True, ours=True)
         status, cause = getattr(error, "status_code", -1), error.__cause__
         if status == 429:
             return SubmitRejected(text, retry_after_s=_retry_after_s(getattr(cause, "response", None)))
         if status in _PERMANENT:
-            return SubmitRejected(text, permanent=True)
+            return SubmitRejected(text, permanent=True, ours=status in _CREDENTIALS)
         if _never_connected(cause):
             return SubmitRejected(text)
         return SubmitUnknown(text)

@@ -47,6 +47,7 @@ from ledger import (
     Journal,
     Ledger,
     NewRun,
+    Reservation,
     ReservationState,
     jobs_of,
     rules,
@@ -55,7 +56,9 @@ from ledger.tables import runs
 from measurement import Bases, ExecutionPlan, Outcome
 from problems import Circuit, Rotation
 from shotwise.errors import LeaseLostError
-from tasks.durable import Bought, Buyer, DeviceGaveUpError, Patience, UnresolvedJobError, shots_by_row
+from tasks.delivery import shots_by_row
+from tasks.durable import Bought, Buyer, DeviceGaveUpError, UnresolvedJobError
+from tasks.patience import Patience
 from tasks.reconcile import reconcile
 
 STEPS = 1_000
@@ -255,8 +258,8 @@ class CrashingBook(JobBook):
     def unknown(self, *args) -> None:
         self.world.step("unknown", lambda: super(CrashingBook, self).unknown(*args))
 
-    def done(self, *args) -> None:
-        self.world.step("done", lambda: super(CrashingBook, self).done(*args))
+    def done(self, *args) -> Reservation:
+        return self.world.step("done", lambda: super(CrashingBook, self).done(*args))
 
     def ended(self, *args) -> None:
         self.world.step("ended", lambda: super(CrashingBook, self).ended(*args))

@@ -11,7 +11,8 @@ from backends.sandbox.process import SandboxProcess
 from ledger import JobPhase, jobs_of
 from measurement import Bases, ExecutionPlan, Outcome
 from problems import Circuit, Rotation
-from tasks.durable import Buyer, Patience
+from tasks.durable import Buyer
+from tasks.patience import Patience
 from tasks.reconcile import DifferenceKind, reconcile
 
 KEY = SecretStr("test-key-of-the-durable-suite")

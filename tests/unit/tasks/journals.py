@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import numpy as np
+from sqlalchemy import update
 
 from ledger import Amount, IterationRecord, JobBook, JobKey, JobPhase, Journal, Ledger, NewRun, now_us
+from ledger.tables import runs
 
 
 def enter_run(
@@ -79,6 +81,8 @@ def enter_run(
 
 def enter_trouble(journal: Journal, run_id: str) -> None:
     """A second drive of the run that ends nothing: a failed attempt, a partial one, and one left unknown."""
+    with journal.database.write() as connection:
+        connection.execute(update(runs).where(runs.c.run_id == run_id).values(state="interrupted"))
     lease = journal.acquire(run_id)
     book = JobBook(lease, f"lab/p/{run_id}")
     first, second, third = (JobKey(run_id, 99, 0, attempt) for attempt in range(3))

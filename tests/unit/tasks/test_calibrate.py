@@ -6,16 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backends.catalog.local_provider import LocalProvider
 from backends.dispatch import Question
 from backends.fleet import Fleet
-from ledger import Database, DeviceHealth, Ledger, Probe, jobs_of
+from backends.provider import SubmitRejected
+from ledger import Database, DeviceHealth, Journal, Ledger, Probe, jobs_of
+from measurement import ExecutionPlan
 from measurement.canaries import readout_canary
 from shotwise.errors import CannotRunError
 from shotwise.spec import validate
 from tasks.calibrate import ACCOUNT, Findings, Limits, judge, probe_device
 from tasks.evaluate import plan_iteration
 from tasks.prepare import prepare
-from tasks.purchase import decide, quarantined
+from tasks.routing import decide, quarantined
 from tasks.state import initial
 
 BITS, SHOTS = 8_000, 4_000
@@ -89,6 +92,23 @@ def test_a_drifting_device_is_quarantined_and_released_after_a_good_probe(
         health.enter(Probe("sim-manila", 0, 1, probe.readout_error, probe.mirror_error, "good", ""))
     assert probe_device(database, fleet, "sim-manila", shots=200)[1] is False
     assert [change.quarantined for change in health.changes("sim-manila")] == [False, True]
+    fleet.close()
+
+
+def test_after_a_probe_that_failed_comes_a_new_one(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = Fleet(("sim-manila",), tmp_path / "jobs")
+    with monkeypatch.context() as patched:
+
+        def gone(self: LocalProvider, plan: ExecutionPlan, token: str) -> str:
+            raise SubmitRejected("in maintenance", permanent=True)
+
+        patched.setattr(LocalProvider, "submit", gone)
+        with pytest.raises(CannotRunError, match="maintenance"):
+            probe_device(database, fleet, "sim-manila", shots=200)
+    assert probe_device(database, fleet, "sim-manila", shots=200)[0].verdict == "good"
+    assert [run.state for run in Journal(database).all_runs()] == ["failed", "completed"]
     fleet.close()
 
 

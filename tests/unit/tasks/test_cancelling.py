@@ -18,8 +18,9 @@ from tasks.cancelling import cancel
 from tasks.driving import StopAsked, driving
 from tasks.evaluate import plan_iteration
 from tasks.prepare import Prepared, prepare
-from tasks.purchase import open_buyer, purchase, question_of
+from tasks.purchase import open_buyer, purchase
 from tasks.reconcile import reconcile
+from tasks.routing import question_of
 from tasks.state import initial
 
 DEVICES = ("sandbox-noisy", "sandbox-cheap")

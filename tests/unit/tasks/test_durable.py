@@ -22,8 +22,10 @@ from ledger.tables import jobs, runs
 from measurement import qubit_wise_commuting
 from problems import PauliSum
 from shotwise.errors import LeaseLostError
+from tasks.delivery import Delivery, joined, missing, shots_by_row
 from tasks.driving import Drive, StopAsked
-from tasks.durable import Buyer, DeviceGaveUpError, Patience, joined, missing, shots_by_row
+from tasks.durable import Buyer, DeviceGaveUpError
+from tasks.patience import Patience
 from tasks.reconcile import DifferenceKind, Discrepancy, reconcile
 from tests.unit.tasks.buying import (
     IDEAL,
@@ -392,12 +394,14 @@ def test_asked_to_stop_while_a_job_is_queued_the_wait_ends_and_the_job_stays(
 
 def test_missing_and_joined_account_for_every_shot() -> None:
     whole = plan()
-    assert missing(whole, []) is whole
+    rows, all_of_it = missing(whole, []) or ((), None)
+    assert all_of_it is whole
     half = replace(whole, shots=np.array([100, 300]))
-    parts = [(whole, JaxDevice().sample(half))]
-    rest = missing(whole, parts)
-    assert rest is not None
+    parts = [Delivery(rows, whole, JaxDevice().sample(half))]
+    left = missing(whole, parts)
+    assert left is not None
+    rows, rest = left
     assert rest.shots.tolist() == [200]
-    parts.append((rest, JaxDevice().sample(rest)))
+    parts.append(Delivery(rows, rest, JaxDevice().sample(rest)))
     assert missing(whole, parts) is None
     assert shots_by_row(joined(whole, parts)).tolist() == [300, 300]

@@ -13,7 +13,7 @@ from tasks.evaluate import plan_iteration
 from tasks.health import FAILURES_MAX, PAUSE_LONGEST_S, PAUSE_S, breaker, recent, unfit
 from tasks.planner import plan_run
 from tasks.prepare import prepare
-from tasks.purchase import check_can_start, decide, set_aside
+from tasks.routing import check_can_start, decide, set_aside
 from tasks.state import initial
 
 NOW_US = 10**15

@@ -19,13 +19,15 @@ from measurement import estimate
 from measurement.mitigation import Treatment, polynomial
 from shotwise.errors import SpecError
 from shotwise.spec import validate
-from tasks.durable import Buyer, Patience
+from tasks.durable import Buyer
 from tasks.evaluate import Measured, estimates_of, plan_iteration
 from tasks.mitigation import choice
+from tasks.patience import Patience
 from tasks.planner import plan_run
 from tasks.prepare import Prepared, prepare
-from tasks.purchase import purchase, question_of
+from tasks.purchase import purchase
 from tasks.result import final_from
+from tasks.routing import question_of
 from tasks.state import initial
 from tasks.treatment import calibration_spent
 

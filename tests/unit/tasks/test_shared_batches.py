@@ -14,10 +14,12 @@ from measurement import ExecutionPlan, Outcome
 from shotwise.errors import UnreachableError
 from shotwise.spec import validate
 from tasks.driving import StopAsked
-from tasks.durable import Bought, Buyer, DeviceGaveUpError, Patience
+from tasks.durable import Bought, Buyer, DeviceGaveUpError
 from tasks.evaluate import Measured, estimates_of, plan_iteration
+from tasks.patience import Patience
 from tasks.prepare import Prepared, prepare
-from tasks.purchase import at_once, fits_budget, purchase, question_of
+from tasks.purchase import at_once, purchase
+from tasks.routing import fits_budget, question_of
 from tasks.state import initial
 from tests.unit.tasks.buying import IDEAL, assert_exactly_once, closed_at_the_end, fired
 
@@ -99,7 +101,6 @@ def test_shares_that_go_elsewhere_again_and_again_never_take_each_others_place(b
     assert len(measured.parts) == 2
     assert len(taken) > 200
     assert len(set(taken)) == len(taken)
-    assert measured.shots == sum(outcome.counts.sum() for _, outcome in measured.parts)
 
 
 def test_a_device_that_is_silent_for_a_moment_ends_no_run(buyer: Buyer, sandbox: SandboxProcess) -> None:

@@ -1,0 +1,63 @@
+"""What the jobs of one batch delivered: which shots are missing still, and all of them joined.
+
+A batch's rows are known by their places: a row above a device's limit is in a job as several rows of the same
+point and basis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from measurement import ExecutionPlan, Outcome
+
+
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """What one job brought of a plan: of its `rows`, asked for as `plan`."""
+
+    rows: np.ndarray
+    plan: ExecutionPlan
+    outcome: Outcome
+
+
+def missing(plan: ExecutionPlan, delivered: Sequence[Delivery]) -> tuple[np.ndarray, ExecutionPlan] | None:
+    """The rows of `plan` whose shots were not all delivered, and a plan for the rest; None where none are.
+
+    While nothing was brought it is the plan itself, so a plain retry draws the same numbers; what is bought
+    to complete a partial result draws from a seed of its own.
+    """
+    if not delivered:
+        return np.arange(len(plan)), plan
+    left = plan.shots.copy()
+    for part in delivered:
+        left[part.rows] -= shots_by_row(part.outcome)
+    rows = np.flatnonzero(left > 0)
+    if not len(rows):
+        return None
+    seed = (*plan.seed, 1_000_000 + len(delivered))
+    return rows, replace(plan, point=plan.point[rows], basis=plan.basis[rows], shots=left[rows], seed=seed)
+
+
+def joined(plan: ExecutionPlan, delivered: Sequence[Delivery]) -> Outcome:
+    """The outcome of `plan` from its deliveries; counts of a row are added."""
+    rows: list[dict[int, int]] = [{} for _ in range(len(plan))]
+    for part in delivered:
+        for at, row in enumerate(part.rows):
+            states, counts = part.outcome.row(at)
+            for state, count in zip(states.tolist(), counts.tolist(), strict=True):
+                rows[row][state] = rows[row].get(state, 0) + count
+    ordered = [sorted(row.items()) for row in rows]
+    return Outcome.from_rows(
+        [
+            (np.array([s for s, _ in row], dtype=np.int64), np.array([c for _, c in row], dtype=np.int64))
+            for row in ordered
+        ]
+    )
+
+
+def shots_by_row(outcome: Outcome) -> np.ndarray:
+    """Shots that each row brought."""
+    return np.array([int(outcome.row(row)[1].sum()) for row in range(len(outcome))], dtype=np.int64)

@@ -1,0 +1,96 @@
+"""How long is waited for what: growing pauses, a provider that takes nothing now, a device that fails."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from backends.provider import SubmitRejected
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for what. Waits grow from `first_s` to `longest_s` and carry a jitter of a quarter.
+
+    Attributes:
+        attempts_max: jobs that fail for one batch before the device is given up, or submissions that are
+            turned away now where another device could take it.
+        unavailable_s: how long a provider may give no usable answer, or turn away what no other can take.
+        visible_s: how long an accepted job may stay invisible to a search by its token.
+        stuck_s: how long a job may be queued before it is cancelled.
+    """
+
+    first_s: float = 0.05
+    longest_s: float = 30.0
+    attempts_max: int = 6
+    unavailable_s: float = 600.0
+    visible_s: float = 5.0
+    stuck_s: float = 24 * 3600.0
+
+
+@dataclass
+class Pause:
+    """Growing waits with jitter. The jitter decides no result, so it needs no seed."""
+
+    patience: Patience
+    sleep: Callable[[float], None] = time.sleep
+    next_s: float = 0.0
+
+    def wait(self, at_least_s: float = 0.0) -> None:
+        self.next_s = min(max(self.patience.first_s, 2 * self.next_s), self.patience.longest_s)
+        self.sleep(max(at_least_s, self.next_s * random.uniform(0.75, 1.25)))
+
+
+@dataclass
+class Door:
+    """A provider that takes nothing now: how often and how long it is knocked at in one drive."""
+
+    patience: Patience
+    sleep: Callable[[float], None]
+    only_one: bool
+    knocks: int = 0
+    pause: Pause = field(init=False)
+    since: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.pause = Pause(self.patience, self.sleep)
+
+    def opens_again(self, refusal: SubmitRejected) -> bool:
+        """Wait, and say whether to try again: for long where no other device can take the batch."""
+        if refusal.permanent:
+            return False
+        if self.knocks == 0:
+            self.since = time.monotonic()
+        self.knocks += 1
+        waited_s = time.monotonic() - self.since
+        if waited_s > self.patience.unavailable_s or (
+            not self.only_one and self.knocks >= self.patience.attempts_max
+        ):
+            return False
+        self.pause.wait(refusal.retry_after_s or 0.0)
+        return True
+
+
+@dataclass
+class Breaker:
+    """Keeps a device that failed again and again out of use for a while."""
+
+    failures_max: int = 3
+    open_s: float = 60.0
+    failures: dict[str, int] = field(default_factory=dict)
+    opened_at: dict[str, float] = field(default_factory=dict)
+
+    def failed(self, device: str) -> None:
+        self.failures[device] = self.failures.get(device, 0) + 1
+        if self.failures[device] >= self.failures_max:
+            self.opened_at[device] = time.monotonic()
+
+    def worked(self, device: str) -> None:
+        self.failures.pop(device, None)
+        self.opened_at.pop(device, None)
+
+    def is_open(self, device: str) -> bool:
+        opened = self.opened_at.get(device)
+        return opened is not None and time.monotonic() - opened < self.open_s
