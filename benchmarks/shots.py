@@ -310,6 +310,7 @@ CONTENDERS: dict[str, Callable[[str, int], Reached]] = {
     "adam 10000": adam(10_000),
     "rosalin": rosalin,
     "spsa": own("{name: spsa, max_iterations: 3000}", "{mode: shots, shots: 200}"),
+    "spsa, fees": own("{name: spsa, max_iterations: 3000}", "{mode: shots, shots: 200}", fees=True),
     "icans": own("{name: icans, max_iterations: 3000}"),
     "gcans": own("{name: gcans, max_iterations: 3000}"),
     "bayes_newton": own("{name: bayes_newton, max_iterations: 3000}"),

@@ -58,14 +58,25 @@ _SETTLED_SHARE = 0.3
 """Of its possible loss, what a parameter counts that has not stood out from noise."""
 
 
+class _Weights(NamedTuple):
+    """What energies count: at the P - 1 shifted points in their parameter's slope and bend, at the centre in
+    every parameter's bend."""
+
+    slope: np.ndarray
+    bend: np.ndarray
+    centre: np.ndarray
+
+
 class _Design(NamedTuple):
-    """Static tables of the P - 1 shifted points: whose derivative they serve, and how."""
+    """Static tables of the P - 1 shifted points: whose derivative they serve, where, and how.
+
+    In the first iteration other weights hold than later, and points without any are not measured.
+    """
 
     coordinate: np.ndarray
     shift: np.ndarray
-    slope: np.ndarray
-    bend: np.ndarray
-    centre_bend: np.ndarray
+    first: _Weights
+    later: _Weights
 
 
 class BayesNewtonState(NamedTuple):
@@ -114,6 +125,8 @@ class BayesNewton(Optimizer[BayesNewtonState]):
 
     Attributes:
         spectrum: the frequencies of the energy along each of the d parameters.
+        from_determinant: whether the first centre is a determinant, and each parameter one excitation of it:
+            then the energy along it has the frequency 1 alone, and two points tell all.
         shots_first: shots of a derivative in the first iteration, and the least in any.
         shots_overhead: what an iteration costs before its first shot, in shots' worth of money.
         resolution: the energy that matters, such as the standard error asked for.
@@ -122,6 +135,7 @@ class BayesNewton(Optimizer[BayesNewtonState]):
 
     spectrum: tuple[Frequencies, ...]
     shots_first: float
+    from_determinant: bool = False
     shots_overhead: float = 0.0
     resolution: float = 0.0
     growth: float = 0.3
@@ -142,9 +156,11 @@ class BayesNewton(Optimizer[BayesNewtonState]):
 
     @cached_property
     def _design(self) -> _Design:
-        parts = [_line(j, f, self.difference) for j, f in enumerate(self.spectrum)]
-        coordinate, shift, slope, bend = (np.concatenate([part[at] for part in parts]) for at in range(4))
-        return _Design(coordinate.astype(np.int64), shift, slope, bend, np.array([part[4] for part in parts]))
+        later = [_line(f, self.difference) for f in self.spectrum]
+        first = [_of_determinant(line) for line in later] if self.from_determinant else later
+        coordinate = np.repeat(np.arange(len(later)), [len(line.shift) for line in later])
+        shift = np.concatenate([line.shift for line in later])
+        return _Design(coordinate, shift, _joined(first), _joined(later))
 
     def init(self, x0: jax.Array, key: jax.Array) -> BayesNewtonState:
         x0 = start_point(x0)
@@ -161,7 +177,7 @@ class BayesNewton(Optimizer[BayesNewtonState]):
             curvature_weights=jnp.zeros(d),
             scatter=jnp.zeros(points),
             scale=jnp.zeros(()),
-            shots=self._point_shots(jnp.full(d, self._least(d) / d)),
+            shots=self._point_shots(jnp.full(d, self._least(d) / d), self._design.first),
             spent=jnp.zeros(()),
             last=Progress.start(x0),
         )
@@ -203,14 +219,16 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         design = self._design
         d = state.parameters.shape[0]
         coordinate = jnp.asarray(design.coordinate)
-        slope, bend, centre = (jnp.asarray(a) for a in (design.slope, design.bend, design.centre_bend))
         shots = state.shots if evaluation.shots is None else evaluation.shots
         values = evaluation.values
         seen = evaluation.variances * shots
         first = state.iteration == 0
-        before = jnp.where(first, jnp.mean(seen), state.scatter)
-        scatter = (before + seen) / 2
-        scale = jnp.where(first, jnp.sqrt(jnp.mean(seen)), state.scale)
+        slope, bend, centre = jax.tree.map(lambda a, b: jnp.where(first, a, b), design.first, design.later)
+        run = shots > 0
+        usual = jnp.sum(seen) / jnp.sum(run)
+        before = jnp.where(first, usual, state.scatter)
+        scatter = jnp.where(run, (before + seen) / 2, before)
+        scale = jnp.where(first, jnp.sqrt(usual), state.scale)
         scale = jnp.maximum(scale, 1e-12)
         variances = scatter / jnp.maximum(shots, 1.0)
 
@@ -277,22 +295,22 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         return 0.5 * belief.variance * jnp.diagonal(inverse) * _evidence(z2)
 
     def _next_shots(self, state: BayesNewtonState, z2: jax.Array, inverse: jax.Array) -> jax.Array:
-        size = jnp.abs(jnp.asarray(self._design.slope))
+        size = jnp.abs(jnp.asarray(self._design.later.slope))
         coordinate, d = jnp.asarray(self._design.coordinate), state.parameters.shape[0]
         total = jax.ops.segment_sum(size, coordinate, d)
         variance = total * jax.ops.segment_sum(size * state.scatter[1:], coordinate, d)
         value = jnp.sqrt(variance * jnp.diagonal(inverse) * _evidence(z2))
         afford = jnp.maximum(self.growth * state.spent, self._least(d))
         share = afford * value / jnp.maximum(jnp.sum(value), 1e-300)
-        return self._point_shots(jnp.maximum(share, self.shots_first))
+        return self._point_shots(jnp.maximum(share, self.shots_first), self._design.later)
 
     def _least(self, d: int) -> float:
         """Shots of an iteration, at least, so that its fees are worth paying."""
         return max(_SHARE_OF_FEES * self.shots_overhead, self.shots_first * d)
 
-    def _point_shots(self, derivative: jax.Array) -> jax.Array:
+    def _point_shots(self, derivative: jax.Array, weights: _Weights) -> jax.Array:
         """(P,) shots of the points from those of the derivatives (d,), by the size of their weights."""
-        size = jnp.abs(jnp.asarray(self._design.slope))
+        size = jnp.abs(jnp.asarray(weights.slope))
         coordinate = jnp.asarray(self._design.coordinate)
         total = jax.ops.segment_sum(size, coordinate, derivative.shape[0])
         shifted = derivative[coordinate] * size / total[coordinate]
@@ -304,10 +322,17 @@ def _evidence(z2: jax.Array) -> jax.Array:
     return _SETTLED_SHARE + (1.0 - _SETTLED_SHARE) * jnp.clip(z2 / 4.0, 0.0, 1.0)
 
 
-def _line(
-    coordinate: int, frequencies: Frequencies, difference: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-    """(coordinate, shifts, slope weights, bend weights, the centre's bend weight) along one parameter.
+class _Line(NamedTuple):
+    """One parameter's shifted points and the weights of their energies; see `_Weights`."""
+
+    shift: np.ndarray
+    slope: np.ndarray
+    bend: np.ndarray
+    centre: float
+
+
+def _line(frequencies: Frequencies, difference: float) -> _Line:
+    """The points along one parameter.
 
     For degree R the shifts are +-(2 m - 1) pi / (2 R) over the base frequency, m = 1..R, and the slope's
     weights those of arXiv:2107.12390, eq. 13; the bend's solve for the cosine coefficients.
@@ -315,23 +340,36 @@ def _line(
     degree, base = frequencies.degree, frequencies.base
     if degree == 0:
         empty = np.zeros(0)
-        return empty, empty, empty, empty, 0.0
+        return _Line(empty, empty, empty, 0.0)
     if degree > EXACT_DEGREE_MAX:
         shifts = np.array([difference, -difference])
         slopes = np.array([0.5, -0.5]) / difference
-        return np.full(2, coordinate), shifts, slopes, np.full(2, difference**-2), -2.0 * difference**-2
+        return _Line(shifts, slopes, np.full(2, difference**-2), -2.0 * difference**-2)
     m = np.arange(1, degree + 1)
     phase = (2 * m - 1) * np.pi / (2 * degree)
     slope = (-1.0) ** (m - 1) / (4 * degree * np.sin(phase / 2) ** 2)
     k = np.arange(degree + 1)
     rows = np.vstack([np.ones(degree + 1), 2 * np.cos(np.outer(phase, k))])
     bend = np.linalg.solve(rows.T, -(k.astype(float) ** 2))
-    shifts = np.concatenate([phase, -phase]) / base
-    slopes = base * np.concatenate([slope, -slope])
-    return (
-        np.full(2 * degree, coordinate),
-        shifts,
-        slopes,
+    return _Line(
+        np.concatenate([phase, -phase]) / base,
+        base * np.concatenate([slope, -slope]),
         base**2 * np.tile(bend[1:], 2),
         float(base**2 * bend[0]),
     )
+
+
+def _of_determinant(line: _Line) -> _Line:
+    """The weights of an excitation's points where it acts on a determinant.
+
+    It turns that one into another with the weights cos(x / 2) and sin(x / 2), and nothing is left alone: the
+    energy is a + b cos x + c sin x, which the points at +-pi/2 and the centre fix.
+    """
+    inner = np.isclose(np.abs(line.shift), np.pi / 2)
+    assert np.count_nonzero(inner) == 2, "an excitation has points at +-pi/2"
+    return _Line(line.shift, np.where(inner, np.sign(line.shift) / 2, 0.0), np.where(inner, 0.5, 0.0), -1.0)
+
+
+def _joined(lines: list[_Line]) -> _Weights:
+    slope, bend = (np.concatenate([part[at] for part in lines]) for at in (1, 2))
+    return _Weights(slope, bend, np.array([line.centre for line in lines]))

@@ -179,7 +179,8 @@ class Optimizer(abc.ABC, Generic[S]):
         """How many shots the points of `ask(state)` shall get; None where any number will do.
 
         Shape (P,) where values are needed; (P, 1 + d) where gradients are: the energy's, then each
-        derivative's. A wish: who runs them may round up, and says in `Evaluation.shots` what was run.
+        derivative's. A wish: who runs them may round up, and says in `Evaluation.shots` what was run. A point
+        with a wish of 0 is not run, where values are needed; its value is then 0 and means nothing.
         """
         return None
 

@@ -138,7 +138,8 @@ class Buyer:
         Raises:
             SubmitRejected: the provider took nothing; that is entered.
         """
-        provider, description = self.fleet.provider(device), self.fleet.description(device)
+        provider = self._ask(lambda: self.fleet.provider(device), device)
+        description = self._ask(lambda: self.fleet.description(device), device)
         if record is None:
             quote = self._ask(lambda: self.fleet.quote_micro_usd(device, plan), device)
             sold = self._sold_before(key, provider)

@@ -124,7 +124,8 @@ def plan_iteration(prepared: Prepared, state: LoopState) -> ExecutionPlan:
     circuit, points = circuit_of(prepared, state), points_of(prepared, state)
     wish = shots_wanted(prepared, state)
     if need_of(prepared, state) is Need.VALUE:
-        angles, shots = circuit.angles(points), wish
+        asked = wish > 0
+        angles, shots = circuit.angles(points[asked]), wish[asked]
     else:
         designs = gradient_designs(prepared, state, circuit, points)
         angles = np.concatenate([design.angles for design in designs])
@@ -191,9 +192,7 @@ def answer_from(prepared: Prepared, state: LoopState, measured: Measured) -> Ans
     points, shots = points_of(prepared, state), shots_run(measured)
     if need_of(prepared, state) is Need.VALUE:
         estimates = objectives_of(prepared, measured)
-        evaluation = Evaluation(
-            jnp.asarray(estimates.means), jnp.asarray(estimates.variances), shots=jnp.asarray(shots)
-        )
+        evaluation = _of_all_points(shots_wanted(prepared, state) > 0, estimates, shots)
     else:
         designs = gradient_designs(prepared, state, plan.circuit, points)
         estimates = objectives_of(prepared, measured, leaders_of(designs))
@@ -211,6 +210,13 @@ def answer_from(prepared: Prepared, state: LoopState, measured: Measured) -> Ans
         if _starts_at_centre(prepared, state, points)
         else state.centre_variances,
     )
+
+
+def _of_all_points(asked: np.ndarray, estimates: Estimates, shots: np.ndarray) -> Evaluation:
+    """What was measured, with zeros at the points that were not asked for."""
+    values, variances, run = (np.zeros(len(asked)) for _ in range(3))
+    values[asked], variances[asked], run[asked] = estimates.means, estimates.variances, shots
+    return Evaluation(jnp.asarray(values), jnp.asarray(variances), shots=jnp.asarray(run))
 
 
 def _with_gradients(designs: list[GradientDesign], estimates: Estimates, shots: np.ndarray) -> Evaluation:

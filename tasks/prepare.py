@@ -330,6 +330,19 @@ def _sampling(prepared: Prepared) -> Sampling:
         shots_min=2 * shots_min(prepared),
         shots_a_point=groups * prepared.shots_a_circuit,
         resolution=prepared.asked_std_error,
+        from_determinant=_starts_at_determinant(prepared),
+    )
+
+
+def _starts_at_determinant(prepared: Prepared) -> bool:
+    """Whether the first point is one determinant, and every parameter that of one excitation, unscaled."""
+    circuit, used = prepared.ansatz.circuit, prepared.ansatz.circuit.parameter
+    return (
+        not isinstance(prepared.spec.ansatz, AdaptAnsatz)
+        and not circuit.initial_plus
+        and bool(np.all(circuit.excitation) and np.all(np.abs(circuit.scale) == 1.0))
+        and np.array_equal(np.sort(used), np.arange(circuit.n_parameters))
+        and not np.any(prepared.initial_parameters)
     )
 
 

@@ -162,13 +162,13 @@ def evaluate_finally(prepared: Prepared, lease: Lease, buyer: Buyer | None, stat
 @stage("classical-finish")
 def finish(prepared: Prepared, lease: Lease, state: LoopState, final: Final) -> RunResult:
     """The result, entered together with the run's last state."""
+    devices = spent_by_device(lease.database, lease.run_id)  # batches that the budget's end broke off too
     spent = replace(
         state.with_sample(final.sample),
-        shots=state.shots + final.shots,
+        shots=sum(each.shots for each in devices.values()),
         evaluations=state.evaluations + final.evaluations,
-        cost_micro_usd=state.cost_micro_usd + final.cost_micro_usd,
+        cost_micro_usd=sum(each.micro_usd for each in devices.values()),
     )
-    devices = spent_by_device(lease.database, lease.run_id)
     calibrations = calibration_spent(lease.database, lease.run_id)
     result = replace(
         completed(prepared, lease.run_id, spent, final, devices),

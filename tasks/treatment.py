@@ -97,7 +97,7 @@ def treat(
     kept = buyer.book.decision(iteration, _batch(leg), 0)
     if kept is not None:
         return Applied.from_json(kept)
-    found, reason = choice(prepared, device, plan)
+    found, reason = buyer.patiently(lambda: choice(prepared, device, plan))
     if found is None:
         return None
     applied = _applied(prepared, buyer, iteration, leg, device, plan, found.chosen.treatment, reason)
@@ -140,8 +140,9 @@ def _applied(
     treatment: Treatment,
     reason: str,
 ) -> Applied:
-    assert prepared.fleet is not None
-    known = prepared.fleet.noise(device, plan)
+    fleet = prepared.fleet
+    assert fleet is not None
+    known = buyer.patiently(lambda: fleet.noise(device, plan))
     n_qubits = prepared.problem.n_qubits
     layout = known[1] if known else tuple(range(n_qubits))
     if not treatment.readout or known is None:

@@ -1,0 +1,82 @@
+"""From Hartree-Fock the default under adaptive shots needs two points a derivative, and those tell all."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from optimizers import BayesNewton, Evaluation
+from shotwise.spec import validate
+from tasks.evaluate import exact_energies, plan_iteration, points_of
+from tasks.prepare import Prepared, prepare
+from tasks.state import initial
+
+jax.config.update("jax_enable_x64", True)
+H4 = "H 0 0 0; H 0 0 0.9; H 0 0 1.8; H 0 0 2.7"
+
+
+def prepared_for(ansatz: dict, geometry: str = H4) -> Prepared:
+    raw = {
+        "problem": {"kind": "molecule", "geometry": geometry},
+        "ansatz": ansatz,
+        "optimizer": {"name": "bayes_newton"},
+        "execution": {"mode": "shots", "policy": "adaptive"},
+    }
+    return prepare(validate(raw))
+
+
+def found_start(prepared: Prepared):
+    return initial(prepared).optimizer
+
+
+def told_exactly(prepared: Prepared) -> tuple[BayesNewton, object, np.ndarray]:
+    """The optimizer, its state after one iteration of exact energies, and the points that were asked for."""
+    state, stage = initial(prepared), prepared.stage()
+    optimizer = stage.optimizer
+    assert isinstance(optimizer, BayesNewton)
+    points, wish = points_of(prepared, state), np.asarray(stage.shots(state.optimizer))
+    asked = wish > 0
+    values = np.where(asked, exact_energies(prepared, stage.circuit, points), 0.0)
+    noise = np.where(asked, 1e-12, 0.0)
+    evaluation = Evaluation(jnp.asarray(values), jnp.asarray(noise), shots=jnp.asarray(wish))
+    return optimizer, optimizer.tell(state.optimizer, evaluation), asked
+
+
+def test_two_points_a_parameter_give_slopes_and_curvatures_at_hartree_fock() -> None:
+    prepared = prepared_for({"kind": "uccsd"})
+    circuit = prepared.stage().circuit
+    d = circuit.n_parameters
+    optimizer, told, asked = told_exactly(prepared)
+    assert optimizer.from_determinant
+    assert (asked.sum(), len(asked)) == (1 + 2 * d, 1 + 4 * d)
+    step = 1e-3
+    around = np.concatenate([np.zeros((1, d)), np.eye(d) * step, -np.eye(d) * step])
+    energies = exact_energies(prepared, circuit, around)
+    plus, minus = energies[1:].reshape(2, d)
+    found = told._asdict()  # pyright: ignore[reportAttributeAccessIssue]
+    np.testing.assert_allclose(found["gradients"][0], (plus - minus) / (2 * step), atol=1e-6)
+    design = optimizer._design
+    shifted = exact_energies(prepared, circuit, np.asarray(optimizer.ask(found_start(prepared))))
+    bends = design.first.centre * shifted[0]
+    np.add.at(bends, design.coordinate, design.first.bend * shifted[1:])
+    np.testing.assert_allclose(bends, (plus + minus - 2 * energies[0]) / step**2, atol=1e-4)
+    state = initial(prepared)
+    plan = plan_iteration(prepared, state)
+    assert len(plan.angles) == 1 + 2 * d
+    later = np.asarray(prepared.stage().shots(told))  # pyright: ignore[reportArgumentType]
+    assert np.all(later > 0), "away from the determinant all four count"
+
+
+@pytest.mark.parametrize(
+    "ansatz",
+    [
+        {"kind": "uccsd", "start": "mp2"},
+        {"kind": "hardware_efficient", "layers": 1},
+        {"kind": "kupccgsd", "k": 2},
+    ],
+)
+def test_elsewhere_all_points_are_measured(ansatz: dict) -> None:
+    prepared = prepared_for(ansatz)
+    optimizer, _, asked = told_exactly(prepared)
+    assert not optimizer.from_determinant
+    assert asked.all()
