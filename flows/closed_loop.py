@@ -34,9 +34,9 @@ from tasks.flow_runs import deployment_of, is_being_cancelled, is_deployed
 from tasks.prepare import Prepared, prepare
 from tasks.progress import Progress, tell_watchers, watching
 from tasks.provenance import new_run, parent_from_environment
-from tasks.purchase import final_began, open_buyer
+from tasks.purchase import open_buyer
 from tasks.result import RunResult, final_from_record, summary_rows
-from tasks.routing import check_can_start, fits_budget
+from tasks.routing import check_can_start, final_began, fits_budget, step_began
 from tasks.sampling import final_shots
 from tasks.slots import device_slot
 from tasks.stages import (
@@ -169,6 +169,9 @@ def _iterate_sampled(
 def _affordable(
     prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopState, plan: ExecutionPlan
 ) -> bool:
+    """Whether there is room for the next batch; for one that an earlier process began there always is."""
+    if buyer is not None and step_began(buyer, state.iteration):
+        return True
     budget = prepared.spec.budget
     shots = state.shots + plan.shots_total + final_shots(prepared, state)
     if budget.shots is not None and shots > budget.shots:

@@ -44,12 +44,18 @@ class Driven:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A run to drive: new, where it was not entered before; `result_json` is that of one that has ended."""
+    """A run to drive: new, where it was not entered before.
+
+    Attributes:
+        result_json: of one that has ended.
+        cancelled: it has ended without one.
+    """
 
     home: Home
     journal: Journal
     spec: RunSpec
     result_json: str | None = None
+    cancelled: bool = False
 
 
 def open_run(spec: RunSpec | None, run_id: str | None) -> Opened:
@@ -61,7 +67,8 @@ def open_run(spec: RunSpec | None, run_id: str | None) -> Opened:
         return Opened(home, journal, spec)
     record = journal.run(run_id)
     ended = record.result_json if record.state == "completed" else None
-    return Opened(home, journal, validate(json.loads(record.spec_json)), ended)
+    cancelled = record.state == Stopped.CANCELLED
+    return Opened(home, journal, validate(json.loads(record.spec_json)), ended, cancelled)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from flows.driven import driven, enter_run, open_run
+from flows.driven import Stopped, driven, enter_run, open_run
 from ledger import IterationRecord
 from optimizers import Reason
 from problems import Elimination
@@ -26,14 +26,16 @@ from tasks.tracker import mlflow_run_url
 from tasks.ui import ProgressArtifact, publish_summary
 
 
-def elimination_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | None:
-    """Drive a recursion to its end, or to the next safe point after a request to stop: then None.
+def elimination_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | Stopped:
+    """Drive a recursion to its end, or to the next safe point after a request to stop.
 
     Args, errors: as `flows.closed_loop.closed_loop`.
     """
     opened = open_run(spec, run_id)
     if opened.result_json:
         return RunResult.from_json(opened.result_json)
+    if opened.cancelled:
+        return Stopped.CANCELLED
     home, journal, spec = opened.home, opened.journal, opened.spec
     recursion = prepare_recursion(spec)
     run_id = run_id or enter_run(journal, spec)
@@ -44,7 +46,7 @@ def elimination_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | No
         while not is_done(recursion, state):
             if held.drive.stop.is_set():
                 leave(held.drive)
-                return None
+                return Stopped.CANCELLED if held.drive.cancelled.is_set() else Stopped.INTERRUPTED
             if held.drive.active_us >= 1e6 * (spec.budget.wall_s or float("inf")):
                 reason = Reason.BUDGET_REACHED
                 break

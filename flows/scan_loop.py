@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from flows.driven import driven, enter_run, open_run
+from flows.driven import Stopped, driven, enter_run, open_run
 from flows.qaoa import qaoa
 from flows.vqe import vqe
-from ledger import BudgetExceededError, Journal
+from ledger import BudgetExceededError, Journal, Submissions
 from optimizers import Reason
 from shotwise.errors import NoRoomError, RunFailedError, SpecError
 from shotwise.spec import QaoaAnsatz, RunSpec
@@ -26,8 +26,8 @@ from tasks.scan import (
 from tasks.starts import resolve_start
 
 
-def scan_loop(spec: RunSpec | None, run_id: str | None) -> ScanResult | None:
-    """Drive a scan to its end, or to a safe point after a request to stop: then None.
+def scan_loop(spec: RunSpec | None, run_id: str | None) -> ScanResult | Stopped:
+    """Drive a scan to its end, or to a safe point after a request to stop.
 
     Args, errors: as `flows.closed_loop.closed_loop`. The scan holds its own lease; every point is a run with
     a lease of its own, so a scan that is resumed goes on inside the point that it was stopped in.
@@ -35,6 +35,8 @@ def scan_loop(spec: RunSpec | None, run_id: str | None) -> ScanResult | None:
     opened = open_run(spec, run_id)
     if opened.result_json:
         return ScanResult.from_json(opened.result_json)
+    if opened.cancelled:
+        return Stopped.CANCELLED
     home, journal = opened.home, opened.journal
     spec = resolve_start(opened.spec, journal)
     run_id = run_id or enter_run(journal, spec)
@@ -55,7 +57,7 @@ def scan_loop(spec: RunSpec | None, run_id: str | None) -> ScanResult | None:
             if result is None:
                 held.drive.heed_cancellation()
                 leave(held.drive)
-                return None
+                return Stopped.CANCELLED if held.drive.cancelled.is_set() else Stopped.INTERRUPTED
             points = (*points, ScanPoint.of(points_of(spec)[len(points)], result))
             records = [points[-1].record(len(points) - 1)]
             held.lease.commit(
@@ -82,6 +84,9 @@ def _run_point(
     flow = qaoa if isinstance(spec.ansatz, QaoaAnsatz) else vqe
     state = flow(run_id=point_id, return_state=True)
     if state.is_cancelled():
+        shall_end = Submissions(journal.database).is_cancelled(scan_id)
+        if journal.run(point_id).state == Stopped.CANCELLED and not shall_end:
+            raise RunFailedError(f"{point_id}, a point of the scan, was cancelled; cancel or repeat the scan")
         return None
     state.result()  # raises what the flow raised
     result = RunResult.from_json(journal.run(point_id).result_json or "")

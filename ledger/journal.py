@@ -117,10 +117,13 @@ class Journal:
                 update(runs).where(runs.c.run_id == run_id).values(mlflow_run_id=mlflow_run_id)
             )
 
-    def acquire(self, run_id: str, *, lease_s: float = LEASE_S) -> Lease:
+    def acquire(self, run_id: str, *, lease_s: float = LEASE_S, ended: bool = False) -> Lease:
         """Become the run's driver.
 
         A lease that has expired, or whose holder is known to be dead on this machine, is taken over.
+
+        Args:
+            ended: also of a run that has ended, to end what it left; who asks for that restores its state.
 
         Raises:
             RunBusyError: another live process drives the run.
@@ -136,7 +139,7 @@ class Journal:
             if row is None:
                 raise SpecError("RUN_ID", run_id, "no such run", "list the runs with `shotwise runs`")
             _check_free(run_id, row["holder"], row["lease_until_us"])
-            if row["state"] in ENDED:
+            if row["state"] in ENDED and not ended:
                 raise RunEndedError("RUN_ID", run_id, f"has {row['state']}", "see it with `shotwise show`")
             fence = row["fence"] + 1
             connection.execute(

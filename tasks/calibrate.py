@@ -13,7 +13,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backends.fleet import Fleet
-from ledger import Database, DeviceHealth, JobBook, Journal, Lease, Ledger, NewRun, Probe, now_us
+from ledger import (
+    ENDED,
+    Database,
+    DeviceHealth,
+    JobBook,
+    Journal,
+    Lease,
+    Ledger,
+    NewRun,
+    Probe,
+    jobs_of,
+    now_us,
+)
 from measurement.canaries import Canary, mirror_canary, mirror_error, readout_canary, readout_errors
 from shotwise.errors import CannotRunError
 from tasks.durable import Buyer
@@ -25,7 +37,7 @@ ACCOUNT = "platform/calibration"
 _QUBITS_MAX = 4
 _MIRROR_LAYERS = 4
 _MIRROR_CIRCUITS = 4
-_ENDED = ("completed", "failed")
+_ENDED = (*ENDED, "failed")
 _PATIENCE = Patience(unavailable_s=60.0)
 """A device that takes nothing for so long is not waited for: there are others to look at."""
 
@@ -122,8 +134,10 @@ def probe_device(database: Database, fleet: Fleet, device: str, *, shots: int) -
         ledger.open_account(account)
         buyer = Buyer(JobBook(lease, account), fleet, _PATIENCE)
         outcomes = [buyer.buy(0, batch, device, canary.plan).outcome for batch, canary in enumerate(canaries)]
-    except CannotRunError:  # the next probe is a new one, with attempts of its own
-        lease.finish(state="failed", reason="probe", result_json=None)
+    except CannotRunError:
+        # the next probe is a new one with attempts of its own, unless something of this one is out
+        out = any(not job.state.ended for job in jobs_of(database, lease.run_id))
+        lease.finish(state="interrupted" if out else "failed", reason="probe", result_json=None)
         raise
     except BaseException:
         lease.finish(state="interrupted", reason="probe", result_json=None)

@@ -7,11 +7,15 @@ import time
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 
-from ledger import ENDED, Journal, Lease, Submissions, jobs_of
+from backends.fleet import Fleet
+from ledger import ENDED, JobBook, Journal, Lease, Submissions, jobs_of
 from optimizers import Reason
 from shotwise.errors import CannotRunError, RunBusyError, RunEndedError, RunFailedError
+from shotwise.home import Home
 from shotwise.spec import validate
 from tasks.batch_numbers import is_final
+from tasks.calibrate import KIND as CALIBRATION
+from tasks.credentials import credential
 from tasks.driving import Drive, where_it_stands
 from tasks.durable import Buyer, NothingMoreIsBoughtError
 from tasks.evaluate import plan_iteration
@@ -37,9 +41,9 @@ def cancel(journal: Journal, run_id: str) -> str:
         RunFailedError: a provider cannot say what became of a job; its reservation stays held. Ask again.
     """
     record = journal.run(run_id)
-    if record.state == CANCELLED:
-        return CANCELLED
     if _is_over(journal, run_id, record.state):
+        if record.state == CANCELLED:
+            return CANCELLED
         raise CannotRunError("RUN_ID", run_id, f"has {record.state}", "see it with `shotwise show`")
     Submissions(journal.database).ask_to_cancel(run_id)
     give_up = time.monotonic() + _OBEYS_S_MAX
@@ -47,8 +51,11 @@ def cancel(journal: Journal, run_id: str) -> str:
         state = journal.run(run_id).state
         if _is_over(journal, run_id, state):
             return state
-        with suppress(RunBusyError, RunEndedError):
-            _end_without_driver(journal, journal.acquire(run_id))
+        with suppress(RunBusyError):
+            try:
+                _end_without_driver(journal, journal.acquire(run_id))
+            except RunEndedError:
+                _end_what_was_left(journal, run_id)
         time.sleep(_LOOK_AGAIN_S)
     return journal.run(run_id).state
 
@@ -85,9 +92,7 @@ def settle_in_flight(prepared: Prepared, buyer: Buyer | None, state: LoopState) 
             purchase(
                 prepared, closing, state.iteration, plan, question_of(prepared, closing, state), final=final
             )
-    left = _in_flight(Journal(buyer.book.lease.database), run_id)
-    if left:
-        raise RunFailedError(f"{run_id}: job {left[0]} is still in flight; cancel the run again")
+    _abandon(closing)
 
 
 def _in_flight(journal: Journal, run_id: str) -> list[str]:
@@ -95,9 +100,35 @@ def _in_flight(journal: Journal, run_id: str) -> list[str]:
     return [job.token for job in jobs_of(journal.database, run_id) if not job.state.ended]
 
 
+def _end_what_was_left(journal: Journal, run_id: str) -> None:
+    """End jobs that are out although their run has ended; its state and result stay as they are."""
+    record, ansatz_json = journal.run(run_id), journal.ansatz_json(run_id)
+    lease = journal.acquire(run_id, ended=True)
+    try:
+        _abandon(_buyer_without_spec(lease))
+    finally:
+        lease.finish(
+            state=record.state, reason=record.reason, result_json=record.result_json, ansatz_json=ansatz_json
+        )
+
+
+def _buyer_without_spec(lease: Lease) -> Buyer:
+    """What can end a run's jobs; it needs nothing but the devices that they are on."""
+    devices = {job.device for job in jobs_of(lease.database, lease.run_id)}
+    fleet = Fleet(tuple(sorted(devices)), Home.from_environment().root / "local-jobs", secret=credential)
+    return Buyer(JobBook(lease, ""), fleet)
+
+
+def _abandon(buyer: Buyer) -> None:
+    """End what is still out, whatever it was for."""
+    for job in jobs_of(buyer.book.lease.database, buyer.book.lease.run_id):
+        if not job.state.ended:
+            buyer.abandon(job)
+
+
 def _is_over(journal: Journal, run_id: str, state: str) -> bool:
     """Whether a run has ended and left nothing in flight."""
-    return state in ENDED or (state == "failed" and not _in_flight(journal, run_id))
+    return state in (*ENDED, "failed") and not _in_flight(journal, run_id)
 
 
 def _end_part(journal: Journal, run_id: str) -> None:
@@ -114,7 +145,12 @@ def _end_without_driver(journal: Journal, lease: Lease) -> None:
         if not _in_flight(journal, lease.run_id):
             finish_cancelled(lease)
             return
-        prepared = prepare(validate(json.loads(journal.run(lease.run_id).spec_json)))
+        record = journal.run(lease.run_id)
+        if record.kind == CALIBRATION:
+            _abandon(_buyer_without_spec(lease))
+            finish_cancelled(lease)
+            return
+        prepared = prepare(validate(json.loads(record.spec_json)))
         prepared, state = where_it_stands(prepared, lease)
         buyer = open_buyer(prepared, lease, hold=lambda _: nullcontext(), sleep=time.sleep)
         settle_in_flight(prepared, buyer, state)

@@ -81,11 +81,16 @@ class Buyer:
     closing: bool = False
     """Only end what is in flight, cancelled where the provider still can, and buy nothing."""
 
-    def buy(self, iteration: int, batch: int, device: str, plan: ExecutionPlan) -> Bought:
+    def buy(
+        self, iteration: int, batch: int, device: str, plan: ExecutionPlan, *, moved_on: bool = False
+    ) -> Bought:
         """Run `plan`, which fits into one job of `device`, to the last shot.
 
         Partial results are kept and only the missing shots are bought again. Attempts that an earlier
         process made, on this or another device, count.
+
+        Args:
+            moved_on: an earlier process gave this device up and turned to another: nothing more is bought.
 
         Raises:
             BudgetExceededError: the next attempt does not fit; nothing was entered for it.
@@ -100,6 +105,8 @@ class Buyer:
         while (left := missing(plan, delivered)) is not None:
             rows, need = left
             record = known[attempt] if attempt < len(known) else None
+            if record is None and moved_on:
+                raise DeviceGaveUpError(device, "given up before", attempt, tuple(delivered))
             if record is None and self.closing:
                 raise NothingMoreIsBoughtError(f"{self.book.lease.run_id}: shall end")
             key = JobKey(self.book.lease.run_id, iteration, batch, attempt)
@@ -129,6 +136,32 @@ class Buyer:
         spent = self.book.attempts(iteration, batch)
         cost, shots = sum(r.cost_micro_usd for r in spent), sum(r.shots for r in spent)
         return Bought(joined(plan, delivered), cost, shots)
+
+    def abandon(self, record: JobRecord) -> None:
+        """End a job that nothing waits for: cancelled where the provider still can, settled as billed.
+
+        Raises:
+            UnresolvedJobError: the provider does not answer; its reservation stays held.
+        """
+        key = JobKey(record.run_id, record.iteration, record.batch, record.attempt)
+        provider = self._ask(lambda: self.fleet.provider(record.device), record.device)
+        found = [record.vendor_job_id] if record.vendor_job_id else self._found(provider, key.token)
+        if not found:
+            self.book.ended(key, JobPhase.FAILED, Amount(), "the provider has no such job")
+            return
+        report = replace(self, closing=True)._poll_to_end(provider, found[0], lambda: None)
+        phase = JobPhase.CANCELLED if report.state is JobState.CANCELLED else JobPhase.FAILED
+        self.book.ended(
+            key, phase, Amount(0, self._billed(provider, report)), "nothing waited for it any more"
+        )
+
+    def _found(self, provider: Provider, token: str) -> list[str]:
+        """The provider's jobs of a token; asked again before an accepted one must be visible."""
+        found = self._ask(lambda: provider.find(token), provider.name)
+        if not found:
+            self.sleep(self.patience.visible_s)
+            found = self._ask(lambda: provider.find(token), provider.name)
+        return found
 
     def _attempt(
         self, key: JobKey, record: JobRecord | None, device: str, plan: ExecutionPlan

@@ -63,11 +63,6 @@ def open_buyer(
     return Buyer(JobBook(lease, account), prepared.fleet, sleep=sleep, hold=hold)
 
 
-def final_began(buyer: Buyer, iteration: int) -> bool:
-    """Whether an earlier process bought for the final evaluation here: then the run is at its end."""
-    return any(map(is_final, buyer.book.spent(iteration)))
-
-
 def purchase(
     prepared: Prepared, buyer: Buyer, iteration: int, plan: ExecutionPlan, question: Question, *, final: bool
 ) -> Measured:
@@ -134,8 +129,11 @@ class _Legs:
         self, device: str, plan: ExecutionPlan, failed: tuple[str, ...] = ()
     ) -> tuple[ExecutionPlan, Outcome, Mitigated | None]:
         """One device's part, mitigated where the spec asks for it: what one copy gave, and all that ran."""
+        moved_on = self._began(self.next_leg + self.stride)
         try:
-            applied = treat(self.prepared, self.buyer, self.iteration, self.next_leg, device, plan)
+            applied = treat(
+                self.prepared, self.buyer, self.iteration, self.next_leg, device, plan, moved_on=moved_on
+            )
         except DeviceGaveUpError as error:
             self.next_leg += self.stride
             failed = (*failed, device)
@@ -192,16 +190,22 @@ class _Legs:
         asked = worst_case_micro_usd(dear)
         raise BudgetExceededError(self.buyer.book.account, Currency.MICRO_USD, asked, left)
 
+    def _began(self, leg: int) -> bool:
+        """Whether an earlier process came to a leg, which it only does when the one before is over."""
+        return self.buyer.book.decision(self.iteration, leg * LEG_BATCHES, 0) is not None
+
     def buy(self, device: str, plan: ExecutionPlan, failed: tuple[str, ...]) -> Outcome:
         """One device's part, in as many jobs as its limits ask for; the rest elsewhere if it gives up."""
         fleet = self.prepared.fleet
         assert fleet is not None
         leg, self.next_leg = self.next_leg, self.next_leg + self.stride
+        moved_on = self._began(self.next_leg)
         batches = split_plan(plan, fleet.description(device))
         outcomes: list[Outcome] = []
         for at, batch in enumerate(batches):
             try:
-                bought = self.buyer.buy(self.iteration, leg * LEG_BATCHES + at, device, batch.plan)
+                number = leg * LEG_BATCHES + at
+                bought = self.buyer.buy(self.iteration, number, device, batch.plan, moved_on=moved_on)
             except DeviceGaveUpError as error:
                 outcomes += self._rest(leg, device, [b.plan for b in batches[at:]], failed, error)
                 break

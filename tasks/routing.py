@@ -118,13 +118,18 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
         )
 
 
-def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: ExecutionPlan) -> bool:
-    """Whether the worst case of the next batch and of the final evaluation fits what is left.
+def step_began(buyer: Buyer, iteration: int) -> bool:
+    """Whether an earlier process bought for this step: it is gone on with, being reserved and maybe paid."""
+    return any(not is_final(batch) for batch in buyer.book.spent(iteration))
 
-    A batch that an earlier process began is always gone on with: it is reserved, and may be paid.
-    """
-    if not all(map(is_final, buyer.book.spent(state.iteration))):
-        return True
+
+def final_began(buyer: Buyer, iteration: int) -> bool:
+    """Whether an earlier process bought for the final evaluation here: then the run is at its end."""
+    return any(map(is_final, buyer.book.spent(iteration)))
+
+
+def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: ExecutionPlan) -> bool:
+    """Whether the worst case of the next batch and of the final evaluation fits what is left."""
     without = set_aside(prepared, buyer.book.lease.database)
     question = question_of(prepared, buyer, state)
     return buyer.patiently(lambda: fits(prepared, state, plan, question, without))

@@ -9,7 +9,7 @@ the device until it is as old as `execution.stale_after_s`.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from tasks.batch_numbers import LEG_BATCHES
 from tasks.durable import Buyer
 from tasks.mitigation import calibration_shots, choice
 from tasks.prepare import Prepared
+
+_CALIBRATING = 1
+"""Under this attempt a treatment is entered whose calibration is about to be bought."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +84,14 @@ class Applied:
 
 
 def treat(
-    prepared: Prepared, buyer: Buyer, iteration: int, leg: int, device: str, plan: ExecutionPlan
+    prepared: Prepared,
+    buyer: Buyer,
+    iteration: int,
+    leg: int,
+    device: str,
+    plan: ExecutionPlan,
+    *,
+    moved_on: bool = False,
 ) -> Applied | None:
     """The treatment of a leg: the entered one, or one that is chosen, calibrated for and entered now.
 
@@ -97,10 +107,18 @@ def treat(
     kept = buyer.book.decision(iteration, _batch(leg), 0)
     if kept is not None:
         return Applied.from_json(kept)
-    found, reason = buyer.patiently(lambda: choice(prepared, device, plan))
-    if found is None:
-        return None
-    applied = _applied(prepared, buyer, iteration, leg, device, plan, found.chosen.treatment, reason)
+    begun = buyer.book.decision(iteration, _batch(leg), _CALIBRATING)
+    if begun is not None:
+        chosen = Applied.from_json(begun)
+        applied = _calibrated(prepared, buyer, iteration, leg, device, plan, chosen, moved_on=moved_on)
+    else:
+        found, reason = buyer.patiently(lambda: choice(prepared, device, plan))
+        if found is None:
+            return None
+        treatment = found.chosen.treatment
+        applied = _applied(
+            prepared, buyer, iteration, leg, device, plan, treatment, reason, moved_on=moved_on
+        )
     buyer.book.decide(iteration, _batch(leg), 0, applied.to_json(device))
     return applied
 
@@ -118,8 +136,13 @@ def treat_as(
     kept = buyer.book.decision(iteration, _batch(leg), 0)
     if kept is not None:
         return Applied.from_json(kept)
-    reason = f"taken over: {like.reason}"
-    applied = _applied(prepared, buyer, iteration, leg, device, plan, like.treatment, reason)
+    begun = buyer.book.decision(iteration, _batch(leg), _CALIBRATING)
+    if begun is not None:
+        chosen = Applied.from_json(begun)
+        applied = _calibrated(prepared, buyer, iteration, leg, device, plan, chosen, moved_on=False)
+    else:
+        reason = f"taken over: {like.reason}"
+        applied = _applied(prepared, buyer, iteration, leg, device, plan, like.treatment, reason)
     buyer.book.decide(iteration, _batch(leg), 0, applied.to_json(device))
     return applied
 
@@ -139,6 +162,8 @@ def _applied(
     plan: ExecutionPlan,
     treatment: Treatment,
     reason: str,
+    *,
+    moved_on: bool = False,
 ) -> Applied:
     fleet = prepared.fleet
     assert fleet is not None
@@ -150,22 +175,48 @@ def _applied(
     if prepared.shots_execution.readout_from == "snapshot":
         errors = ReadoutErrors.from_snapshot(np.array(known[0].readout_error))
         return Applied(treatment, errors, layout, None, Amount(), reason)
-    begun = buyer.book.attempts(iteration, _batch(leg))  # its own, out or paid for, is gone on with
     earlier = _earlier(buyer, prepared.shots_execution.stale_after_s, device, layout)
-    if earlier is not None and not begun:
+    if earlier is not None:
         return Applied(treatment, earlier.errors, layout, earlier.calibrated_us, Amount(), reason)
-    errors, bought = _calibrate(prepared, buyer, iteration, leg, device, plan)
-    return Applied(treatment, errors, layout, now_us(), bought, reason)
+    chosen = Applied(treatment, ReadoutErrors.none(n_qubits), layout, None, Amount(), reason)
+    # before anything is bought on it: whatever is known then, a later process goes on with this
+    buyer.book.decide(iteration, _batch(leg), _CALIBRATING, chosen.to_json(device))
+    return _calibrated(prepared, buyer, iteration, leg, device, plan, chosen, moved_on=moved_on)
+
+
+def _calibrated(
+    prepared: Prepared,
+    buyer: Buyer,
+    iteration: int,
+    leg: int,
+    device: str,
+    plan: ExecutionPlan,
+    chosen: Applied,
+    *,
+    moved_on: bool,
+) -> Applied:
+    errors, bought = _calibrate(prepared, buyer, iteration, leg, device, plan, moved_on=moved_on)
+    return replace(chosen, errors=errors, calibrated_us=now_us(), bought=bought)
 
 
 def _calibrate(
-    prepared: Prepared, buyer: Buyer, iteration: int, leg: int, device: str, plan: ExecutionPlan
+    prepared: Prepared,
+    buyer: Buyer,
+    iteration: int,
+    leg: int,
+    device: str,
+    plan: ExecutionPlan,
+    *,
+    moved_on: bool,
 ) -> tuple[ReadoutErrors, Amount]:
     """Buy a readout calibration; the same one again where an earlier process bought it."""
     seed = (prepared.spec.seed, Purpose.READOUT_CALIBRATION, iteration, leg)
     prepares = calibration_plan(plan, calibration_shots(plan), seed)
     batches = split_plan(prepares, buyer.fleet.description(device))
-    bought = [buyer.buy(iteration, _batch(leg) + at, device, batch.plan) for at, batch in enumerate(batches)]
+    bought = [
+        buyer.buy(iteration, _batch(leg) + at, device, batch.plan, moved_on=moved_on)
+        for at, batch in enumerate(batches)
+    ]
     outcome = join_outcomes(prepares, batches, [each.outcome for each in bought])
     errors = ReadoutErrors.from_calibration(prepares, outcome)
     if not errors.invertible:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from backends.catalog.local_provider import LocalProvider
+from backends.fleet import Fleet
 from backends.provider import ProviderUnavailable, ResultMissing, SubmitRejected
 from ledger import (
     Amount,
@@ -32,10 +33,10 @@ from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.evaluate import Measured, plan_iteration
 from tasks.patience import Patience
 from tasks.prepare import Prepared, prepare
-from tasks.purchase import final_began, open_buyer, purchase
+from tasks.purchase import open_buyer, purchase
 from tasks.reconcile import DifferenceKind, reconcile
 from tasks.result import final_plan
-from tasks.routing import fits_budget, question_of
+from tasks.routing import final_began, question_of, step_began
 from tasks.treatment import calibration_spent
 
 jax.config.update("jax_enable_x64", True)
@@ -176,8 +177,7 @@ def test_a_run_whose_calibration_is_out_is_gone_on_with_whatever_the_budget(
     Ledger(journal.database).set_limit(run.account, micro_usd=spent)
     run.drive()
     assert not final_began(run.buyer, run.state.iteration)
-    plan = plan_iteration(run.prepared, run.state)
-    assert fits_budget(run.prepared, run.buyer, run.state, plan)
+    assert step_began(run.buyer, run.state.iteration), "so its budget is not asked about"
 
 
 @pytest.mark.parametrize("final", [False, True])
@@ -358,3 +358,86 @@ def test_what_a_failed_run_left_is_reported_and_can_be_cancelled(
     run_two.lease.finish(state="failed", reason=None, result_json=None)
     with pytest.raises(CannotRunError, match="has failed"):
         cancel(journal, run_two.run_id)
+
+
+def turned_away_by(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    submit = LocalProvider.submit
+
+    def turns_away(self: LocalProvider, plan, token: str) -> str:
+        if self.name == device:
+            raise SubmitRejected("busy")
+        return submit(self, plan, token)
+
+    monkeypatch.setattr(LocalProvider, "submit", turns_away)
+
+
+def left_elsewhere(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run that turned from a busy device to another one, and died while its job was out there."""
+    run = Run(journal, policy="cheapest", devices=[MANILA, NAIROBI])
+    with monkeypatch.context() as patched:
+        turned_away_by(patched, MANILA)
+        run.die_while_out(patched)
+    assert [job.device for job in run.jobs if not job.state.ended] == [NAIROBI]
+    return run
+
+
+def test_a_batch_that_went_elsewhere_stays_there_when_the_first_device_is_back(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = left_elsewhere(journal, monkeypatch)
+    run.drive()
+    assert run.buy().shots > 0
+    assert run.held == Amount()
+    assert {job.device for job in run.jobs if job.state is JobPhase.DONE} == {NAIROBI}
+
+
+def test_a_batch_that_went_elsewhere_is_cancelled_there(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = left_elsewhere(journal, monkeypatch)
+    assert cancel(journal, run.run_id) == "cancelled"
+    assert run.held == Amount()
+
+
+def test_what_a_completed_run_left_is_ended_and_its_result_stays(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(journal)
+    run.die_while_out(monkeypatch)
+    journal.acquire(run.run_id).finish(state="completed", reason="converged", result_json='{"energy": -1}')
+    assert cancel(journal, run.run_id) == "completed"
+    assert run.held == Amount()
+    record = journal.run(run.run_id)
+    assert (record.state, record.reason, record.result_json) == ("completed", "converged", '{"energy": -1}')
+    with pytest.raises(CannotRunError, match="has completed"):
+        cancel(journal, run.run_id)
+
+
+def test_a_calibration_is_gone_on_with_whatever_would_be_chosen_now(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(journal, mitigation=["readout"])
+    run.die_while_out(monkeypatch)
+    run.drive()
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.treatment.choice", lambda *_: (None, "nothing pays now"))
+        assert run.buy().mitigated
+    assert run.held == Amount()
+
+
+def test_a_cancelled_probe_does_not_keep_the_next_one_away(journal: Journal, tmp_path: Path) -> None:
+    from tasks.calibrate import probe_device
+
+    fleet = Fleet((MANILA,), tmp_path / "jobs")
+    asleep = replace(QUICK, unavailable_s=0.0)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tasks.calibrate._PATIENCE", asleep)
+        patched.setattr(Buyer, "_await", lambda *_: (_ for _ in ()).throw(StopAsked()))
+        with pytest.raises(StopAsked):
+            probe_device(journal.database, fleet, MANILA, shots=100)
+    (left,) = journal.all_runs()
+    assert left.state == "interrupted"
+    assert cancel(journal, left.run_id) == "cancelled"
+    assert all(job.state.ended for job in jobs_of(journal.database))
+    assert probe_device(journal.database, fleet, MANILA, shots=100)[0].verdict == "good"
+    fleet.close()

@@ -89,7 +89,9 @@ def test_shares_that_go_elsewhere_again_and_again_never_take_each_others_place(b
     taken: list[tuple[int, str]] = []
 
     class FirstIsGone(Buyer):
-        def buy(self, iteration: int, batch: int, device: str, plan: ExecutionPlan) -> Bought:
+        def buy(
+            self, iteration: int, batch: int, device: str, plan: ExecutionPlan, *, moved_on: bool = False
+        ) -> Bought:
             if device == IDEAL:
                 raise DeviceGaveUpError(device, "gone", 1)
             taken.append((batch, device))
