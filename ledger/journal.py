@@ -123,7 +123,7 @@ class Journal:
         A lease that has expired, or whose holder is known to be dead on this machine, is taken over.
 
         Args:
-            ended: also of a run that has ended, to end what it left; who asks for that restores its state.
+            ended: also of a run that has ended, which stays what it is: to end what it left.
 
         Raises:
             RunBusyError: another live process drives the run.
@@ -149,8 +149,7 @@ class Journal:
                     fence=fence,
                     holder=this_process(),
                     lease_until_us=at + int(lease_s * 1e6),
-                    state=RUNNING,
-                    reason=None,
+                    **({} if row["state"] in ENDED else {"state": RUNNING, "reason": None}),
                     updated_us=at,
                 )
             )

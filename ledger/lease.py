@@ -191,6 +191,14 @@ class Lease:
             drive = update(drives).where(drives.c.run_id == self.run_id, drives.c.fence == self.fence)
             connection.execute(drive.values(ended_us=at))
 
+    def give_back(self) -> None:
+        """End the drive of a run that stays what it is."""
+        with self.write() as connection:
+            given_back = update(runs).where(runs.c.run_id == self.run_id)
+            connection.execute(given_back.values(holder=None, lease_until_us=0))
+            drive = update(drives).where(drives.c.run_id == self.run_id, drives.c.fence == self.fence)
+            connection.execute(drive.values(ended_us=now_us()))
+
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

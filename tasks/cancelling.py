@@ -16,7 +16,7 @@ from shotwise.spec import validate
 from tasks.batch_numbers import is_final
 from tasks.calibrate import KIND as CALIBRATION
 from tasks.credentials import credential
-from tasks.driving import Drive, where_it_stands
+from tasks.driving import Drive, driving, where_it_stands
 from tasks.durable import Buyer, NothingMoreIsBoughtError
 from tasks.evaluate import plan_iteration
 from tasks.prepare import Prepared, prepare
@@ -45,7 +45,8 @@ def cancel(journal: Journal, run_id: str) -> str:
         if record.state == CANCELLED:
             return CANCELLED
         raise CannotRunError("RUN_ID", run_id, f"has {record.state}", "see it with `shotwise show`")
-    Submissions(journal.database).ask_to_cancel(run_id)
+    if record.state not in ENDED:
+        Submissions(journal.database).ask_to_cancel(run_id)
     give_up = time.monotonic() + _OBEYS_S_MAX
     while time.monotonic() < give_up:
         state = journal.run(run_id).state
@@ -88,7 +89,7 @@ def settle_in_flight(prepared: Prepared, buyer: Buyer | None, state: LoopState) 
     for job in [job for job in jobs_of(buyer.book.lease.database, run_id) if not job.state.ended]:
         final = is_final(job.batch)
         plan = final_plan(prepared, state) if final else plan_iteration(prepared, state)
-        with suppress(NothingMoreIsBoughtError):
+        with suppress(NothingMoreIsBoughtError, CannotRunError):  # what is out then is ended below
             purchase(
                 prepared, closing, state.iteration, plan, question_of(prepared, closing, state), final=final
             )
@@ -102,14 +103,12 @@ def _in_flight(journal: Journal, run_id: str) -> list[str]:
 
 def _end_what_was_left(journal: Journal, run_id: str) -> None:
     """End jobs that are out although their run has ended; its state and result stay as they are."""
-    record, ansatz_json = journal.run(run_id), journal.ansatz_json(run_id)
     lease = journal.acquire(run_id, ended=True)
     try:
-        _abandon(_buyer_without_spec(lease))
+        with driving(lease, 0):
+            _abandon(_buyer_without_spec(lease))
     finally:
-        lease.finish(
-            state=record.state, reason=record.reason, result_json=record.result_json, ansatz_json=ansatz_json
-        )
+        lease.give_back()
 
 
 def _buyer_without_spec(lease: Lease) -> Buyer:
@@ -153,7 +152,8 @@ def _end_without_driver(journal: Journal, lease: Lease) -> None:
         prepared = prepare(validate(json.loads(record.spec_json)))
         prepared, state = where_it_stands(prepared, lease)
         buyer = open_buyer(prepared, lease, hold=lambda _: nullcontext(), sleep=time.sleep)
-        settle_in_flight(prepared, buyer, state)
+        with driving(lease, 0):
+            settle_in_flight(prepared, buyer, state)
     except BaseException:
         lease.finish(state="interrupted", reason="cancelling", result_json=None)
         raise

@@ -43,10 +43,22 @@ SILENCE = (ProviderUnavailable, UnreachableError)
 
 
 class DeviceGaveUpError(CannotRunError):
-    """A device refused or failed a batch for good; another may take what was not delivered yet."""
+    """A device refused or failed a batch for good; another may take what was not delivered yet.
 
-    def __init__(self, device: str, why: str, attempts: int, delivered: tuple[Delivery, ...] = ()) -> None:
-        self.device, self.attempts, self.delivered = device, attempts, delivered
+    Attributes:
+        before: an earlier process gave it up; it may take something else now.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        why: str,
+        attempts: int,
+        delivered: tuple[Delivery, ...] = (),
+        *,
+        before: bool = False,
+    ) -> None:
+        self.device, self.attempts, self.delivered, self.before = device, attempts, delivered, before
         super().__init__("execution.device", device, why, "allow other devices or try again later")
 
 
@@ -106,7 +118,7 @@ class Buyer:
             rows, need = left
             record = known[attempt] if attempt < len(known) else None
             if record is None and moved_on:
-                raise DeviceGaveUpError(device, "given up before", attempt, tuple(delivered))
+                raise DeviceGaveUpError(device, "given up before", attempt, tuple(delivered), before=True)
             if record is None and self.closing:
                 raise NothingMoreIsBoughtError(f"{self.book.lease.run_id}: shall end")
             key = JobKey(self.book.lease.run_id, iteration, batch, attempt)

@@ -136,7 +136,7 @@ class _Legs:
             )
         except DeviceGaveUpError as error:
             self.next_leg += self.stride
-            failed = (*failed, device)
+            failed = _failed_now(failed, error)
             return self.measure(self._next_device(plan, failed, error), plan, failed)
         if applied is None:
             return plan, self.buy(device, plan, failed), None
@@ -227,7 +227,7 @@ class _Legs:
         left = missing(begun, error.delivered)
         assert left is not None, "a device does not give up on a whole batch"
         rows, need = left
-        first, *outcomes = self._elsewhere([need, *others], (*failed, device), error)
+        first, *outcomes = self._elsewhere([need, *others], _failed_now(failed, error), error)
         return [joined(begun, (*error.delivered, Delivery(rows, need, first))), *outcomes]
 
     def _elsewhere(
@@ -243,6 +243,11 @@ class _Legs:
             raise
         except CannotRunError:
             raise error from None
+
+
+def _failed_now(failed: tuple[str, ...], error: DeviceGaveUpError) -> tuple[str, ...]:
+    """Devices that a new leg must not go to; one that only an earlier process gave up it may."""
+    return failed if error.before else (*failed, error.device)
 
 
 def _shared(plan: ExecutionPlan, route: Sequence[tuple[str, float]]) -> list[tuple[str, ExecutionPlan]]:

@@ -441,3 +441,43 @@ def test_a_cancelled_probe_does_not_keep_the_next_one_away(journal: Journal, tmp
     assert all(job.state.ended for job in jobs_of(journal.database))
     assert probe_device(journal.database, fleet, MANILA, shots=100)[0].verdict == "good"
     fleet.close()
+
+
+def test_where_the_other_device_fails_too_the_first_is_asked_again_by_the_next_process(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = left_elsewhere(journal, monkeypatch)
+    run.drive()
+    with monkeypatch.context() as patched:
+        turned_away_by(patched, MANILA)
+        fail_fetching(patched, NAIROBI)
+        with pytest.raises(DeviceGaveUpError):
+            run.buy()
+    run.interrupt()
+    run.drive()
+    monkeypatch.setattr("tasks.routing.unfit", lambda *_: {})  # its pause is over
+    assert run.buy().shots > 0
+    assert run.held == Amount()
+
+
+def test_a_cancellation_that_dies_takes_no_result(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(journal)
+    run.die_while_out(monkeypatch)
+    journal.acquire(run.run_id).finish(state="completed", reason="converged", result_json="{}")
+    journal.acquire(run.run_id, ended=True, lease_s=0.0)
+    assert journal.run(run.run_id).state == "completed"
+    assert cancel(journal, run.run_id) == "completed"
+    assert journal.run(run.run_id).result_json == "{}"
+    assert run.held == Amount()
+
+
+def test_a_cancelled_job_that_was_the_last_attempt_ends_the_run_as_cancelled(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(journal)
+    run.die_while_out(monkeypatch)
+    with monkeypatch.context() as patched:
+        fail_fetching(patched, MANILA)
+        patched.setattr("tasks.patience.Patience.attempts_max", 1)
+        assert cancel(journal, run.run_id) == "cancelled"
+    assert run.held == Amount()
