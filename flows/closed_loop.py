@@ -36,7 +36,7 @@ from tasks.progress import Progress, tell_watchers, watching
 from tasks.provenance import new_run, parent_from_environment
 from tasks.purchase import open_buyer
 from tasks.result import RunResult, final_from_record, summary_rows
-from tasks.routing import check_can_start, final_began, fits_budget, step_began
+from tasks.routing import Begun, begun, check_can_start, fits_budget
 from tasks.sampling import final_shots
 from tasks.slots import device_slot
 from tasks.stages import (
@@ -153,11 +153,12 @@ def _iterate_sampled(
     prepared: Prepared, drive: Drive, state: LoopState, *, buyer: Buyer | None
 ) -> tuple[LoopState, Sequence[IterationRecord]]:
     """One batch and one iteration, if the budget has room for it and for the final batch."""
-    if buyer is not None and final_began(buyer, state.iteration):  # an earlier drive came to the budget's end
+    before = begun(buyer, state.iteration) if buyer is not None else Begun(step=False, final=False)
+    if before.final:  # an earlier drive came to the budget's end
         return replace(state, reason=Reason.BUDGET_REACHED), []
     with span("plan", drive.lease.run_id, iteration=state.iteration):
         plan = next_plan(prepared, state)
-    if not _affordable(prepared, drive, buyer, state, plan):
+    if not (before.step or _affordable(prepared, drive, buyer, state, plan)):
         return replace(state, reason=Reason.BUDGET_REACHED), []
     try:
         measured = heard(measure(prepared, drive.lease, buyer, state, plan))
@@ -169,9 +170,6 @@ def _iterate_sampled(
 def _affordable(
     prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopState, plan: ExecutionPlan
 ) -> bool:
-    """Whether there is room for the next batch; for one that an earlier process began there always is."""
-    if buyer is not None and step_began(buyer, state.iteration):
-        return True
     budget = prepared.spec.budget
     shots = state.shots + plan.shots_total + final_shots(prepared, state)
     if budget.shots is not None and shots > budget.shots:

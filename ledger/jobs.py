@@ -44,6 +44,9 @@ class JobPhase(StrEnum):
         return self in (JobPhase.DONE, JobPhase.FAILED, JobPhase.CANCELLED)
 
 
+_ENDED = [phase for phase in JobPhase if phase.ended]
+
+
 @dataclass(frozen=True)
 class JobRecord:
     """One bought job.
@@ -210,15 +213,21 @@ class JobBook:
 
 
 def jobs_of(
-    database: Database, run_id: str | None = None, *, iteration: int | None = None
+    database: Database, run_id: str | None = None, *, iteration: int | None = None, out: bool = False
 ) -> list[JobRecord]:
-    """Bought jobs, of all runs or one, in order of iteration, batch and attempt."""
+    """Bought jobs, of all runs or one, in order of iteration, batch and attempt.
+
+    Args:
+        out: only those that have not ended.
+    """
     wanted = [c for c in jobs.c if c.name not in ("calibration_json",)]
     query = select(*wanted).where(jobs.c.quote_micro_usd.is_not(None))
     if run_id is not None:
         query = query.where(jobs.c.run_id == run_id)
     if iteration is not None:
         query = query.where(jobs.c.iteration == iteration)
+    if out:
+        query = query.where(jobs.c.state.not_in(_ENDED))
     query = query.order_by(jobs.c.run_id, jobs.c.iteration, jobs.c.batch, jobs.c.attempt)
     with database.read() as connection:
         rows = connection.execute(query).mappings().all()
@@ -229,7 +238,7 @@ def spent_by_device(database: Database, run_id: str) -> dict[str, Amount]:
     """Shots and money of a run's ended jobs, free ones included, by the device that ran them."""
     query = (
         select(jobs.c.device, func.sum(jobs.c.shots), func.sum(jobs.c.cost_micro_usd))
-        .where(jobs.c.run_id == run_id, jobs.c.state.in_([phase for phase in JobPhase if phase.ended]))
+        .where(jobs.c.run_id == run_id, jobs.c.state.in_(_ENDED))
         .group_by(jobs.c.device)
         .order_by(jobs.c.device)
     )

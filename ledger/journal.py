@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, select, true, update
 
 from ledger.database import Database
 from ledger.holders import is_dead, this_process
@@ -62,11 +62,7 @@ class Journal:
 
     def all_runs(self) -> list[RunRecord]:
         """Every run, oldest first."""
-        with self.database.read() as connection:
-            rows = (
-                connection.execute(select(*_RUN).order_by(runs.c.created_us, runs.c.run_id)).mappings().all()
-            )
-        return [RunRecord(**row) for row in rows]
+        return self._runs(true())
 
     def ansatz_json(self, run_id: str) -> str | None:
         """The circuit and the parameters that a run ended with, None while it has not."""
@@ -76,7 +72,12 @@ class Journal:
 
     def children(self, run_id: str) -> list[RunRecord]:
         """The runs that are part of this one: a scan's points, in order."""
-        return [record for record in self.all_runs() if record.parent == run_id]
+        return self._runs(runs.c.parent == run_id)
+
+    def _runs(self, condition: ColumnElement[bool]) -> list[RunRecord]:
+        query = select(*_RUN).where(condition).order_by(runs.c.created_us, runs.c.run_id)
+        with self.database.read() as connection:
+            return [RunRecord(**row) for row in connection.execute(query).mappings()]
 
     def iterations(self, run_id: str, *, after: int = -1) -> list[IterationRecord]:
         """A run's iterations later than `after`, in order."""

@@ -183,21 +183,19 @@ class Lease:
         self, *, state: str, reason: str | None, result_json: str | None, ansatz_json: str | None = None
     ) -> None:
         """End the drive: the run's state and result, and the lease given back, in one transaction."""
-        at = now_us()
-        ended = {"state": state, "reason": reason, "result_json": result_json, "ansatz_json": ansatz_json}
-        with self.write() as connection:
-            given_back = update(runs).where(runs.c.run_id == self.run_id)
-            connection.execute(given_back.values(**ended, holder=None, lease_until_us=0))
-            drive = update(drives).where(drives.c.run_id == self.run_id, drives.c.fence == self.fence)
-            connection.execute(drive.values(ended_us=at))
+        self._end(state=state, reason=reason, result_json=result_json, ansatz_json=ansatz_json)
 
     def give_back(self) -> None:
         """End the drive of a run that stays what it is."""
+        self._end()
+
+    def _end(self, **changes: str | None) -> None:
+        at = now_us()
         with self.write() as connection:
             given_back = update(runs).where(runs.c.run_id == self.run_id)
-            connection.execute(given_back.values(holder=None, lease_until_us=0))
+            connection.execute(given_back.values(**changes, holder=None, lease_until_us=0))
             drive = update(drives).where(drives.c.run_id == self.run_id, drives.c.fence == self.fence)
-            connection.execute(drive.values(ended_us=now_us()))
+            connection.execute(drive.values(ended_us=at))
 
 
 def _digest(data: bytes) -> str:

@@ -1,10 +1,10 @@
 """Newton's method on a Gaussian belief about the gradient field, with shots chosen for what they can pay.
 
 The default under adaptive shots. Every iteration measures derivatives along the parameters at one centre, by
-the general shift rule (arXiv:2107.12390). Nothing that was paid for is forgotten: all earlier
-gradients, at other centres, enter a linear model of the field around the new centre (Gaussian regression on
-g(c) = g_0 + H (c - c_0), measured curvatures as its prior mean, noise grown by a remainder of second order in
-the distance). Its rules:
+the general shift rule (arXiv:2107.12390), or by two points each where the centre is a determinant. Nothing
+that was paid for is forgotten: all earlier gradients, at other centres, enter a linear model of the field
+around the new centre (Gaussian regression on g(c) = g_0 + H (c - c_0), measured curvatures as its prior mean,
+noise grown by a remainder of second order in the distance). Its rules:
 
 * Newton's step is taken to the model's minimum, and each parameter's way from the start is shrunk by
   max(0, 1 - lambda / z^2), z being that way in its standard errors: positive-part James-Stein estimation

@@ -27,7 +27,7 @@ FORMAT = 2
 _DIGEST_BYTES = 32
 _MADE_BY = ("numpy", "pyscf", "scipy")
 _ELEMENTS_MAX = 2_000_000
-"""Larger matrices (24 MB) are faster made than read."""
+"""Of larger ones a file would be little but its matrix, 24 MB: that is made anew."""
 
 
 def path_of(folder: Path, spec: MoleculeSpec) -> Path:

@@ -136,7 +136,7 @@ def probe_device(database: Database, fleet: Fleet, device: str, *, shots: int) -
         outcomes = [buyer.buy(0, batch, device, canary.plan).outcome for batch, canary in enumerate(canaries)]
     except CannotRunError:
         # the next probe is a new one with attempts of its own, unless something of this one is out
-        out = any(not job.state.ended for job in jobs_of(database, lease.run_id))
+        out = jobs_of(database, lease.run_id, out=True)
         lease.finish(state="interrupted" if out else "failed", reason="probe", result_json=None)
         raise
     except BaseException:

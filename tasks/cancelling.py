@@ -86,8 +86,9 @@ def settle_in_flight(prepared: Prepared, buyer: Buyer | None, state: LoopState) 
         return
     closing = replace(buyer, closing=True, sleep=time.sleep)
     run_id = buyer.book.lease.run_id
-    for job in [job for job in jobs_of(buyer.book.lease.database, run_id) if not job.state.ended]:
-        final = is_final(job.batch)
+    for final in sorted(
+        {is_final(job.batch) for job in jobs_of(buyer.book.lease.database, run_id, out=True)}
+    ):
         plan = final_plan(prepared, state) if final else plan_iteration(prepared, state)
         with suppress(NothingMoreIsBoughtError, CannotRunError):  # what is out then is ended below
             purchase(
@@ -96,38 +97,35 @@ def settle_in_flight(prepared: Prepared, buyer: Buyer | None, state: LoopState) 
     _abandon(closing)
 
 
-def _in_flight(journal: Journal, run_id: str) -> list[str]:
-    """Tokens of the run's jobs that have not ended."""
-    return [job.token for job in jobs_of(journal.database, run_id) if not job.state.ended]
-
-
 def _end_what_was_left(journal: Journal, run_id: str) -> None:
     """End jobs that are out although their run has ended; its state and result stay as they are."""
     lease = journal.acquire(run_id, ended=True)
     try:
-        with driving(lease, 0):
-            _abandon(_buyer_without_spec(lease))
+        _abandon_without_spec(lease)
     finally:
         lease.give_back()
 
 
-def _buyer_without_spec(lease: Lease) -> Buyer:
-    """What can end a run's jobs; it needs nothing but the devices that they are on."""
-    devices = {job.device for job in jobs_of(lease.database, lease.run_id)}
+def _abandon_without_spec(lease: Lease) -> None:
+    """End what is out knowing nothing of the run but its jobs."""
+    devices = {job.device for job in jobs_of(lease.database, lease.run_id, out=True)}
     fleet = Fleet(tuple(sorted(devices)), Home.from_environment().root / "local-jobs", secret=credential)
-    return Buyer(JobBook(lease, ""), fleet)
+    try:
+        with driving(lease, 0):
+            _abandon(Buyer(JobBook(lease, account=""), fleet))
+    finally:
+        fleet.close()
 
 
 def _abandon(buyer: Buyer) -> None:
     """End what is still out, whatever it was for."""
-    for job in jobs_of(buyer.book.lease.database, buyer.book.lease.run_id):
-        if not job.state.ended:
-            buyer.abandon(job)
+    for job in jobs_of(buyer.book.lease.database, buyer.book.lease.run_id, out=True):
+        buyer.abandon(job)
 
 
 def _is_over(journal: Journal, run_id: str, state: str) -> bool:
     """Whether a run has ended and left nothing in flight."""
-    return state in (*ENDED, "failed") and not _in_flight(journal, run_id)
+    return state in (*ENDED, "failed") and not jobs_of(journal.database, run_id, out=True)
 
 
 def _end_part(journal: Journal, run_id: str) -> None:
@@ -141,20 +139,20 @@ def _end_without_driver(journal: Journal, lease: Lease) -> None:
         for part in journal.children(lease.run_id):
             if not _is_over(journal, part.run_id, part.state):
                 _end_part(journal, part.run_id)
-        if not _in_flight(journal, lease.run_id):
-            finish_cancelled(lease)
-            return
-        record = journal.run(lease.run_id)
-        if record.kind == CALIBRATION:
-            _abandon(_buyer_without_spec(lease))
-            finish_cancelled(lease)
-            return
-        prepared = prepare(validate(json.loads(record.spec_json)))
-        prepared, state = where_it_stands(prepared, lease)
-        buyer = open_buyer(prepared, lease, hold=lambda _: nullcontext(), sleep=time.sleep)
-        with driving(lease, 0):
-            settle_in_flight(prepared, buyer, state)
+        if jobs_of(journal.database, lease.run_id, out=True):
+            _end_in_flight(journal, lease)
     except BaseException:
         lease.finish(state="interrupted", reason="cancelling", result_json=None)
         raise
     finish_cancelled(lease)
+
+
+def _end_in_flight(journal: Journal, lease: Lease) -> None:
+    record = journal.run(lease.run_id)
+    if record.kind == CALIBRATION:  # no spec says what it bought
+        _abandon_without_spec(lease)
+        return
+    prepared, state = where_it_stands(prepare(validate(json.loads(record.spec_json))), lease)
+    buyer = open_buyer(prepared, lease, hold=lambda _: nullcontext(), sleep=time.sleep)
+    with driving(lease, 0):
+        settle_in_flight(prepared, buyer, state)

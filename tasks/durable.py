@@ -46,19 +46,14 @@ class DeviceGaveUpError(CannotRunError):
     """A device refused or failed a batch for good; another may take what was not delivered yet.
 
     Attributes:
+        delivered: what it brought of the batch before.
         before: an earlier process gave it up; it may take something else now.
     """
 
     def __init__(
-        self,
-        device: str,
-        why: str,
-        attempts: int,
-        delivered: tuple[Delivery, ...] = (),
-        *,
-        before: bool = False,
+        self, device: str, why: str, delivered: tuple[Delivery, ...] = (), *, before: bool = False
     ) -> None:
-        self.device, self.attempts, self.delivered, self.before = device, attempts, delivered, before
+        self.device, self.delivered, self.before = device, delivered, before
         super().__init__("execution.device", device, why, "allow other devices or try again later")
 
 
@@ -111,14 +106,14 @@ class Buyer:
             NothingMoreIsBoughtError: closing, and the batch is not complete.
         """
         known = self.book.attempts(iteration, batch)
-        door = Door(self.patience, self.sleep, self.fleet.names == (device,))
+        door = Door(Pause(self.patience, self.sleep), only_one=self.fleet.names == (device,))
         delivered: list[Delivery] = []
         failures = attempt = 0
         while (left := missing(plan, delivered)) is not None:
             rows, need = left
             record = known[attempt] if attempt < len(known) else None
             if record is None and moved_on:
-                raise DeviceGaveUpError(device, "given up before", attempt, tuple(delivered), before=True)
+                raise DeviceGaveUpError(device, "given up before", tuple(delivered), before=True)
             if record is None and self.closing:
                 raise NothingMoreIsBoughtError(f"{self.book.lease.run_id}: shall end")
             key = JobKey(self.book.lease.run_id, iteration, batch, attempt)
@@ -127,14 +122,14 @@ class Buyer:
             if note.startswith(TURNED_AWAY):
                 continue
             if note.startswith(REFUSED):
-                raise DeviceGaveUpError(device, note, attempt, tuple(delivered))
+                raise DeviceGaveUpError(device, note, tuple(delivered))
             try:
                 with self.hold(where):
                     outcome = self._attempt(key, record, where, need)
             except SubmitRejected as error:
                 self.breaker.failed(where)
                 if not door.opens_again(error):
-                    raise DeviceGaveUpError(device, str(error), attempt, tuple(delivered)) from None
+                    raise DeviceGaveUpError(device, str(error), tuple(delivered)) from None
                 continue
             if outcome is not None:
                 delivered.append(Delivery(rows, need, outcome))
@@ -144,7 +139,7 @@ class Buyer:
             self.breaker.failed(where)
             if failures >= self.patience.attempts_max:
                 why = f"failed {failures} times"
-                raise DeviceGaveUpError(device, why, attempt, tuple(delivered))
+                raise DeviceGaveUpError(device, why, tuple(delivered))
         spent = self.book.attempts(iteration, batch)
         cost, shots = sum(r.cost_micro_usd for r in spent), sum(r.shots for r in spent)
         return Bought(joined(plan, delivered), cost, shots)

@@ -45,29 +45,26 @@ class Pause:
 
 @dataclass
 class Door:
-    """A provider that takes nothing now: how often and how long it is knocked at in one drive."""
+    """A provider that takes nothing now, knocked at in growing pauses within one drive.
 
-    patience: Patience
-    sleep: Callable[[float], None]
+    Attributes:
+        only_one: whether no other device could take what is refused: then it is waited for long.
+    """
+
+    pause: Pause
     only_one: bool
     knocks: int = 0
-    pause: Pause = field(init=False)
-    since: float = field(default_factory=time.monotonic)
-
-    def __post_init__(self) -> None:
-        self.pause = Pause(self.patience, self.sleep)
+    since_s: float = 0.0
 
     def opens_again(self, refusal: SubmitRejected) -> bool:
-        """Wait, and say whether to try again: for long where no other device can take the batch."""
+        """Wait, and say whether to try again."""
         if refusal.permanent:
             return False
-        if self.knocks == 0:
-            self.since = time.monotonic()
+        patience, now_s = self.pause.patience, time.monotonic()
+        self.since_s = self.since_s or now_s
         self.knocks += 1
-        waited_s = time.monotonic() - self.since
-        if waited_s > self.patience.unavailable_s or (
-            not self.only_one and self.knocks >= self.patience.attempts_max
-        ):
+        often = self.knocks >= patience.attempts_max and not self.only_one
+        if often or now_s - self.since_s > patience.unavailable_s:
             return False
         self.pause.wait(refusal.retry_after_s or 0.0)
         return True

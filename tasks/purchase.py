@@ -35,7 +35,7 @@ from tasks.mitigation import Mitigated
 from tasks.prepare import Prepared
 from tasks.routing import decide, finally_asked, set_aside, worst_case_micro_usd
 from tasks.telemetry import span
-from tasks.treatment import Applied, treat, treat_as
+from tasks.treatment import Applied, Leg, treat, treat_as
 
 R = TypeVar("R")
 
@@ -131,9 +131,10 @@ class _Legs:
         """One device's part, mitigated where the spec asks for it: what one copy gave, and all that ran."""
         moved_on = self._began(self.next_leg + self.stride)
         try:
-            applied = treat(
+            leg = Leg(
                 self.prepared, self.buyer, self.iteration, self.next_leg, device, plan, moved_on=moved_on
             )
+            applied = treat(leg)
         except DeviceGaveUpError as error:
             self.next_leg += self.stride
             failed = _failed_now(failed, error)
@@ -150,9 +151,8 @@ class _Legs:
         return *undone(plan, expanded, outcome), Mitigated(applied.treatment, pieces, applied.reason)
 
     def _taken_over(self, part: _Part, like: Applied) -> ReadoutErrors:
-        return treat_as(
-            self.prepared, self.buyer, self.iteration, part.leg, part.device, part.plan, like
-        ).errors
+        leg = Leg(self.prepared, self.buyer, self.iteration, part.leg, part.device, part.plan)
+        return treat_as(leg, like).errors
 
     def decision(self, plan: ExecutionPlan, without: Sequence[str]) -> Decision:
         """The decision that the next leg begins with: the entered one, or a new one that is entered now."""

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from backends.dispatch import Decision, Question, select
-from ledger import (
-    Currency,
-    Database,
-    DeviceHealth,
-    Ledger,
-)
+from ledger import Currency, Database, DeviceHealth, Ledger
 from measurement import ExecutionPlan
 from shotwise.errors import CannotRunError, NoRoomError, UnreachableError
 from tasks.batch_numbers import is_final
@@ -118,14 +114,21 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
         )
 
 
-def step_began(buyer: Buyer, iteration: int) -> bool:
-    """Whether an earlier process bought for this step: it is gone on with, being reserved and maybe paid."""
-    return any(not is_final(batch) for batch in buyer.book.spent(iteration))
+class Begun(NamedTuple):
+    """Whether an earlier process bought at an iteration: for its step, for the final evaluation there.
+
+    A step that was begun is gone on with, being reserved and maybe paid; a final one that was begun is the
+    run's end.
+    """
+
+    step: bool
+    final: bool
 
 
-def final_began(buyer: Buyer, iteration: int) -> bool:
-    """Whether an earlier process bought for the final evaluation here: then the run is at its end."""
-    return any(map(is_final, buyer.book.spent(iteration)))
+def begun(buyer: Buyer, iteration: int) -> Begun:
+    """What was begun at an iteration."""
+    kinds = {is_final(batch) for batch in buyer.book.spent(iteration)}
+    return Begun(step=False in kinds, final=True in kinds)
 
 
 def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: ExecutionPlan) -> bool:

@@ -24,8 +24,8 @@ from tasks.durable import Buyer
 from tasks.mitigation import calibration_shots, choice
 from tasks.prepare import Prepared
 
-_CALIBRATING = 1
-"""Under this attempt a treatment is entered whose calibration is about to be bought."""
+_WHOLE, _CALIBRATING = 0, 1
+"""The attempts under which a treatment is entered: with its errors; before its calibration is bought."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,16 +83,38 @@ class Applied:
         )
 
 
-def treat(
-    prepared: Prepared,
-    buyer: Buyer,
-    iteration: int,
-    leg: int,
-    device: str,
-    plan: ExecutionPlan,
-    *,
-    moved_on: bool = False,
-) -> Applied | None:
+@dataclass(frozen=True, eq=False)
+class Leg:
+    """One device's part of a plan, to be treated.
+
+    Attributes:
+        number: of this part among those of the iteration.
+        moved_on: an earlier process went on to another device with it: nothing more is bought on this one.
+    """
+
+    prepared: Prepared
+    buyer: Buyer
+    iteration: int
+    number: int
+    device: str
+    plan: ExecutionPlan
+    moved_on: bool = False
+
+    @property
+    def batch(self) -> int:
+        """The first number of its calibration's batches; its choice is entered under it too."""
+        return TREATMENTS + self.number * LEG_BATCHES
+
+    def kept(self, attempt: int) -> Applied | None:
+        """What was entered under this attempt."""
+        text = self.buyer.book.decision(self.iteration, self.batch, attempt)
+        return None if text is None else Applied.from_json(text)
+
+    def keep(self, attempt: int, applied: Applied) -> None:
+        self.buyer.book.decide(self.iteration, self.batch, attempt, applied.to_json(self.device))
+
+
+def treat(leg: Leg) -> Applied | None:
     """The treatment of a leg: the entered one, or one that is chosen, calibrated for and entered now.
 
     Returns:
@@ -102,49 +124,18 @@ def treat(
         BudgetExceededError: no room for a calibration.
         DeviceGaveUpError: the device would not run the calibration.
     """
-    if prepared.shots_execution.mitigation == "none":
+    if leg.prepared.shots_execution.mitigation == "none":
         return None
-    kept = buyer.book.decision(iteration, _batch(leg), 0)
-    if kept is not None:
-        return Applied.from_json(kept)
-    begun = buyer.book.decision(iteration, _batch(leg), _CALIBRATING)
-    if begun is not None:
-        chosen = Applied.from_json(begun)
-        applied = _calibrated(prepared, buyer, iteration, leg, device, plan, chosen, moved_on=moved_on)
-    else:
-        found, reason = buyer.patiently(lambda: choice(prepared, device, plan))
-        if found is None:
-            return None
-        treatment = found.chosen.treatment
-        applied = _applied(
-            prepared, buyer, iteration, leg, device, plan, treatment, reason, moved_on=moved_on
-        )
-    buyer.book.decide(iteration, _batch(leg), 0, applied.to_json(device))
-    return applied
+    known = _known(leg)
+    if known is not None:
+        return known
+    found, reason = leg.buyer.patiently(lambda: choice(leg.prepared, leg.device, leg.plan))
+    return None if found is None else _entered(leg, _applied(leg, found.chosen.treatment, reason))
 
 
-def treat_as(
-    prepared: Prepared,
-    buyer: Buyer,
-    iteration: int,
-    leg: int,
-    device: str,
-    plan: ExecutionPlan,
-    like: Applied,
-) -> Applied:
+def treat_as(leg: Leg, like: Applied) -> Applied:
     """The same treatment on the device that took over a leg, with that device's own readout errors."""
-    kept = buyer.book.decision(iteration, _batch(leg), 0)
-    if kept is not None:
-        return Applied.from_json(kept)
-    begun = buyer.book.decision(iteration, _batch(leg), _CALIBRATING)
-    if begun is not None:
-        chosen = Applied.from_json(begun)
-        applied = _calibrated(prepared, buyer, iteration, leg, device, plan, chosen, moved_on=False)
-    else:
-        reason = f"taken over: {like.reason}"
-        applied = _applied(prepared, buyer, iteration, leg, device, plan, like.treatment, reason)
-    buyer.book.decide(iteration, _batch(leg), 0, applied.to_json(device))
-    return applied
+    return _known(leg) or _entered(leg, _applied(leg, like.treatment, f"taken over: {like.reason}"))
 
 
 def calibration_spent(database: Database, run_id: str) -> Amount:
@@ -153,77 +144,57 @@ def calibration_spent(database: Database, run_id: str) -> Amount:
     return Amount(sum(j.shots for j in jobs), sum(j.cost_micro_usd for j in jobs))
 
 
-def _applied(
-    prepared: Prepared,
-    buyer: Buyer,
-    iteration: int,
-    leg: int,
-    device: str,
-    plan: ExecutionPlan,
-    treatment: Treatment,
-    reason: str,
-    *,
-    moved_on: bool = False,
-) -> Applied:
-    fleet = prepared.fleet
+def _known(leg: Leg) -> Applied | None:
+    """What an earlier process entered, its calibration bought to the end."""
+    kept = leg.kept(_WHOLE)
+    if kept is not None:
+        return kept
+    chosen = leg.kept(_CALIBRATING)
+    return None if chosen is None else _entered(leg, _calibrated(leg, chosen))
+
+
+def _entered(leg: Leg, applied: Applied) -> Applied:
+    leg.keep(_WHOLE, applied)
+    return applied
+
+
+def _applied(leg: Leg, treatment: Treatment, reason: str) -> Applied:
+    fleet, execution = leg.prepared.fleet, leg.prepared.shots_execution
     assert fleet is not None
-    known = buyer.patiently(lambda: fleet.noise(device, plan))
-    n_qubits = prepared.problem.n_qubits
+    known = leg.buyer.patiently(lambda: fleet.noise(leg.device, leg.plan))
+    n_qubits = leg.prepared.problem.n_qubits
     layout = known[1] if known else tuple(range(n_qubits))
+    perfect = Applied(treatment, ReadoutErrors.none(n_qubits), layout, None, Amount(), reason)
     if not treatment.readout or known is None:
-        return Applied(treatment, ReadoutErrors.none(n_qubits), layout, None, Amount(), reason)
-    if prepared.shots_execution.readout_from == "snapshot":
-        errors = ReadoutErrors.from_snapshot(np.array(known[0].readout_error))
-        return Applied(treatment, errors, layout, None, Amount(), reason)
-    earlier = _earlier(buyer, prepared.shots_execution.stale_after_s, device, layout)
+        return perfect
+    if execution.readout_from == "snapshot":
+        return replace(perfect, errors=ReadoutErrors.from_snapshot(np.array(known[0].readout_error)))
+    earlier = _earlier(leg.buyer, execution.stale_after_s, leg.device, layout)
     if earlier is not None:
-        return Applied(treatment, earlier.errors, layout, earlier.calibrated_us, Amount(), reason)
-    chosen = Applied(treatment, ReadoutErrors.none(n_qubits), layout, None, Amount(), reason)
+        return replace(perfect, errors=earlier.errors, calibrated_us=earlier.calibrated_us)
     # before anything is bought on it: whatever is known then, a later process goes on with this
-    buyer.book.decide(iteration, _batch(leg), _CALIBRATING, chosen.to_json(device))
-    return _calibrated(prepared, buyer, iteration, leg, device, plan, chosen, moved_on=moved_on)
+    leg.keep(_CALIBRATING, perfect)
+    return _calibrated(leg, perfect)
 
 
-def _calibrated(
-    prepared: Prepared,
-    buyer: Buyer,
-    iteration: int,
-    leg: int,
-    device: str,
-    plan: ExecutionPlan,
-    chosen: Applied,
-    *,
-    moved_on: bool,
-) -> Applied:
-    errors, bought = _calibrate(prepared, buyer, iteration, leg, device, plan, moved_on=moved_on)
-    return replace(chosen, errors=errors, calibrated_us=now_us(), bought=bought)
-
-
-def _calibrate(
-    prepared: Prepared,
-    buyer: Buyer,
-    iteration: int,
-    leg: int,
-    device: str,
-    plan: ExecutionPlan,
-    *,
-    moved_on: bool,
-) -> tuple[ReadoutErrors, Amount]:
+def _calibrated(leg: Leg, chosen: Applied) -> Applied:
     """Buy a readout calibration; the same one again where an earlier process bought it."""
-    seed = (prepared.spec.seed, Purpose.READOUT_CALIBRATION, iteration, leg)
-    prepares = calibration_plan(plan, calibration_shots(plan), seed)
-    batches = split_plan(prepares, buyer.fleet.description(device))
+    seed = (leg.prepared.spec.seed, Purpose.READOUT_CALIBRATION, leg.iteration, leg.number)
+    prepares = calibration_plan(leg.plan, calibration_shots(leg.plan), seed)
+    batches = split_plan(prepares, leg.buyer.fleet.description(leg.device))
     bought = [
-        buyer.buy(iteration, _batch(leg) + at, device, batch.plan, moved_on=moved_on)
+        leg.buyer.buy(leg.iteration, leg.batch + at, leg.device, batch.plan, moved_on=leg.moved_on)
         for at, batch in enumerate(batches)
     ]
     outcome = join_outcomes(prepares, batches, [each.outcome for each in bought])
     errors = ReadoutErrors.from_calibration(prepares, outcome)
     if not errors.invertible:
+        remedy = "use another device"
         raise CannotRunError(
-            "execution.mitigation", device, "its readout errors cannot be inverted", "use another device"
+            "execution.mitigation", leg.device, "its readout errors cannot be inverted", remedy
         )
-    return errors, Amount(sum(b.shots for b in bought), sum(b.cost_micro_usd for b in bought))
+    spent = Amount(sum(b.shots for b in bought), sum(b.cost_micro_usd for b in bought))
+    return replace(chosen, errors=errors, calibrated_us=now_us(), bought=spent)
 
 
 def _earlier(buyer: Buyer, age_s: float, device: str, layout: tuple[int, ...]) -> Applied | None:
@@ -240,7 +211,3 @@ def _earlier(buyer: Buyer, age_s: float, device: str, layout: tuple[int, ...]) -
             if fresh and raw["device"] == device and tuple(raw["layout"]) == layout:
                 return Applied.from_json(text)
     return None
-
-
-def _batch(leg: int) -> int:
-    return TREATMENTS + leg * LEG_BATCHES

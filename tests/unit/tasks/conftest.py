@@ -36,3 +36,12 @@ def buyer(tmp_path: Path, sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPat
     close_fleets()
     sandbox.control().clear()
     journal.database.close()
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journal]:
+    """A journal of its own, in a home of its own."""
+    monkeypatch.setenv("SHOTWISE_HOME", str(tmp_path))
+    database = Database(f"sqlite:///{tmp_path / 'journal.db'}")
+    yield Journal(database)
+    database.close()

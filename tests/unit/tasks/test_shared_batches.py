@@ -93,7 +93,7 @@ def test_shares_that_go_elsewhere_again_and_again_never_take_each_others_place(b
             self, iteration: int, batch: int, device: str, plan: ExecutionPlan, *, moved_on: bool = False
         ) -> Bought:
             if device == IDEAL:
-                raise DeviceGaveUpError(device, "gone", 1)
+                raise DeviceGaveUpError(device, "gone")
             taken.append((batch, device))
             rows = [(np.array([0]), np.array([shots])) for shots in plan.shots]
             return Bought(Outcome.from_rows(rows), 0, plan.shots_total)

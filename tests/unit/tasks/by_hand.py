@@ -1,0 +1,133 @@
+"""A run in a journal that a test drives by hand, and devices that misbehave under it."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+
+import jax
+import pytest
+
+from backends.catalog.local_provider import LocalProvider
+from backends.provider import ResultMissing, SubmitRejected
+from ledger import (
+    Amount,
+    Journal,
+    Lease,
+    Ledger,
+    NewRun,
+    jobs_of,
+)
+from shotwise.spec import validate
+from tasks.driving import StopAsked, where_it_stands
+from tasks.durable import Buyer
+from tasks.evaluate import Measured, plan_iteration
+from tasks.patience import Patience
+from tasks.prepare import Prepared, prepare
+from tasks.purchase import open_buyer, purchase
+from tasks.result import final_plan
+from tasks.routing import question_of
+
+jax.config.update("jax_enable_x64", True)
+MANILA, NAIROBI = "sim-manila", "sim-nairobi"
+QUICK = Patience(first_s=0.001, longest_s=0.01, unavailable_s=0.5, visible_s=0.1, stuck_s=0.1)
+
+
+class Run:
+    """A run in the journal, driven by hand."""
+
+    def __init__(self, journal: Journal, usd: float | None = 600, **execution: object) -> None:
+        devices = {} if "devices" in execution else {"device": MANILA}
+        self.spec = validate(
+            {
+                "problem": {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"},
+                "optimizer": {"name": "spsa"},
+                "execution": {"mode": "shots", "shots": 2000, **devices, **execution},
+                "budget": {"usd": usd},
+            }
+        )
+        self.journal = journal
+        self.run_id = journal.create_run(
+            NewRun(
+                name="run",
+                kind="molecule",
+                spec_json=self.spec.canonical_json(),
+                problem_sha256="",
+                versions_json="{}",
+            )
+        )
+        self.account = f"default/default/{self.run_id}"
+        self.drive()
+
+    def drive(self) -> None:
+        """Become its driver, knowing nothing but the journal."""
+        self.lease: Lease = self.journal.acquire(self.run_id)
+        prepared = prepare(self.spec)
+        opened = open_buyer(prepared, self.lease, hold=lambda _: nullcontext(), sleep=lambda _: None)
+        assert opened is not None
+        self.buyer = replace(opened, patience=QUICK)
+        self.prepared: Prepared
+        self.prepared, self.state = where_it_stands(prepared, self.lease)
+
+    def interrupt(self) -> None:
+        self.lease.finish(state="interrupted", reason=None, result_json=None)
+
+    def buy(self, *, final: bool = False) -> Measured:
+        make = final_plan if final else plan_iteration
+        plan = make(self.prepared, self.state)
+        question = question_of(self.prepared, self.buyer, self.state)
+        return purchase(self.prepared, self.buyer, self.state.iteration, plan, question, final=final)
+
+    def die_while_out(self, monkeypatch: pytest.MonkeyPatch, *, final: bool = False) -> None:
+        """The process dies when its first job was just taken by the provider."""
+
+        def die(*_: object) -> None:
+            raise StopAsked
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Buyer, "_await", die)
+            with pytest.raises(StopAsked):
+                self.buy(final=final)
+        self.interrupt()
+
+    @property
+    def jobs(self) -> list:
+        return jobs_of(self.journal.database, self.run_id)
+
+    @property
+    def held(self) -> Amount:
+        return Ledger(self.journal.database).balance(self.account).held
+
+
+def fail_fetching(monkeypatch: pytest.MonkeyPatch, device: str, *, after: int = 0) -> None:
+    """A device that ends its jobs, and bills them, and has no result for any but the first `after`."""
+    fetch, served = LocalProvider.fetch, []
+
+    def without_result(self: LocalProvider, job_id: str, plan):
+        if self.name != device:
+            return fetch(self, job_id, plan)
+        if len(served) >= after:
+            raise ResultMissing("done and billed, without a result")
+        served.append(job_id)
+        return fetch(self, job_id, replace(plan, shots=plan.shots // 2))
+
+    monkeypatch.setattr(LocalProvider, "fetch", without_result)
+
+
+def turned_away_by(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    submit = LocalProvider.submit
+
+    def turns_away(self: LocalProvider, plan, token: str) -> str:
+        if self.name == device:
+            raise SubmitRejected("busy")
+        return submit(self, plan, token)
+
+    monkeypatch.setattr(LocalProvider, "submit", turns_away)
+
+
+def left_elsewhere(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run that turned from a busy device to another one, and died while its job was out there."""
+    run = Run(journal, policy="cheapest", devices=[MANILA, NAIROBI])
+    with monkeypatch.context() as patched:
+        turned_away_by(patched, MANILA)
+        run.die_while_out(patched)
+    assert [job.device for job in run.jobs if not job.state.ended] == [NAIROBI]
+    return run

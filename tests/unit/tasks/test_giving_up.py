@@ -1,0 +1,190 @@
+"""Devices that refuse, fail, fall silent or have limits: what was paid stays, the rest goes elsewhere."""
+
+import numpy as np
+import pytest
+
+from backends.catalog.local_provider import LocalProvider
+from backends.provider import ProviderUnavailable, SubmitRejected
+from ledger import (
+    Amount,
+    Currency,
+    JobPhase,
+    Journal,
+    Ledger,
+)
+from tasks.durable import DeviceGaveUpError
+from tasks.evaluate import plan_iteration
+from tasks.treatment import calibration_spent
+from tests.unit.tasks.by_hand import (
+    MANILA,
+    NAIROBI,
+    QUICK,
+    Run,
+    fail_fetching,
+    left_elsewhere,
+    turned_away_by,
+)
+
+
+def test_a_row_above_a_devices_limit_is_bought_once(journal: Journal) -> None:
+    """Such a row is in its job as several rows of one point and basis."""
+    run = Run(journal, usd=None, shots=5000)
+    fleet = run.prepared.fleet
+    assert fleet is not None
+    fleet._descriptions[MANILA] = fleet.description(MANILA).model_copy(update={"shots_max": 700})
+    wanted = plan_iteration(run.prepared, run.state)
+    assert wanted.shots.max() > 2 * 700
+    measured = run.buy()
+    assert measured.shots == wanted.shots_total == sum(job.shots for job in run.jobs)
+    ((plan, outcome),) = measured.parts
+    rows = [int(outcome.row(row)[1].sum()) for row in range(len(plan))]
+    assert rows == wanted.shots.tolist()
+    fleet.forget(MANILA)
+
+
+def test_what_a_device_billed_for_nothing_counts(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(journal, policy="cheapest", devices=[MANILA, NAIROBI])
+    fail_fetching(monkeypatch, MANILA)
+    measured = run.buy()
+    assert {job.device for job in run.jobs} == {MANILA, NAIROBI}
+    posted = Ledger(journal.database).balance(run.account).posted
+    assert posted == Amount(measured.shots, measured.cost_micro_usd)
+    of_one = [job.cost_micro_usd for job in run.jobs if job.device == NAIROBI]
+    assert posted.micro_usd > sum(of_one)
+
+
+def test_what_a_device_delivered_before_it_gave_up_is_kept(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(journal, policy="cheapest", devices=[MANILA, NAIROBI])
+    fail_fetching(monkeypatch, MANILA, after=1)
+    measured = run.buy()
+    ((plan, outcome),) = measured.parts
+    rows = [int(outcome.row(row)[1].sum()) for row in range(len(plan))]
+    assert rows == plan.shots.tolist(), "half from one, the missing half from the other"
+    assert measured.shots == plan.shots_total
+    again = run.buy()
+    np.testing.assert_array_equal(again.parts[0][1].counts, outcome.counts)
+
+
+def test_a_device_that_will_not_be_calibrated_is_left_for_another(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(journal, policy="cheapest", devices=[MANILA, NAIROBI], mitigation=["readout"])
+    fail_fetching(monkeypatch, MANILA)
+    measured = run.buy()
+    assert measured.mitigated
+    assert calibration_spent(journal.database, run.run_id).shots > 0
+    again = run.buy()
+    assert again.cost_micro_usd == measured.cost_micro_usd, "found again, not bought again"
+
+
+def test_a_calibration_is_split_to_the_devices_limits(journal: Journal) -> None:
+    run = Run(journal, mitigation=["readout"])
+    fleet = run.prepared.fleet
+    assert fleet is not None
+    fleet._descriptions[MANILA] = fleet.description(MANILA).model_copy(update={"shots_max": 1500})
+    assert run.buy().mitigated
+    fleet.forget(MANILA)
+
+
+def test_a_provider_that_takes_nothing_now_is_knocked_at_again(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, submit, refused = Run(journal), LocalProvider.submit, []
+
+    def turns_away(self: LocalProvider, plan, token: str) -> str:
+        if len(refused) < 2 * QUICK.attempts_max:
+            refused.append(token)
+            raise SubmitRejected("busy")
+        return submit(self, plan, token)
+
+    monkeypatch.setattr(LocalProvider, "submit", turns_away)
+    run.buy()
+    assert run.held == Amount()
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_only_a_refusal_of_the_job_itself_is_remembered(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
+    run = Run(journal)
+    with monkeypatch.context() as patched:
+
+        def refuses(self: LocalProvider, plan, token: str) -> str:
+            raise SubmitRejected("the key has expired" if ours else "retired", permanent=True, ours=ours)
+
+        patched.setattr(LocalProvider, "submit", refuses)
+        with pytest.raises(DeviceGaveUpError):
+            run.buy()
+    run.interrupt()
+    run.drive()
+    if ours:
+        assert run.buy().shots > 0
+    else:
+        with pytest.raises(DeviceGaveUpError):
+            run.buy()
+
+
+def test_an_unanswered_question_for_the_price_is_asked_again(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(journal)
+    fleet = run.prepared.fleet
+    assert fleet is not None
+    quote, asked = type(fleet).quote_micro_usd, []
+
+    def silent_at_first(self, *args):
+        asked.append(args)
+        if len(asked) == 1:
+            raise ProviderUnavailable("HTTP 500")
+        return quote(self, *args)
+
+    monkeypatch.setattr(type(fleet), "quote_micro_usd", silent_at_first)
+    assert run.buy().shots > 0
+
+
+def test_a_limit_that_a_person_changed_stays(journal: Journal) -> None:
+    run = Run(journal, usd=5)
+    ledger = Ledger(journal.database)
+    for usd in (20, 1):
+        ledger.set_limit(run.account, micro_usd=usd * 1_000_000)
+        run.interrupt()
+        run.drive()
+        assert ledger.balance(run.account).limit(Currency.MICRO_USD) == usd * 1_000_000
+
+
+def test_of_two_limits_at_the_opening_the_tighter_one_holds(journal: Journal) -> None:
+    ledger = Ledger(journal.database)
+    ledger.open_account("a/b/c")
+    ledger.set_limit("a/b/c", micro_usd=7, shots=9)
+    ledger.open_limited("a/b/c", micro_usd=5, shots=None, note="spec")
+    balance = ledger.balance("a/b/c")
+    assert (balance.limit_micro_usd, balance.limit_shots) == (5, 9)
+
+
+def test_a_batch_that_went_elsewhere_stays_there_when_the_first_device_is_back(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = left_elsewhere(journal, monkeypatch)
+    run.drive()
+    assert run.buy().shots > 0
+    assert run.held == Amount()
+    assert {job.device for job in run.jobs if job.state is JobPhase.DONE} == {NAIROBI}
+
+
+def test_where_the_other_device_fails_too_the_first_is_asked_again_by_the_next_process(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = left_elsewhere(journal, monkeypatch)
+    run.drive()
+    with monkeypatch.context() as patched:
+        turned_away_by(patched, MANILA)
+        fail_fetching(patched, NAIROBI)
+        with pytest.raises(DeviceGaveUpError):
+            run.buy()
+    run.interrupt()
+    run.drive()
+    monkeypatch.setattr("tasks.routing.unfit", lambda *_: {})  # its pause is over
+    assert run.buy().shots > 0
+    assert run.held == Amount()
