@@ -6,7 +6,7 @@ from measurement.combination import Combination, combine
 from measurement.estimator import Estimates, estimate
 from measurement.gradient_design import GradientDesign, coordinate_subset, parameter_shift, simultaneous
 from measurement.group_variances import GroupVariances, prior_variances
-from measurement.grouping import Group, Grouping, fully_commuting, overlapping, qubit_wise_commuting
+from measurement.grouping import Group, Grouping, fewest, fully_commuting, overlapping, qubit_wise_commuting
 from measurement.parameter_shift import ShiftRule
 from measurement.plan import Bases, ExecutionPlan, Outcome
 from measurement.tail import clipped, quantile, tail_estimates
@@ -31,6 +31,7 @@ __all__ = [
     "combine",
     "coordinate_subset",
     "estimate",
+    "fewest",
     "fully_commuting",
     "honest_sigmas",
     "overlapping",

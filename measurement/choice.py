@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from measurement.group_variances import prior_variances
-from measurement.grouping import Grouping, fully_commuting, overlapping, qubit_wise_commuting
+from measurement.grouping import Grouping, fewest, fully_commuting, overlapping, qubit_wise_commuting
 from problems.pauli import PauliSum
 
 ADDED_BIAS_SHARE_MAX = 0.25
@@ -22,20 +22,23 @@ class Terms:
         std_error: asked for of one energy.
         shots_a_circuit: what a circuit costs before its first shot, in shots' worth of money.
         two_qubit_error: of the device; 0 for noiseless simulators.
+        energies: that the run is expected to measure, each on circuits of its own.
     """
 
     std_error: float
     shots_a_circuit: float = 0.0
     two_qubit_error: float = 0.0
+    energies: float = 1.0
 
 
 def choose_grouping(
     hamiltonian: PauliSum, basis_state: int | None, terms: Terms, kind: str = "auto"
 ) -> Grouping:
-    """The grouping with the least fee * groups + shots for the error asked for.
+    """The grouping with the least fee * groups * energies + shots for the error asked for, which one energy
+    takes, the last, and the others together about once more.
 
-    `auto` looks at qubit-wise, overlapping and fully commuting groups; the last only where their entangling
-    rotations, two CX a pair of qubits, would add little bias.
+    `auto` looks at qubit-wise and overlapping groups, and at two ways to make fully commuting ones; at those
+    only where their entangling rotations, two CX a pair of qubits, would add little bias.
     """
     letters = qubit_wise_commuting(hamiltonian)
     if kind == "qubit_wise" or hamiltonian.is_diagonal:
@@ -43,16 +46,22 @@ def choose_grouping(
     shared = overlapping(letters, hamiltonian, np.sqrt(prior_variances(letters, hamiltonian, basis_state)))
     if kind == "overlapping":
         return shared
-    clifford = fully_commuting(hamiltonian)
     if kind == "fully_commuting":
-        return clifford
-    offered = [letters, shared]
-    if _added_bias(clifford, terms.two_qubit_error) <= ADDED_BIAS_SHARE_MAX * terms.std_error:
-        offered.append(clifford)
+        return fully_commuting(hamiltonian)
+    if kind == "fewest":
+        return fewest(hamiltonian)
+    bias_max = ADDED_BIAS_SHARE_MAX * terms.std_error
+    entangling = [
+        grouping
+        for grouping in (fully_commuting(hamiltonian), fewest(hamiltonian))
+        if _added_bias(grouping, terms.two_qubit_error) <= bias_max
+    ]
+    offered = [letters, shared, *entangling]
 
     def cost(grouping: Grouping) -> float:
         sigmas = np.sqrt(prior_variances(grouping, hamiltonian, basis_state))
-        return terms.shots_a_circuit * len(grouping) + float(sigmas.sum()) ** 2 / terms.std_error**2
+        fees = terms.shots_a_circuit * len(grouping) * terms.energies
+        return fees + 2.0 * float(sigmas.sum()) ** 2 / terms.std_error**2
 
     return min(offered, key=cost)
 

@@ -11,7 +11,7 @@ from measurement.diagonalization import diagonalize
 from measurement.plan import Bases
 from problems.pauli import PauliSum, parity
 
-GroupingKind = Literal["qubit_wise", "overlapping", "fully_commuting"]
+GroupingKind = Literal["qubit_wise", "overlapping", "fully_commuting", "fewest"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +101,40 @@ def fully_commuting(hamiltonian: PauliSum) -> Grouping:
                 break
         else:
             members.append([int(term)])
+    return _read_together(hamiltonian, members, "fully_commuting")
+
+
+def fewest(hamiltonian: PauliSum) -> Grouping:
+    """Group terms that commute as operators into few groups, whatever their coefficients.
+
+    Takes one large set of commuting terms after another, each grown from the term that clashes with fewest
+    of those left: colouring by independent sets (Johnson 1974, doi:10.1016/S0022-0000(74)80044-9).
+    """
+    terms = hamiltonian.without_constant()
+    x, z = terms.x, terms.z
+    clash = np.array(
+        [parity(x & other_z) ^ parity(z & other_x) for other_x, other_z in zip(x, z, strict=True)]
+    )
+    clash = clash.astype(bool)
+    left, members = np.ones(len(x), dtype=bool), []
+    while left.any():
+        group, free = [], left.copy()
+        clashes = clash[:, free].sum(axis=1)
+        while free.any():
+            term = int(np.argmin(np.where(free, clashes, len(x))))
+            gone = free & clash[term]
+            free &= ~gone
+            free[term] = False
+            clashes -= clash[:, gone].sum(axis=1)
+            group.append(term)
+        left[group] = False
+        members.append(group)
+    return _read_together(hamiltonian, members, "fewest")
+
+
+def _read_together(hamiltonian: PauliSum, members: list[list[int]], kind: GroupingKind) -> Grouping:
+    """Groups of commuting terms, each behind the Clifford rotations that make it diagonal."""
+    terms = hamiltonian.without_constant()
     found = [diagonalize(terms.x[group], terms.z[group]) for group in members]
     zero = np.zeros(len(members), dtype=np.int64)
     return Grouping(
@@ -110,7 +144,7 @@ def fully_commuting(hamiltonian: PauliSum) -> Grouping:
         ),
         Bases(zero, zero, tuple(each.rotations for each in found)),
         hamiltonian.constant,
-        "fully_commuting",
+        kind,
     )
 
 

@@ -10,7 +10,8 @@ noise grown by a remainder of second order in the distance). Its rules:
   max(0, 1 - lambda / z^2), z being that way in its standard errors: positive-part James-Stein estimation
   (James & Stein 1961), so that parameters which noise alone would move stay where they started.
 * An iteration may spend `growth` times what was spent before, never less than a third of its fees' worth of
-  shots: few shots far from the optimum, more near it, and at most about `growth` too many when it ends.
+  shots: few shots far from the optimum, more near it, and at most about `growth` too many when it ends. Where
+  fees are paid, the first one spends what alone could see the resolution, as far as that is worth the fees.
 * A parameter's share of them goes with the root of (variance of its derivative / curvature), which minimises
   the energy lost to noise, sum_j var_j / (2 h_j), and is less where it has not stood out from noise yet.
 * It ends where the energy that noise and distance still cost is below the `resolution`: more shots could
@@ -54,6 +55,10 @@ _FADING = 0.9
 _NOT_USED = 1e12
 _SHARE_OF_FEES = 1 / 3
 """Of its fees, what an iteration spends on shots at least: with less it is too often not the last one."""
+_ALONE = 1.75
+"""Of what d parameters take if all matter, the shots of a first iteration that may be the last."""
+_FEES_MAX = 1.6
+"""Of a later iteration's fees, what that may cost."""
 _SETTLED_SHARE = 0.3
 """Of its possible loss, what a parameter counts that has not stood out from noise."""
 
@@ -130,6 +135,7 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         shots_first: shots of a derivative in the first iteration, and the least in any.
         shots_overhead: what an iteration costs before its first shot, in shots' worth of money.
         resolution: the energy that matters, such as the standard error asked for.
+        variance: what is thought of the energy's single-shot variance before any shot.
         growth, shrinkage, memory, difference, step_max: see the module; radians for the last two.
     """
 
@@ -138,6 +144,7 @@ class BayesNewton(Optimizer[BayesNewtonState]):
     from_determinant: bool = False
     shots_overhead: float = 0.0
     resolution: float = 0.0
+    variance: float = 0.0
     growth: float = 0.3
     shrinkage: float = 1.5
     memory: int = 32
@@ -177,7 +184,7 @@ class BayesNewton(Optimizer[BayesNewtonState]):
             curvature_weights=jnp.zeros(d),
             scatter=jnp.zeros(points),
             scale=jnp.zeros(()),
-            shots=self._point_shots(jnp.full(d, self._least(d) / d), self._design.first),
+            shots=self._point_shots(jnp.full(d, self._first(d) / d), self._design.first),
             spent=jnp.zeros(()),
             last=Progress.start(x0),
         )
@@ -303,6 +310,14 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         afford = jnp.maximum(self.growth * state.spent, self._least(d))
         share = afford * value / jnp.maximum(jnp.sum(value), 1e-300)
         return self._point_shots(jnp.maximum(share, self.shots_first), self._design.later)
+
+    def _first(self, d: int) -> float:
+        """Shots of the first iteration: where fees are paid, as many as may spare the next one.
+
+        Noise in d derivatives, each with a d-th of n shots, costs about d^2 variance / n of energy.
+        """
+        alone = _ALONE * d**2 * self.variance / self.resolution if self.resolution else 0.0
+        return max(self._least(d), min(alone, _FEES_MAX * self.shots_overhead))
 
     def _least(self, d: int) -> float:
         """Shots of an iteration, at least, so that its fees are worth paying."""

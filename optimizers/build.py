@@ -36,12 +36,14 @@ class Sampling:
         shots_min: of a derivative, so that every group gets some.
         shots_a_point: what a point costs before its first shot, in shots' worth of money.
         resolution: the energy that matters, such as the standard error asked for.
+        variance: of the energy in a single shot, as far as it is known before any.
         from_determinant: whether the run starts at a determinant, each parameter being one excitation.
     """
 
     shots_min: int
     shots_a_point: float = 0.0
     resolution: float = 0.0
+    variance: float = 0.0
     from_determinant: bool = False
 
 
@@ -124,6 +126,7 @@ def _build_bayes_newton(
         from_determinant=sampling.from_determinant,
         shots_overhead=points * sampling.shots_a_point,
         resolution=sampling.resolution,
+        variance=sampling.variance,
         **options,
     )
 

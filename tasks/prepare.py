@@ -32,6 +32,7 @@ from shotwise.spec import AdaptAnsatz, CvarObjective, OptimizerSpec, RunSpec, Sh
 from tasks.credentials import credential
 from tasks.mitigation import check as check_mitigation
 from tasks.sampling import (
+    ENERGIES_A_PARAMETER,
     MeasurementBasis,
     asked_std_error,
     measurement_basis,
@@ -130,7 +131,12 @@ class Prepared:
             kind = "qubit_wise"  # symmetries are read beside letters, not behind entangling changes
         terms = Terms(self.asked_std_error)
         if kind == "auto":
-            terms = Terms(self.asked_std_error, self.shots_a_circuit, two_qubit_error(self.fleet))
+            terms = Terms(
+                self.asked_std_error,
+                self.shots_a_circuit,
+                two_qubit_error(self.fleet),
+                1.0 + ENERGIES_A_PARAMETER * self.ansatz.circuit.n_parameters,
+            )
         return measurement_basis(self.problem, self.ansatz.circuit, kind, terms)
 
     def measured_in(self, kind: str | None) -> Prepared:
@@ -330,6 +336,7 @@ def _sampling(prepared: Prepared) -> Sampling:
         shots_min=2 * shots_min(prepared),
         shots_a_point=groups * prepared.shots_a_circuit,
         resolution=prepared.asked_std_error,
+        variance=float(prepared.prior_variances.sigmas.sum()) ** 2,
         from_determinant=_starts_at_determinant(prepared),
     )
 

@@ -36,6 +36,8 @@ RELATIVE_ACCURACY = 0.01
 """Of the energy's standard deviation in the mixed state, likewise for other problems."""
 PILOT_SHOTS = 100
 """Of every group, before shots are set by a target error."""
+ENERGIES_A_PARAMETER = 10
+"""That a run may measure where every one pays fees: two or four an iteration, in a few iterations."""
 _MARGIN = 0.97
 """Of the target that the final evaluation aims at, since the groups' variances are themselves estimates."""
 _SHOTS_OF_A_FEE_MAX = 1e6

@@ -176,7 +176,7 @@ class ShotsExecution(Section):
     shots: int | None = Field(default=None, ge=1, le=10**9)
     target_std_error: float | None = Field(default=None, gt=0)
     shot_policy: Literal["fixed", "adaptive"] = "fixed"
-    grouping: Literal["auto", "qubit_wise", "overlapping", "fully_commuting"] = "auto"
+    grouping: Literal["auto", "qubit_wise", "overlapping", "fully_commuting", "fewest"] = "auto"
     device: str = Field(default="jax", max_length=64)
     policy: PolicyName | None = None
     devices: Annotated[tuple[str, ...], Strict(False)] | None = Field(

@@ -18,6 +18,7 @@ from measurement import (
     choose_grouping,
     coordinate_subset,
     estimate,
+    fewest,
     fully_commuting,
     overlapping,
     parameter_shift,
@@ -27,8 +28,10 @@ from measurement import (
     simultaneous,
 )
 from measurement.diagonalization import diagonalize
+from problems import build_problem
 from problems.circuit import Circuit, Rotation
 from problems.pauli import PauliSum
+from shotwise.spec import MoleculeSpec
 
 TERMS = st.dictionaries(
     st.text("IXYZ", min_size=4, max_size=4), st.floats(0.05, 5), min_size=1, max_size=25
@@ -99,7 +102,8 @@ def test_every_grouping_reads_the_exact_energy_of_any_state(terms: dict[str, flo
     exact = (state.conj() @ dense(hamiltonian) @ state).real
     letters = qubit_wise_commuting(hamiltonian)
     sigmas = np.sqrt(prior_variances(letters, hamiltonian, 0))
-    for grouping in (letters, overlapping(letters, hamiltonian, sigmas), fully_commuting(hamiltonian)):
+    shared = overlapping(letters, hamiltonian, sigmas)
+    for grouping in (letters, shared, fully_commuting(hamiltonian), fewest(hamiltonian)):
         assert means_of(grouping, state, 4) == pytest.approx(exact, abs=1e-9)
         assert {t for group in grouping.groups for t in group.terms} == set(
             range(len(hamiltonian.without_constant()))
@@ -116,7 +120,7 @@ def test_prior_variances_are_exact_in_a_basis_state(terms: dict[str, float], bas
     hamiltonian = PauliSum.from_strings(terms)
     state = np.zeros(16)
     state[basis_state] = 1.0
-    for grouping in (qubit_wise_commuting(hamiltonian), fully_commuting(hamiltonian)):
+    for grouping in (qubit_wise_commuting(hamiltonian), fully_commuting(hamiltonian), fewest(hamiltonian)):
         prior = prior_variances(grouping, hamiltonian, basis_state)
         for group, told in zip(grouping.groups, prior, strict=True):
             kept = hamiltonian.without_constant()
@@ -129,7 +133,7 @@ def test_prior_variances_are_exact_in_a_basis_state(terms: dict[str, float], bas
             assert told == pytest.approx(variance + 0.05 * group.weight**2, abs=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["qubit_wise", "overlapping", "fully_commuting"])
+@pytest.mark.parametrize("kind", ["qubit_wise", "overlapping", "fully_commuting", "fewest"])
 def test_sampled_energies_agree_with_exact_ones(kind: str) -> None:
     """A z beyond 4.5 has a false-alarm rate of 7e-6; the seed is fixed."""
     grouping = choose_grouping(HAMILTONIAN, 0b0011, Terms(1e-3), kind)
@@ -178,6 +182,25 @@ def test_a_fee_a_circuit_prefers_few_groups_and_bad_gates_forbid_entangling_ones
     assert len(choose_grouping(bell, 0, Terms(1e-2, shots_a_circuit=1e6))) == 1
     bad = choose_grouping(bell, 0, Terms(1e-2, shots_a_circuit=1e6, two_qubit_error=0.05))
     assert len(bad) == 3
+
+
+def test_where_many_energies_pay_fees_the_groups_count_more_than_their_scatter() -> None:
+    """One basis reads both terms, and scatters more than two."""
+    hamiltonian = PauliSum.from_strings({"XX": 1.0, "YY": 1.0, "ZI": 0.1})
+    once = choose_grouping(hamiltonian, None, Terms(0.1, shots_a_circuit=10.0))
+    often = choose_grouping(hamiltonian, None, Terms(0.1, shots_a_circuit=10.0, energies=1e6))
+    assert len(often) <= len(once)
+    assert len(often) == min(len(make(hamiltonian)) for make in (fewest, fully_commuting))
+
+
+def test_colouring_reads_lithium_hydride_in_half_the_groups_of_insertion() -> None:
+    active = {"electrons": 2, "orbitals": 5}
+    lih = {"kind": "molecule", "geometry": "Li 0 0 0; H 0 0 1.5949", "active_space": active}
+    hamiltonian = build_problem(MoleculeSpec.model_validate(lih)).hamiltonian
+    few, inserted = fewest(hamiltonian), fully_commuting(hamiltonian)
+    assert (len(few), len(inserted)) == (10, 21)
+    read = np.sort(np.concatenate([group.terms for group in few.groups]))
+    np.testing.assert_array_equal(read, np.arange(len(hamiltonian.without_constant())))
 
 
 def test_many_allocations_are_each_neymans() -> None:

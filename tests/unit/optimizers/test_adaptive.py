@@ -88,6 +88,18 @@ def test_a_fee_asks_for_fewer_and_larger_iterations() -> None:
     assert spent / int(state.iteration) > cheap_spent / int(cheap.iteration)
 
 
+def test_where_fees_are_paid_the_first_iteration_tries_to_be_the_last() -> None:
+    def first_shots(fee: float, resolution: float) -> float:
+        optimizer = BayesNewton(
+            SPECTRUM, shots_first=10.0, shots_overhead=fee, resolution=resolution, variance=2.0
+        )
+        return float(jnp.sum(optimizer.init(jnp.zeros(D), KEY).shots[1:]))
+
+    assert first_shots(0.0, 1e-3) == pytest.approx(10.0 * D)
+    assert first_shots(1e6, 1e-2) == pytest.approx(1e6 / 3)  # it is seen for less than a third of the fees
+    assert first_shots(1e5, 1e-2) < first_shots(1e5, 1e-3) < first_shots(1e5, 1e-9) == pytest.approx(1.6e5)
+
+
 def test_the_first_derivatives_are_exact_up_to_the_degree() -> None:
     for degree in (1, 2, 3):
         optimizer = BayesNewton((Frequencies(0.5, degree),), shots_first=1.0)
