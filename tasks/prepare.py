@@ -320,14 +320,21 @@ def _stage(prepared: Prepared, operators: tuple[int, ...]) -> Stage:
     return Stage(circuit, optimizer, termination, capacity)
 
 
-@lru_cache(maxsize=8)
 def _movement(
     prepared: Prepared, frequencies: tuple[Frequencies, ...] | None
 ) -> tuple[Optimizer, Termination]:
-    """One optimizer for all stages that can share it: what is compiled for one serves the next."""
     sampling = _sampling(prepared) if prepared.sampled else None
-    optimizer = build_optimizer(prepared.optimizer_spec, frequencies, sampling)
-    return optimizer, build_termination(prepared.optimizer_spec, optimizer)
+    return _movement_of(prepared.optimizer_spec.model_dump_json(), frequencies, sampling)
+
+
+@lru_cache(maxsize=16)
+def _movement_of(
+    spec_json: str, frequencies: tuple[Frequencies, ...] | None, sampling: Sampling | None
+) -> tuple[Optimizer, Termination]:
+    """One for all stages and runs that can share it: what is compiled for one serves the next."""
+    spec = OptimizerSpec.model_validate_json(spec_json)
+    optimizer = build_optimizer(spec, frequencies, sampling)
+    return optimizer, build_termination(spec, optimizer)
 
 
 def _sampling(prepared: Prepared) -> Sampling:
@@ -336,7 +343,8 @@ def _sampling(prepared: Prepared) -> Sampling:
         shots_min=2 * shots_min(prepared),
         shots_a_point=groups * prepared.shots_a_circuit,
         resolution=prepared.asked_std_error,
-        variance=float(prepared.prior_variances.sigmas.sum()) ** 2,
+        # one digit, so that geometries nearby share what is compiled
+        variance=float(f"{prepared.prior_variances.sigmas.sum() ** 2:.0e}"),
         from_determinant=_starts_at_determinant(prepared),
     )
 

@@ -11,7 +11,7 @@ from shotwise.spec import validate
 from tasks import segment
 from tasks.advance import advance
 from tasks.evaluate import Measured, answer_exactly, answer_from, plan_iteration
-from tasks.prepare import Prepared, prepare
+from tasks.prepare import Prepared, Stage, prepare
 from tasks.result import RunResult, completed, final_exact, final_from, final_plan, summary_rows
 from tasks.segment import STEPS_MAX, compiles, iterate
 from tasks.state import LoopState, from_bytes, initial, to_bytes
@@ -224,3 +224,13 @@ def test_an_energy_that_is_no_number_ends_the_run_as_diverged() -> None:
     result = result_of(prepared, state)
     assert (result.state, result.reason) == ("failed", Reason.DIVERGED)
     assert result.energy is not None
+
+
+def test_runs_that_differ_by_their_geometry_share_what_is_compiled() -> None:
+    def stage_of(length: float) -> Stage:
+        geometry = f"H 0 0 0; H 0 0 {length}"
+        return prepare(validate({"problem": {"kind": "molecule", "geometry": geometry}})).stage()
+
+    near, far = stage_of(0.7), stage_of(1.1)
+    assert near.optimizer is far.optimizer
+    assert near.termination is far.termination
