@@ -141,12 +141,14 @@ def plan_iteration(prepared: Prepared, state: LoopState) -> ExecutionPlan:
 
 def shots_wanted(prepared: Prepared, state: LoopState) -> np.ndarray:
     """Shots of every point, shape (points,), or of its energy and derivatives, (points, 1 + d)."""
-    points = len(points_of(prepared, state))
     if state.piloting:
-        return np.full(points, float(pilot_shots(prepared)))
-    if not state.growing and prepared.chooses_shots:
-        return np.asarray(prepared.stage(state.operators).shots(state.optimizer))
-    return np.full(points, float(energy_shots(prepared, state)))
+        return np.array([float(pilot_shots(prepared))])
+    if state.growing:
+        return np.array([float(energy_shots(prepared, state))])
+    stage = prepared.stage(state.operators)
+    if prepared.chooses_shots:
+        return np.asarray(stage.shots(state.optimizer))
+    return np.full(stage.optimizer.points_per_ask, float(energy_shots(prepared, state)))
 
 
 def gradient_designs(
