@@ -123,6 +123,7 @@ def _print_plan(planned: RunPlan) -> None:
             "the first iteration" if planned.adaptive else "one iteration",
             f"{planned.energies} energies, {planned.circuits} circuits, {planned.shots:,} shots",
         ),
+        *([("a pilot before it", f"{planned.pilot_shots:,} shots")] if planned.pilot_shots else []),
         (
             "the final evaluation",
             f"{planned.final_shots:,} shots, standard error about {planned.std_error:.1e}",
@@ -132,7 +133,7 @@ def _print_plan(planned: RunPlan) -> None:
         ("the final evaluation at most", f"${planned.final_micro_usd / _MICRO:,.2f}"),
         ("one iteration takes about", f"{planned.seconds:,.0f} s"),
         ("worst case of the whole run", _worst_case(planned)),
-        ("the budget surely allows", "no limit" if affordable is None else f"{affordable} iterations"),
+        ("the budget allows", "no limit" if affordable is None else f"{affordable} iterations"),
     ]
     if planned.mitigation:
         rows.append(("mitigation", planned.mitigation))

@@ -25,6 +25,7 @@ from ledger import (
 )
 from measurement import ExecutionPlan
 from optimizers import Reason
+from shotwise.errors import SpecError
 from shotwise.home import Home
 from shotwise.spec import RunSpec, validate
 from tasks.cancelling import leave, settle_in_flight
@@ -73,6 +74,8 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | Stopped
         RunBusyError: another process drives the run.
         RunFailedError: something broke; what was committed stays.
     """
+    if spec is not None and spec.flow not in ("vqe", "qaoa"):
+        raise SpecError("spec", spec.flow, "not a single loop", f"give it to the flow {spec.flow}")
     home = Home.from_environment().make()
     journal = Journal(Database(home.database_url))
     handed_over = run_id is not None

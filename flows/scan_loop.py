@@ -63,6 +63,8 @@ def scan_loop(spec: RunSpec | None, run_id: str | None) -> ScanResult | Stopped:
             held.lease.commit(
                 records, iteration=len(points), state=to_bytes(points), active_us=held.drive.active_us
             )
+        if reason is Reason.CONVERGED:  # as far as every point is
+            reason = next((point.reason for point in points if point.reason != reason), reason)
         curve = ScanResult(run_id, "completed", reason, axis_of(spec), points)
         plot_scan(curve, home.curve(run_id), unit="Ha" if spec.problem.kind == "molecule" else "")
         held.lease.finish(state=curve.state, reason=curve.reason, result_json=curve.to_json())
@@ -81,7 +83,7 @@ def _run_point(
     else:
         if record.state == "completed" and record.result_json:
             return RunResult.from_json(record.result_json)
-    flow = qaoa if isinstance(spec.ansatz, QaoaAnsatz) else vqe
+    flow = qaoa if isinstance(spec.ansatz, QaoaAnsatz) else vqe  # a scan's points are nothing else
     state = flow(run_id=point_id, return_state=True)
     if state.is_cancelled():
         shall_end = Submissions(journal.database).is_cancelled(scan_id)

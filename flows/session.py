@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from shotwise.home import Home
-from shotwise.spec import QaoaAnsatz, RqaoaAnsatz, RunSpec
+from shotwise.spec import RunSpec
 from tasks.prefect_server import PrefectServer
 from tasks.tracker import Tracker
 
@@ -81,22 +82,8 @@ def _drive(
 
 
 def _flow_of(spec: RunSpec) -> Flow[..., Any]:
-    """The flow that runs a spec."""
-    if spec.scan is not None:
-        from flows.scan import scan
-
-        return scan
-    if isinstance(spec.ansatz, RqaoaAnsatz):
-        from flows.rqaoa import rqaoa
-
-        return rqaoa
-    if isinstance(spec.ansatz, QaoaAnsatz):
-        from flows.qaoa import qaoa
-
-        return qaoa
-    from flows.vqe import vqe
-
-    return vqe
+    """The flow that runs a spec; only that one is imported."""
+    return getattr(import_module(f"flows.{spec.flow}"), spec.flow)
 
 
 def settle(flow_run_id: UUID, task_run_ids: Iterable[UUID] | None = None) -> None:

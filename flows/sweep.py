@@ -17,15 +17,18 @@ from prefect.futures import wait
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from flows.qaoa import qaoa
+from flows.rqaoa import rqaoa
 from flows.vqe import vqe
 from ledger import Database, Journal
 from shotwise.errors import CannotRunError, ShotwiseError
 from shotwise.home import Home
+from shotwise.spec import validate
 from tasks.prefect_records import without_heartbeats
 from tasks.stages import task_runs_of
 from tasks.tracker import Tracker
 
 Runner = Literal["processes", "threads", "dask"]
+_FLOWS = {"vqe": vqe, "qaoa": qaoa, "rqaoa": rqaoa}
 RECORDS = "prefect"
 """Of a point's row: {flow run: its task runs}."""
 
@@ -59,7 +62,7 @@ def drive_point(run_id: str) -> dict[str, Any]:
     record = journal.run(run_id)
     row: dict[str, Any] = {"run_id": run_id}
     if record.state != "completed":
-        drive = qaoa if json.loads(record.spec_json)["ansatz"]["kind"] == "qaoa" else vqe
+        drive = _FLOWS[validate(json.loads(record.spec_json)).flow]
         Tracker.defer_ends()
         try:
             with without_heartbeats():

@@ -33,7 +33,7 @@ class Difference:
 def audit(connection: Connection) -> list[Difference]:
     """Every difference between the balances and the entries; empty when the books are right.
 
-    The connection must see one state throughout: `Database.snapshot`-like isolation on PostgreSQL.
+    The connection must see one state throughout, as that of `Database.snapshot` does.
     """
     entered = all_balances(connection)
     computed = _from_entries(connection, entered)

@@ -57,9 +57,18 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that sees one consistent state and writes nothing."""
+        """A transaction that writes nothing; on PostgreSQL each statement sees what is committed by then."""
         with self.clearly(), self.connect() as connection, connection.begin():
             yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A transaction that writes nothing, all of whose statements see one state."""
+        with self.clearly(), self.connect() as connection:
+            if self.engine.dialect.name == "postgresql":
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def alone(self) -> Iterator[Driver]:

@@ -6,8 +6,9 @@ One process drives a run at a time; see `ledger.lease`.
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, Select, insert, select, true, update
 
 from ledger.database import Database
 from ledger.holders import is_dead, this_process
@@ -81,13 +82,16 @@ class Journal:
 
     def iterations(self, run_id: str, *, after: int = -1) -> list[IterationRecord]:
         """A run's iterations later than `after`, in order."""
-        query = (
-            select(*[c for c in iterations.c if c.name != "run_id"])
-            .where(iterations.c.run_id == run_id, iterations.c.iteration > after)
-            .order_by(iterations.c.iteration)
-        )
+        query = _iterations_of(run_id).where(iterations.c.iteration > after).order_by(iterations.c.iteration)
         with self.database.read() as connection:
             return [IterationRecord(**row) for row in connection.execute(query).mappings()]
+
+    def last_iteration(self, run_id: str) -> IterationRecord | None:
+        """A run's newest iteration."""
+        query = _iterations_of(run_id).order_by(iterations.c.iteration.desc()).limit(1)
+        with self.database.read() as connection:
+            row = connection.execute(query).mappings().first()
+        return None if row is None else IterationRecord(**row)
 
     def run_of_flow(self, flow_run_id: str) -> str | None:
         """The run that a Prefect flow run drove, None if it never got so far."""
@@ -167,3 +171,7 @@ def _check_free(run_id: str, holder: str | None, lease_until_us: int) -> None:
 
 def _is_held(holder: str | None, lease_until_us: int) -> bool:
     return holder is not None and lease_until_us > now_us() and not is_dead(holder)
+
+
+def _iterations_of(run_id: str) -> Select[Any]:
+    return select(*[c for c in iterations.c if c.name != "run_id"]).where(iterations.c.run_id == run_id)

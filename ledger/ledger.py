@@ -6,10 +6,7 @@ Code that must commit a row of its own together with an operation uses the funct
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from ledger import accounts, alone, early_release, reservations
 from ledger.accounts import KEEP, Keep
@@ -149,21 +146,12 @@ class Ledger:
 
     def audit(self) -> list[Difference]:
         """Every difference between balances and entries, in one consistent read; empty when all is right."""
-        with self._snapshot() as connection:
+        with self.database.snapshot() as connection:
             return audit(connection)
 
     def _entries(self, query) -> list[Entry]:
         with self.database.read() as connection:
             return [reservations.entry_of(row) for row in connection.execute(query)]
-
-    @contextmanager
-    def _snapshot(self) -> Iterator[Connection]:
-        """A transaction all of whose reads see one state."""
-        engine = self.database.engine
-        if engine.dialect.name == "postgresql":
-            engine = engine.execution_options(isolation_level="REPEATABLE READ")
-        with engine.begin() as connection:
-            yield connection
 
 
 def _under(account: str):

@@ -13,11 +13,14 @@ import numpy as np
 
 from problems.ising_model import IsingModel
 from problems.one_layer import OneLayer
+from problems.relaxation import goemans_williamson
 
 ALONE = -1
 """The `keep` of a spin that was fixed by itself."""
 
 _TIED = 1e-9
+_TRIED_MAX = 20
+"""Of so many spins all values are tried: a megabyte a spin."""
 
 
 class Step(NamedTuple):
@@ -80,15 +83,23 @@ class Elimination:
         return replace(self, model=model, spins=self.spins[rest], steps=(*self.steps, step))
 
     def solution(self) -> np.ndarray:
-        """The best spins of what is left, all steps undone: int64 +-1, shape (spins of the problem,)."""
+        """The best spins of what is left, all steps undone: int64 +-1, shape (spins of the problem,).
+
+        Where too many are left to try them all, the best that Goemans-Williamson with single flips finds.
+        """
         n = len(self.spins)
-        rows = 1 - 2 * (np.arange(1 << n, dtype=np.int64)[:, None] >> np.arange(n) & 1)
-        best = rows[int(np.argmin(self.model.energies(rows.astype(np.float64))))]
+        best = _best_of_all(self.model) if n <= _TRIED_MAX else goemans_williamson(self.model).spins
         spins = np.zeros(n + len(self.steps), dtype=np.int64)
         spins[self.spins] = best
         for keep, drop, sign in reversed(self.steps):
             spins[drop] = sign if keep == ALONE else sign * spins[keep]
         return spins
+
+
+def _best_of_all(model: IsingModel) -> np.ndarray:
+    n = len(model.fields)
+    rows = 1 - 2 * (np.arange(1 << n, dtype=np.int64)[:, None] >> np.arange(n) & 1)
+    return rows[int(np.argmin(model.energies(rows.astype(np.float64))))]
 
 
 def _cancelled(values: np.ndarray) -> np.ndarray:

@@ -6,7 +6,10 @@ Every error of the user's making is one line: the field, the value found, and th
     ShotwiseError
     ├── SpecError            2  the spec says something that cannot be meant
     ├── CannotRunError       3  a good spec that cannot be run here: too large, no device, no budget
-    │   └── RunBusyError     3  another process drives this run
+    │   ├── RunBusyError     3  another process drives this run
+    │   ├── RunEndedError    3  the run has ended; nothing drives it any more
+    │   ├── NoRoomError      3  a budget has no room for a step and the final evaluation
+    │   └── UnreachableError 3  a device did not answer; it may, later
     └── RunFailedError       4  the run started and failed
         └── LeaseLostError   4  another process took this run over; this one must stop writing
 """

@@ -44,7 +44,8 @@ class Home:
     @property
     def has_database(self) -> bool:
         """Whether there is one to look into: asking must not make one."""
-        return bool(os.environ.get("DATABASE_URL")) or (self.root / "shotwise.db").exists()
+        named = os.environ.get("DATABASE_URL") or self.team
+        return bool(named) or (self.root / "shotwise.db").exists()
 
     @property
     def mlflow_uri(self) -> str:

@@ -33,7 +33,8 @@ from tasks.patience import Patience
 from tasks.provenance import versions_json
 
 KIND = "calibration"
-ACCOUNT = "platform/calibration"
+_PAYER = {"tenant": "platform", "project": "calibration"}
+ACCOUNT = "/".join(_PAYER.values())
 _QUBITS_MAX = 4
 _MIRROR_LAYERS = 4
 _MIRROR_CIRCUITS = 4
@@ -196,7 +197,7 @@ def _acquire(database: Database, device: str) -> tuple[Lease, int]:
         NewRun(
             name="calibrate",
             kind=KIND,
-            spec_json=json.dumps({"device": device, "seed": seed}),
+            spec_json=json.dumps({"device": device, "seed": seed, "account": _PAYER}),
             problem_sha256="",
             versions_json=versions_json(),
         )

@@ -144,7 +144,9 @@ def _view(journal: Journal, record: RunRecord) -> RunView:
     result: dict[str, Any] = json.loads(record.result_json) if record.result_json else {}
     last = records[-1] if records else None
     energy, error = (result.get("energy"), result.get("energy_std_error")) if result else (None, None)
-    if energy is None and last is not None:
+    spec = json.loads(record.spec_json)
+    of_tail = spec.get("objective", {}).get("kind") == "cvar"  # what its iterations tell of is not the mean
+    if energy is None and last is not None and not of_tail:
         energy, error = last.energy, last.energy_std_error
     devices = _devices(journal, record.run_id)
     cost_micro_usd = sum(device.cost_micro_usd for device in devices)
@@ -154,7 +156,7 @@ def _view(journal: Journal, record: RunRecord) -> RunView:
         state=record.state,
         reason=record.reason,
         problem_sha256=record.problem_sha256,
-        settings=_settings(json.loads(record.spec_json)),
+        settings=_settings(spec),
         unit="Ha" if record.kind == "molecule" else "",
         energy=energy,
         energy_std_error=error or 0.0,

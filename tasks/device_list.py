@@ -15,6 +15,7 @@ from measurement import Bases, ExecutionPlan
 from problems import Circuit, Rotation
 from shotwise.errors import CannotRunError
 from tasks.health import breaker, recent
+from tasks.routing import quarantined
 
 REFERENCE_SHOTS = 1000
 
@@ -28,7 +29,9 @@ def device_rows(database: Database | None, *, everything: bool = False) -> list[
     names = tuple(dict.fromkeys((*(load_catalog().names if everything else ()), *fleet_names(None))))
     fleet = Fleet(names)
     histories = recent(database, names) if database else {name: DeviceHistory(name) for name in names}
-    return [_row(fleet, name) | _lately(histories[name], fleet.now_us()) for name in names]
+    out_of_use = quarantined(database) if database else {}
+    rows = [_row(fleet, name) | _lately(histories[name], fleet.now_us()) for name in names]
+    return [row | ({"health": out_of_use[row["name"]]} if row["name"] in out_of_use else {}) for row in rows]
 
 
 def _lately(history: DeviceHistory, now_us: int) -> dict[str, Any]:

@@ -93,15 +93,15 @@ class Buyer:
     ) -> Bought:
         """Run `plan`, which fits into one job of `device`, to the last shot.
 
-        Partial results are kept and only the missing shots are bought again. Attempts that an earlier
-        process made, on this or another device, count.
+        Partial results are kept and only the missing shots are bought again. What an earlier process bought
+        counts, on this or another device; how often that failed does not.
 
         Args:
             moved_on: an earlier process gave this device up and turned to another: nothing more is bought.
 
         Raises:
             BudgetExceededError: the next attempt does not fit; nothing was entered for it.
-            DeviceGaveUpError: the device failed `attempts_max` times, or refused for good.
+            DeviceGaveUpError: the device failed `attempts_max` times in this drive, or refused for good.
             UnresolvedJobError: it cannot be said yet whether a job was bought.
             NothingMoreIsBoughtError: closing, and the batch is not complete.
         """
@@ -135,6 +135,8 @@ class Buyer:
                 delivered.append(Delivery(rows, need, outcome))
                 self.breaker.worked(where)
                 continue
+            if record is not None and record.state.ended:
+                continue  # it failed in an earlier drive; this one asks again
             failures += 1
             self.breaker.failed(where)
             if failures >= self.patience.attempts_max:

@@ -32,9 +32,9 @@ from tasks.state import LoopState, Sample
 
 CANDIDATES_EVERY = 10
 CANDIDATE_SHOTS = 1000
+"""Where energies are exact, candidate solutions are drawn this often and this many."""
 CENTRE_RADIUS = 0.5
 """Radians of any parameter within which a point's scatter is taken for that where the optimizer stands."""
-"""Where energies are exact, candidate solutions are drawn this often and this many."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,18 +22,21 @@ class RunPlan:
     """The plan of a run.
 
     Attributes:
-        circuits, shots: of one iteration; `groups` measurement bases an energy, `energies` an iteration.
+        circuits, shots: of one iteration; `groups` measurement bases an energy, `energies` an iteration. The
+            shots follow what the groups are expected to scatter, where a target error sets them.
+        pilot_shots, pilot_micro_usd: of the batch that learns the groups' scatter before all others, 0 where
+            there is none, and its worst case.
         iterations_max: at most.
         std_error: of the final energy, from what the groups are expected to scatter.
         final_shots: of the final evaluation.
-        adaptive: whether the optimizer chooses the shots of its iterations; those of the first are given,
-            and no worst case is known but the budget.
+        adaptive: whether iterations differ, because the optimizer chooses their shots or the circuit grows;
+            those of the first are given, and no worst case is known but the budget.
         optimization_shots: about how many all iterations together will take.
         method: optimizer, gradient and grouping, with reasons.
         decision, final_decision: where the first batch and the final evaluation would go, with every
             candidate's verdict; None for free local runs.
         iteration_micro_usd, final_micro_usd: worst cases of one iteration and of the final evaluation.
-        iterations_affordable: how many iterations the budgets surely allow; None without a limit.
+        iterations_affordable: such iterations that the budgets allow beside all else; None without a limit.
         refusal: why nothing can run it, None where something can.
         mitigation: what would be picked on the route and why, None where nothing is asked for.
         calibration_micro_usd: worst case of one readout calibration of every device on the route.
@@ -47,31 +50,50 @@ class RunPlan:
     shots: int
     iterations_max: int
     std_error: float
-    decision: Decision | None
-    final_decision: Decision | None
-    iteration_micro_usd: int
-    final_micro_usd: int
-    seconds: float
-    iterations_affordable: int | None
-    refusal: str | None
     final_shots: int
     adaptive: bool
     optimization_shots: int
     method: dict[str, str]
-    mitigation: str | None = None
+    pilot_shots: int = 0
+    decision: Decision | None = None
+    final_decision: Decision | None = None
+    iteration_micro_usd: int = 0
+    final_micro_usd: int = 0
+    pilot_micro_usd: int = 0
     calibration_micro_usd: int = 0
+    mitigation: str | None = None
+    seconds: float = 0.0
+    iterations_affordable: int | None = None
+    refusal: str | None = None
 
     @property
     def worst_case_micro_usd(self) -> int | None:
         """The whole run, all its iterations and the final evaluation, at the worst case of the route."""
         if self.adaptive and self.iteration_micro_usd:
             return None
-        each = self.iterations_max * self.iteration_micro_usd
-        return each + self.final_micro_usd + self.calibration_micro_usd
+        return self.iterations_max * self.iteration_micro_usd + self.beside_micro_usd
 
     @property
     def worst_case_shots(self) -> int | None:
-        return None if self.adaptive else self.iterations_max * self.shots + self.final_shots
+        return None if self.adaptive else self.iterations_max * self.shots + self.beside_shots
+
+    @property
+    def beside_micro_usd(self) -> int:
+        """All but the iterations: pilot, readout calibration, final evaluation."""
+        return self.pilot_micro_usd + self.calibration_micro_usd + self.final_micro_usd
+
+    @property
+    def beside_shots(self) -> int:
+        return self.pilot_shots + self.final_shots
+
+    def affordable(self, *, shots: int | None, micro_usd: int | None) -> int | None:
+        """How many iterations fit into what is left, None for no limit."""
+        rooms = (
+            (shots, self.beside_shots, self.shots),
+            (micro_usd, self.beside_micro_usd, self.iteration_micro_usd),
+        )
+        bounds = [(left - beside) // each for left, beside, each in rooms if left is not None and each]
+        return max(0, min(bounds)) if bounds else None
 
 
 def plan_run(
@@ -83,26 +105,12 @@ def plan_run(
         without: devices that are not to be used now, each with the reason.
         micro_usd_left: what the budgets above the run allow, None for no limit.
     """
-    state = initial(prepared)
+    start = initial(prepared)
+    pilot = plan_iteration(prepared, start) if start.piloting else None
+    state = replace(start, piloting=False)
     stage = prepared.stage()
     batch, final = plan_iteration(prepared, state), final_plan(prepared, state)
-    decision, final_decision, refusal, each, last, seconds = None, None, None, 0, 0, 0.0
-    mitigation, calibration = None, 0
-    if prepared.fleet is not None:
-        try:
-            question = Question(micro_usd_left=micro_usd_left)
-            decision = decide(prepared, batch, question, without)
-            each = worst_case_micro_usd(decision)
-            mitigation = _mitigation(prepared, decision, batch)
-            calibration = calibration_quote_micro_usd(prepared, decision.devices, batch)
-            seconds = decision.time_s
-            expected = prepared.iterations_max * each
-            at_end = finally_asked(replace(question, micro_usd_spent=expected))
-            final_decision = decide(prepared, final, at_end, without)
-            last = worst_case_micro_usd(final_decision)
-        except CannotRunError as error:
-            refusal = str(error)
-    return RunPlan(
+    planned = RunPlan(
         n_qubits=prepared.problem.n_qubits,
         parameters=stage.circuit.n_parameters,
         groups=len(prepared.grouping),
@@ -112,18 +120,53 @@ def plan_run(
         iterations_max=prepared.iterations_max,
         std_error=_std_error(prepared, final.shots_total),
         final_shots=final.shots_total,
-        adaptive=prepared.chooses_shots,
+        adaptive=prepared.chooses_shots or prepared.ansatz.pool is not None,
         optimization_shots=_optimization_shots(prepared, batch.shots_total),
         method=method_of(prepared, state),
+        pilot_shots=pilot.shots_total if pilot else 0,
+    )
+    if prepared.fleet is not None:
+        question = Question(micro_usd_left=micro_usd_left)
+        try:
+            planned = _priced(planned, prepared, question, without, pilot, batch, final)
+        except CannotRunError as error:
+            planned = replace(planned, refusal=str(error))
+    budget = prepared.spec.budget
+    limits = [left for left in (micro_usd_left, _micro_usd(budget.usd)) if left is not None]
+    affordable = planned.affordable(shots=budget.shots, micro_usd=min(limits, default=None))
+    return replace(planned, iterations_affordable=affordable)
+
+
+def _priced(
+    planned: RunPlan,
+    prepared: Prepared,
+    question: Question,
+    without: Mapping[str, str],
+    pilot: ExecutionPlan | None,
+    batch: ExecutionPlan,
+    final: ExecutionPlan,
+) -> RunPlan:
+    """With devices and prices.
+
+    Raises:
+        CannotRunError: nothing can run one of the batches.
+    """
+
+    decision = decide(prepared, batch, question, without)
+    each = worst_case_micro_usd(decision)
+    at_end = finally_asked(replace(question, micro_usd_spent=prepared.iterations_max * each))
+    final_decision = decide(prepared, final, at_end, without)
+    learning = decide(prepared, pilot, question, without) if pilot else None
+    return replace(
+        planned,
         decision=decision,
         final_decision=final_decision,
         iteration_micro_usd=each,
-        final_micro_usd=last,
-        seconds=seconds,
-        iterations_affordable=_affordable(prepared, batch.shots_total, each, last, micro_usd_left),
-        refusal=refusal,
-        mitigation=mitigation,
-        calibration_micro_usd=calibration,
+        final_micro_usd=worst_case_micro_usd(final_decision),
+        pilot_micro_usd=worst_case_micro_usd(learning) if learning else 0,
+        seconds=decision.time_s,
+        mitigation=_mitigation(prepared, decision, batch),
+        calibration_micro_usd=calibration_quote_micro_usd(prepared, decision.devices, batch),
     )
 
 
@@ -150,19 +193,6 @@ def _mitigation(prepared: Prepared, decision: Decision, batch: ExecutionPlan) ->
     """What would be picked on each device of the route, and why."""
     reasons = {device: choice(prepared, device, batch)[1] for device in decision.devices}
     return "; ".join(f"{device}: {why}" for device, why in reasons.items() if why) or None
-
-
-def _affordable(
-    prepared: Prepared, shots: int, each: int, last: int, micro_usd_left: int | None
-) -> int | None:
-    budget = prepared.spec.budget
-    bounds = []
-    if budget.shots is not None:
-        bounds.append((budget.shots - prepared.shots_per_evaluation) // shots)
-    limits = [left for left in (micro_usd_left, _micro_usd(budget.usd)) if left is not None]
-    if limits and each:
-        bounds.append((min(limits) - last) // each)
-    return max(0, math.floor(min(bounds))) if bounds else None
 
 
 def _micro_usd(usd: float | None) -> int | None:

@@ -19,7 +19,7 @@ def check_ready(spec: RunSpec, database: Database | None = None, *, new: bool = 
         new: the run is not entered yet; its budgets must have room for a first step.
 
     Raises:
-        SpecError, CannotRunError: as `tasks.prepare.prepare` and `tasks.purchase.check_can_start`.
+        SpecError, CannotRunError: as `tasks.prepare.prepare` and `tasks.routing.check_can_start`.
     """
     if isinstance(spec.ansatz, RqaoaAnsatz):
         prepare_recursion(spec)

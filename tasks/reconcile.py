@@ -7,8 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from backends.provider import BillLine, Provider, ProviderUnavailable
-from ledger import ENDED, Amount, Database, JobPhase, JobRecord, Journal, Ledger, ReservationState, jobs_of
+from backends.provider import BillLine, Provider
+from ledger import (
+    ENDED,
+    Amount,
+    Database,
+    JobPhase,
+    JobRecord,
+    Journal,
+    Ledger,
+    Reservation,
+    ReservationError,
+    ReservationState,
+    jobs_of,
+)
 from ledger.measures import record_reconciliation
 from shotwise.errors import ShotwiseError
 
@@ -73,9 +85,11 @@ def reconcile(
     for device, jobs in sorted(by_device.items()):
         found += [d for job in jobs for d in _against_ledger(ledger, job)]
         try:
-            found += _against_bill(ledger, device, jobs, open_provider(device).bill(), correct=correct)
-        except (ProviderUnavailable, ShotwiseError) as error:
+            bill = open_provider(device).bill()
+        except ShotwiseError as error:
             found.append(Discrepancy(DifferenceKind.UNAVAILABLE, device, "", 0, 0, note=str(error)))
+            continue
+        found += _against_bill(ledger, device, jobs, bill, correct=correct)
     return found
 
 
@@ -155,10 +169,25 @@ def _job_against_bill(
         return found
     if job.state.ended and billed != posted:
         kind = DifferenceKind.BILL_HIGHER if billed > posted else DifferenceKind.BILL_LOWER
+        corrected, note = correct, ""
         if correct:
-            delta = Amount(0, billed - posted)
-            # a bill only grows by lines, so their number tells one state of it from another with the same sum
-            reference = f"bill-{len(lines)}-{billed}"
-            ledger.correct(job.token, reference, delta, note="provider's bill")
-        found.append(Discrepancy(kind, job.device, job.token, posted, billed, corrected=correct))
+            try:
+                # a bill only grows by lines: their number tells one state of it from another of the same sum
+                _correct(ledger, reservation, billed, f"bill-{len(lines)}-{billed}")
+            except ReservationError as error:
+                corrected, note = False, str(error)
+        found.append(Discrepancy(kind, job.device, job.token, posted, billed, note, corrected))
     return found
+
+
+def _correct(ledger: Ledger, reservation: Reservation, billed: int, reference: str) -> None:
+    """Make what is entered what is billed. Less than before ends what was disputed: it was not owed."""
+    posted = (reservation.spent + reservation.disputed).micro_usd
+    if billed < posted:
+        for entry in ledger.open_disputes(reservation.account):
+            if entry.token == reservation.token and entry.step is not None:
+                ledger.resolve(reservation.token, entry.step, accept=False, note="provider's bill")
+        reservation = ledger.find(reservation.token)
+        posted = (reservation.spent + reservation.disputed).micro_usd
+    if billed != posted:
+        ledger.correct(reservation.token, reference, Amount(0, billed - posted), note="provider's bill")

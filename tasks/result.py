@@ -177,8 +177,7 @@ def final_exact(prepared: Prepared, state: LoopState) -> Final:
 
 def final_from_record(prepared: Prepared, state: LoopState, record: IterationRecord) -> Final:
     """The last iteration's energy, where no budget is left for an evaluation of its own."""
-    parameters = np.frombuffer(record.parameters, dtype="<f8")
-    circuit = prepared.stage(state.operators).circuit
+    parameters, circuit = state.parameters, prepared.stage(state.operators).circuit
     fidelity = fidelity_at(prepared, circuit, parameters)
     if prepared.tail is not None:  # what was minimised is not the energy, which nobody measured by itself
         tail = (record.energy, record.energy_std_error)

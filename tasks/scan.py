@@ -112,7 +112,7 @@ def point_run_id(scan_id: str, index: int) -> str:
 def point_spec(spec: RunSpec, done: Sequence[ScanPoint]) -> RunSpec:
     """The next point's spec: its own place on the curve, its neighbour's parameters, the budget that is left.
 
-    The budget is the whole scan's: what the points before it spent is gone.
+    Shots and money are the whole scan's: what the points before it spent is gone. Its time is each point's.
     """
     value = points_of(spec)[len(done)]
     problem, ansatz = spec.problem, spec.ansatz
@@ -169,7 +169,7 @@ def from_bytes(data: bytes) -> tuple[ScanPoint, ...]:
 
 
 def scan_rows(result: ScanResult) -> list[list[str]]:
-    """The curve as rows of a table: value, energy, interval, reference, error, iterations, shots."""
+    """The curve as rows of a table: value, energy, interval, reference, error, iterations, shots, reason."""
     return [
         [
             f"{point.value:g}",
@@ -181,12 +181,13 @@ def scan_rows(result: ScanResult) -> list[list[str]]:
             else f"{point.energy - point.reference_energy:.2e}",
             str(point.iterations),
             f"{point.shots:,}",
+            point.reason,
         ]
         for point in result.points
     ]
 
 
-SCAN_COLUMNS = ("", "energy", "+- (95 %)", "reference", "error", "iterations", "shots")
+SCAN_COLUMNS = ("", "energy", "+- (95 %)", "reference", "error", "iterations", "shots", "ended")
 
 
 def plot_scan(result: ScanResult, path: Path, *, unit: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,7 +12,7 @@ from httpx import HTTPError, HTTPStatusError, codes
 from ledger import Database, Journal, Submissions
 from shotwise.errors import CannotRunError
 from shotwise.home import Home
-from shotwise.spec import QaoaAnsatz, RqaoaAnsatz, RunSpec
+from shotwise.spec import RunSpec
 from tasks.flow_runs import ON_DEMAND, FlowRuns, get_client
 from tasks.prefect_settings import apply_client_settings
 from tasks.provenance import new_run
@@ -69,7 +70,7 @@ class Submitter:
         spec = resolve_start(spec, self._journal)
         run_id = self._submissions.enter(
             new_run(spec),
-            deployment=f"{_flow_name(spec)}/{ON_DEMAND}",
+            deployment=f"{spec.flow}/{ON_DEMAND}",
             queue=queue,
         )
         submission = self._submissions.find(run_id)
@@ -90,22 +91,14 @@ def _in_words(error: HTTPError) -> tuple[str, str]:
     return f"Prefect's server is not reached ({type(error).__name__})", "start the team: `shotwise up`"
 
 
-def _flow_name(spec: RunSpec) -> str:
-    """Which flow runs a spec; as `flows.session` chooses it, without importing the flows."""
-    if spec.scan is not None:
-        return "scan"
-    if isinstance(spec.ansatz, RqaoaAnsatz):
-        return "rqaoa"
-    return "qaoa" if isinstance(spec.ansatz, QaoaAnsatz) else "vqe"
-
-
 def team_status(journal: Journal, *, everything: bool = False) -> list[RunStatus]:
     """The team's runs, oldest first; those that have ended only if asked for."""
     submissions = Submissions(journal.database)
     found = submissions.all() if everything else submissions.unfinished()
     rows = []
     for run in found:
-        record, last = journal.run(run.run_id), journal.iterations(run.run_id)[-1:]
+        record, last = journal.run(run.run_id), journal.last_iteration(run.run_id)
+        result = json.loads(record.result_json) if record.result_json else {}
         driven = journal.is_driven(run.run_id) and record.holder
         host, _, pid, _ = record.holder.rsplit(":", 3) if driven and record.holder else ("", "", "", "")
         rows.append(
@@ -116,8 +109,8 @@ def team_status(journal: Journal, *, everything: bool = False) -> list[RunStatus
                 queue=run.queue,
                 deployment=run.deployment,
                 submitted_us=run.submitted_us,
-                iterations=last[0].iteration + 1 if last else 0,
-                energy=last[0].energy if last else None,
+                iterations=last.iteration + 1 if last else 0,
+                energy=result.get("energy", last.energy if last else None),
                 driver=f"{host} {pid}" if driven else None,
             )
         )

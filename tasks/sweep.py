@@ -45,7 +45,8 @@ def grid(path: Path, fixed: Sequence[str], varied: Sequence[str]) -> tuple[Sweep
         varied: "a.b=c1,c2,..." each; the values are read as a YAML list, so text with commas is quoted.
 
     Raises:
-        SpecError: a field that is not of this form, has no values or makes no good spec, or too many points.
+        SpecError: a field that is not of this form, has no values or makes no good spec, a scan, or too many
+            points.
     """
     axes = [_axis(text) for text in varied]
     total = 1
@@ -53,9 +54,14 @@ def grid(path: Path, fixed: Sequence[str], varied: Sequence[str]) -> tuple[Sweep
         total *= len(axis)
     if total > POINTS_MAX:
         raise SpecError("--over", f"{total} points", f"more than {POINTS_MAX}", "split the sweep")
-    return tuple(
+    points = tuple(
         SweepPoint(chosen, load_spec(path, [*fixed, *chosen])) for chosen in itertools.product(*axes)
     )
+    if any(point.spec.scan for point in points):
+        raise SpecError(
+            "scan", "given", "a scan is many runs by itself", "leave it out, or `shotwise run` it"
+        )
+    return points
 
 
 def sweep_name(points: Sequence[SweepPoint]) -> str:

@@ -17,10 +17,9 @@ from backends.catalog import join_outcomes, split_plan
 from ledger import TREATMENTS, Amount, Database, jobs_of, now_us, treatments_of
 from measurement import ExecutionPlan
 from measurement.mitigation import EXTRAPOLATIONS, ReadoutErrors, Treatment, calibration_plan
-from shotwise.errors import CannotRunError
 from shotwise.rng import Purpose
 from tasks.batch_numbers import LEG_BATCHES
-from tasks.durable import Buyer
+from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.mitigation import calibration_shots, choice
 from tasks.prepare import Prepared
 
@@ -122,7 +121,7 @@ def treat(leg: Leg) -> Applied | None:
 
     Raises:
         BudgetExceededError: no room for a calibration.
-        DeviceGaveUpError: the device would not run the calibration.
+        DeviceGaveUpError: the device would not run the calibration, or reads too badly to be put right.
     """
     if leg.prepared.shots_execution.mitigation == "none":
         return None
@@ -189,10 +188,7 @@ def _calibrated(leg: Leg, chosen: Applied) -> Applied:
     outcome = join_outcomes(prepares, batches, [each.outcome for each in bought])
     errors = ReadoutErrors.from_calibration(prepares, outcome)
     if not errors.invertible:
-        remedy = "use another device"
-        raise CannotRunError(
-            "execution.mitigation", leg.device, "its readout errors cannot be inverted", remedy
-        )
+        raise DeviceGaveUpError(leg.device, "its readout errors cannot be inverted")
     spent = Amount(sum(b.shots for b in bought), sum(b.cost_micro_usd for b in bought))
     return replace(chosen, errors=errors, calibrated_us=now_us(), bought=spent)
 

@@ -253,6 +253,15 @@ class RunSpec(Section):
     )
     scan: ScanSpec | None = Field(default=None, exclude_if=lambda given: given is None)
 
+    @property
+    def flow(self) -> Literal["vqe", "qaoa", "rqaoa", "scan"]:
+        """The flow that runs it."""
+        if self.scan is not None:
+            return "scan"
+        if isinstance(self.ansatz, RqaoaAnsatz):
+            return "rqaoa"
+        return "qaoa" if isinstance(self.ansatz, QaoaAnsatz) else "vqe"
+
     @model_validator(mode="after")
     def _ansatz_fits(self) -> RunSpec:
         molecule = isinstance(self.problem, MoleculeSpec)

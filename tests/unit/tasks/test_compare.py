@@ -42,6 +42,16 @@ def test_numbers_are_those_of_the_journal_and_only_what_differs_is_listed(journa
     assert comparison.paid
 
 
+def test_what_is_known_of_a_tail_is_not_shown_as_an_energy(journal: Journal) -> None:
+    run_id = enter_run(journal, "tail", [-1.0, -1.3])
+    told = json.loads(journal.run(run_id).spec_json) | {"objective": {"kind": "cvar", "alpha": 0.2}}
+    with journal.database.write() as connection:
+        changed = update(runs).where(runs.c.run_id == run_id)
+        connection.execute(changed.values(spec_json=json.dumps(told), result_json=None))
+    (view,) = compare(journal, [run_id]).runs
+    assert view.energy is None
+
+
 def test_a_lucky_energy_with_a_wide_interval_is_not_called_the_lowest(journal: Journal) -> None:
     lucky = enter_run(journal, "lucky", [-1.3], std_error=0.2)
     sure = enter_run(journal, "sure", [-1.1], std_error=0.001)

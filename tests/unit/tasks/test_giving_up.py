@@ -6,12 +6,14 @@ import pytest
 from backends.catalog.local_provider import LocalProvider
 from backends.provider import ProviderUnavailable, SubmitRejected
 from ledger import (
+    TREATMENTS,
     Amount,
     Currency,
     JobPhase,
     Journal,
     Ledger,
 )
+from measurement.mitigation import ReadoutErrors
 from tasks.durable import DeviceGaveUpError
 from tasks.evaluate import plan_iteration
 from tasks.treatment import calibration_spent
@@ -77,6 +79,34 @@ def test_a_device_that_will_not_be_calibrated_is_left_for_another(
     assert calibration_spent(journal.database, run.run_id).shots > 0
     again = run.buy()
     assert again.cost_micro_usd == measured.cost_micro_usd, "found again, not bought again"
+
+
+def test_a_device_that_reads_too_badly_is_left_for_another(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(journal, policy="cheapest", devices=[MANILA, NAIROBI], mitigation=["readout"])
+    answers = iter((False, True, True))
+    monkeypatch.setattr(ReadoutErrors, "invertible", property(lambda _: next(answers)))
+    measured = run.buy()
+    assert measured.mitigated
+    kinds = {(job.device, job.batch >= TREATMENTS) for job in run.jobs}
+    assert kinds == {(MANILA, True), (NAIROBI, True), (NAIROBI, False)}
+
+
+def test_a_device_that_failed_in_an_earlier_drive_is_asked_again(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(journal)
+    with monkeypatch.context() as patched:
+        fail_fetching(patched, MANILA)
+        with pytest.raises(DeviceGaveUpError):
+            run.buy()
+    failed = len(run.jobs)
+    run.interrupt()
+    run.drive()
+    monkeypatch.setattr("tasks.routing.unfit", lambda *_: {})  # its pause is over
+    assert run.buy().cost_micro_usd == sum(job.cost_micro_usd for job in run.jobs)
+    assert [job.state for job in run.jobs].count(JobPhase.FAILED) == failed > 0
 
 
 def test_a_calibration_is_split_to_the_devices_limits(journal: Journal) -> None:

@@ -42,6 +42,11 @@ def test_what_makes_no_grid_is_refused(varied: str) -> None:
         grid(H2, [], [varied])
 
 
+def test_a_scan_is_not_swept() -> None:
+    with pytest.raises(SpecError, match="many runs by itself"):
+        grid(H2.with_name("h2_scan.yaml"), [], ["seed=1,2"])
+
+
 def test_a_grid_is_bounded_before_it_is_built() -> None:
     many = "seed=" + ",".join(map(str, range(101)))
     with pytest.raises(SpecError, match="10201 points"):
