@@ -211,27 +211,3 @@ def metric(state: Callable[[jax.Array], jax.Array], angles: jax.Array, jacobian:
     tangents = jax.lax.map(push, jacobian.T)
     overlaps = tangents.conj() @ psi
     return (tangents.conj() @ tangents.T - jnp.outer(overlaps, overlaps.conj())).real
-
-
-@jax.jit
-def _based_probabilities(psi: jax.Array, rotations: Rotations, angles: jax.Array) -> jax.Array:
-    return jnp.abs(evolve(psi, rotations, angles)) ** 2
-
-
-@partial(jax.jit, static_argnames="chunk")
-def probabilities(
-    psi0: jax.Array,
-    rotations: Rotations,
-    angles: jax.Array,
-    bases: Rotations,
-    basis_angles: jax.Array,
-    *,
-    chunk: int,
-) -> jax.Array:
-    """Outcome probabilities (points, bases, 2**n); `bases` holds one stacked set of rotations a basis."""
-
-    def at_point(angles: jax.Array) -> jax.Array:
-        psi = evolve(psi0, rotations, angles)
-        return jax.lax.map(lambda basis: _based_probabilities(psi, *basis), (bases, basis_angles))
-
-    return jax.lax.map(at_point, angles, batch_size=chunk)

@@ -75,9 +75,12 @@ def resume(run_id: str, as_json: bool, quiet: bool) -> None:
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, oldest first.")
 def runs(as_json: bool) -> None:
-    """List all runs, oldest first."""
+    """List all runs, oldest first. A lost one lost its process: `shotwise resume` goes on with it."""
     _, journal = _open_journal()
     rows = [_row(record) for record in journal.all_runs()]
+    for row in rows:
+        if row["state"] == "running" and not journal.is_driven(row["run_id"]):
+            row["state"] = "lost"
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -109,15 +112,15 @@ def show(run_id: str, as_json: bool, decisions: bool) -> None:
         k: v for k, v in details.items() if k not in ("versions", "parameters", "points") and v is not None
     }
     print_table(("", ""), [[k, str(v)] for k, v in shown.items()], title=run_id)
-    print_table(("", ""), [[k, str(v)[:200]] for k, v in spec.items()], title="spec")
+    print_table(("", ""), [[k, json.dumps(v)] for k, v in spec.items()], title="spec")
     if home.plot(run_id).exists():
         click.echo(f"plot: {home.plot(run_id)}")
 
 
 @cli.command()
 @click.argument("run_id")
-@click.option("--csv", "as_csv", is_flag=True, required=True, help="As CSV on standard output.")
-def export(run_id: str, as_csv: bool) -> None:
+@click.option("--csv", is_flag=True, default=True, help="As CSV on standard output; the only format.")
+def export(run_id: str, csv: bool) -> None:
     """Print the iterations of RUN_ID as a table."""
     _, journal = _open_journal()
     journal.run(run_id)
@@ -207,6 +210,8 @@ def _show_decisions(journal: Journal, run_id: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([{"iteration": i, "batch": batch, **decision} for i, batch, decision in found]))
         return
+    if not found:
+        click.echo(f"{run_id} was not routed: its spec names a device that is called directly")
     for iteration, _, decision in found:
         title = f"iteration {iteration}: {', '.join(device for device, _ in decision['route'])}"
         print_decision(decision, title=f"{title} ({decision['policy']})")
@@ -246,7 +251,7 @@ def _home() -> Home:
 
 
 def _open_journal() -> tuple[Home, Journal]:
-    home = _home()
+    home = _home().make()
     from ledger import Database, Journal
 
     return home, Journal(Database(home.database_url))
@@ -258,9 +263,7 @@ def main() -> None:
 
     try:
         cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(EXIT_INTERRUPTED)
-    except KeyboardInterrupt:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted; see `shotwise runs`, go on with `shotwise resume RUN_ID`", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except click.ClickException as error:
@@ -274,15 +277,20 @@ def main() -> None:
         sys.exit(EXIT_FAILED)
 
 
-def _log_failure() -> Path:
-    """Keep the traceback of a failure that is not the user's, out of the user's sight."""
+def _log_failure() -> str:
+    """Keep the traceback of a failure that is not the user's, out of the user's sight; says where."""
     import traceback
 
-    logs = _home().make().logs
-    logs.mkdir(exist_ok=True)
-    with (logs / "failures.log").open("a") as log:
-        traceback.print_exc(file=log)
-    return logs / "failures.log"
+    from shotwise.errors import ShotwiseError
+
+    try:
+        logs = _home().make().logs
+        logs.mkdir(exist_ok=True)
+        with (logs / "failures.log").open("a") as log:
+            traceback.print_exc(file=log)
+    except (OSError, ShotwiseError) as error:
+        return f"no file ({error})"
+    return str(logs / "failures.log")
 
 
 if __name__ == "__main__":

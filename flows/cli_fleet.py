@@ -22,7 +22,13 @@ _MICRO = 1_000_000
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 @click.option("--all", "everything", is_flag=True, help="Also devices that are not enabled.")
-def devices(as_json: bool, everything: bool) -> None:
+@click.option(
+    "--quarantine", "distrusted", multiple=True, metavar="DEVICE", help="Take DEVICE out of use first."
+)
+@click.option(
+    "--release", "trusted", multiple=True, metavar="DEVICE", help="Take DEVICE back into use first."
+)
+def devices(as_json: bool, everything: bool, distrusted: tuple[str, ...], trusted: tuple[str, ...]) -> None:
     """List the devices with health, calibration age and the price of a reference job.
 
     The reference job is one circuit on two qubits with 1000 shots. Jobs are those of the last day: done,
@@ -31,6 +37,7 @@ def devices(as_json: bool, everything: bool) -> None:
     from shotwise.home import Home
     from tasks.device_list import device_rows
 
+    _set_apart(distrusted, trusted)
     ledger = _ledger() if Home.from_environment().has_database else None
     rows = device_rows(ledger.database if ledger else None, everything=everything)
     if as_json:
@@ -55,6 +62,19 @@ def devices(as_json: bool, everything: bool) -> None:
             for row in rows
         ],
     )
+
+
+def _set_apart(distrusted: tuple[str, ...], trusted: tuple[str, ...]) -> None:
+    """Quarantine and release by hand, once every device is known to exist."""
+    from backends.fleet import Fleet
+    from ledger import DeviceHealth
+
+    names = (*distrusted, *trusted)
+    fleet = Fleet(names)
+    for name in names:
+        fleet.description(name)
+    for name in names:
+        DeviceHealth(_ledger().database).set(name, quarantined=name in distrusted, reason="by hand")
 
 
 def _jobs(row: dict) -> str:
@@ -116,6 +136,9 @@ def _print_plan(planned: RunPlan) -> None:
     from flows.terminal import print_table
 
     affordable = planned.iterations_affordable
+    refusal = planned.refusal
+    if affordable == 0 and not refusal:
+        refusal = "the budget has no room for one iteration and the final evaluation"
     rows = [
         ("qubits, parameters", f"{planned.n_qubits}, {planned.parameters}"),
         ("measurement groups", str(planned.groups)),
@@ -126,9 +149,11 @@ def _print_plan(planned: RunPlan) -> None:
         *([("a pilot before it", f"{planned.pilot_shots:,} shots")] if planned.pilot_shots else []),
         (
             "the final evaluation",
-            f"{planned.final_shots:,} shots, standard error about {planned.std_error:.1e}",
+            f"{planned.final_shots:,} shots, standard error about {planned.std_error:.1e} by sampling alone",
         ),
         *planned.method.items(),
+    ]
+    prices = [
         ("one iteration costs at most", f"${planned.iteration_micro_usd / _MICRO:,.2f}"),
         ("the final evaluation at most", f"${planned.final_micro_usd / _MICRO:,.2f}"),
         ("one iteration takes about", f"{planned.seconds:,.0f} s"),
@@ -136,10 +161,12 @@ def _print_plan(planned: RunPlan) -> None:
         ("the budget allows", "no limit" if affordable is None else f"{affordable} iterations"),
     ]
     if planned.mitigation:
-        rows.append(("mitigation", planned.mitigation))
-        rows.append(("a readout calibration at most", f"${planned.calibration_micro_usd / _MICRO:,.2f}"))
-    if planned.refusal:
-        rows.append(("cannot run", planned.refusal))
+        prices.append(("mitigation", planned.mitigation))
+        prices.append(("a readout calibration at most", f"${planned.calibration_micro_usd / _MICRO:,.2f}"))
+    if planned.refusal is None:  # else no device said a price
+        rows += prices
+    if refusal:
+        rows.append(("cannot run", refusal))
     print_table(("", ""), rows)
     if planned.decision is not None:
         print_decision(asdict(planned.decision), title=f"every iteration, policy {planned.decision.policy}")
@@ -194,7 +221,10 @@ def budget(context: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def budget_show(account: str | None = None, as_json: bool = False) -> None:
     """Limits, what is held and spent, and what is left."""
-    balances = _ledger().balances(account)
+    ledger = _ledger()
+    if account is not None:
+        ledger.balance(account)  # one that is not there is an error
+    balances = ledger.balances(account)
     if as_json:
         click.echo(json.dumps([asdict(balance) for balance in balances]))
         return
@@ -212,6 +242,8 @@ def budget_set(account: str, usd: str | None, shots: str | None) -> None:
     """Limit ACCOUNT and all below it."""
     from ledger import KEEP
 
+    if usd is None and shots is None:
+        raise click.UsageError("say what to set: --usd, --shots or both")
     ledger = _ledger()
     ledger.open_account(account)
     micro_usd = KEEP if usd is None else _limit("--usd", usd, _MICRO)
@@ -248,6 +280,34 @@ def budget_entries(account: str, limit: int, as_json: bool) -> None:
             for e in entries
         ],
     )
+
+
+@budget.command("disputes")
+@click.argument("account")
+@click.option("--accept", "accepted", multiple=True, metavar="TOKEN", help="Spend what was billed for TOKEN.")
+@click.option("--waive", "waived", multiple=True, metavar="TOKEN", help="It was never owed.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def budget_disputes(account: str, accepted: tuple[str, ...], waived: tuple[str, ...], as_json: bool) -> None:
+    """What was billed above the limits of ACCOUNT and of all below it, until it is accepted or waived."""
+    from shotwise.errors import SpecError
+
+    ledger = _ledger()
+    for token in (*accepted, *waived):
+        disputes = [e for e in ledger.open_disputes(account) if e.token == token]
+        if not disputes:
+            raise SpecError(
+                "TOKEN", token, "nothing is disputed", f"see `shotwise budget disputes {account}`"
+            )
+        for dispute in disputes:
+            ledger.resolve(token, dispute.step or "", accept=token in accepted, note="by hand")
+    left = ledger.open_disputes(account)
+    if as_json:
+        click.echo(json.dumps([asdict(entry) for entry in left]))
+        return
+    from flows.terminal import print_table
+
+    rows = [(e.token or "", e.account, f"${(e.micro_usd or 0) / _MICRO:,.6f}", e.note) for e in left]
+    print_table(("token", "account", "usd", "note"), rows)
 
 
 @click.command()

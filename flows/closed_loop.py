@@ -31,6 +31,7 @@ from shotwise.spec import RunSpec, validate
 from tasks.cancelling import leave, settle_in_flight
 from tasks.driving import Drive, StopAsked, where_it_stands
 from tasks.durable import Buyer
+from tasks.evaluate import plan_iteration
 from tasks.flow_runs import deployment_of, is_being_cancelled, is_deployed
 from tasks.prepare import Prepared, prepare
 from tasks.progress import Progress, tell_watchers, watching
@@ -46,7 +47,6 @@ from tasks.stages import (
     finish,
     heard,
     measure,
-    next_plan,
     run_segment,
     update,
 )
@@ -160,7 +160,7 @@ def _iterate_sampled(
     if before.final:  # an earlier drive came to the budget's end
         return replace(state, reason=Reason.BUDGET_REACHED), []
     with span("plan", drive.lease.run_id, iteration=state.iteration):
-        plan = next_plan(prepared, state)
+        plan = plan_iteration(prepared, state)
     if not (before.step or _affordable(prepared, drive, buyer, state, plan)):
         return replace(state, reason=Reason.BUDGET_REACHED), []
     try:

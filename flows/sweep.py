@@ -46,7 +46,7 @@ def open_runner(kind: Runner, workers: int) -> TaskRunner[Any]:
     try:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError:
-        remedy = "install it: pip install 'shotwise[dask]'"
+        remedy = "install it: pip install '.[dask]' in a checkout"
         raise CannotRunError("--runner", kind, "not installed", remedy) from None
     local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
     return DaskTaskRunner(cluster_kwargs=local)

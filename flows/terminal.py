@@ -11,6 +11,8 @@ from tasks.progress import Progress
 
 _LIVE_EVERY_S = 0.1
 _LINE_EVERY_S = 5.0
+_PIPED_WIDTH = 10_000
+"""A line of a table is a line of a file."""
 
 
 class ProgressLine:
@@ -56,9 +58,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title:
 
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_header=any(columns))
     for at, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=at == 0)
+        # only the last one is text of any length: a number in two lines is not read as one
+        table.add_column(column, overflow="fold", no_wrap=at < len(columns) - 1)
     for row in rows:
         table.add_row(*row)
     console = Console(highlight=False)
-    console.width = max(console.width, 100) if not sys.stdout.isatty() else console.width
+    if not sys.stdout.isatty():
+        console.width = _PIPED_WIDTH
     console.print(table)

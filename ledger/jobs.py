@@ -97,8 +97,7 @@ class JobBook:
 
     def attempts(self, iteration: int, batch: int) -> list[JobRecord]:
         """Every attempt at a piece of work, in order."""
-        rows = jobs_of(self.lease.database, self.lease.run_id, iteration=iteration)
-        return [row for row in rows if row.batch == batch]
+        return jobs_of(self.lease.database, self.lease.run_id, iteration=iteration, batch=batch)
 
     def decision(self, iteration: int, batch: int, attempt: int) -> str | None:
         """The decision that an earlier drive entered for a piece of work, as JSON."""
@@ -213,7 +212,12 @@ class JobBook:
 
 
 def jobs_of(
-    database: Database, run_id: str | None = None, *, iteration: int | None = None, out: bool = False
+    database: Database,
+    run_id: str | None = None,
+    *,
+    iteration: int | None = None,
+    batch: int | None = None,
+    out: bool = False,
 ) -> list[JobRecord]:
     """Bought jobs, of all runs or one, in order of iteration, batch and attempt.
 
@@ -226,6 +230,8 @@ def jobs_of(
         query = query.where(jobs.c.run_id == run_id)
     if iteration is not None:
         query = query.where(jobs.c.iteration == iteration)
+    if batch is not None:
+        query = query.where(jobs.c.batch == batch)
     if out:
         query = query.where(jobs.c.state.not_in(_ENDED))
     query = query.order_by(jobs.c.run_id, jobs.c.iteration, jobs.c.batch, jobs.c.attempt)

@@ -50,7 +50,7 @@ def mirror_canary(n_qubits: int, layers: int, circuits: int, shots: int, seed: t
     there = np.where(couples, np.pi / 2, quarters * np.pi / 2)
     pauli = rng.integers(2, size=(circuits, len(middle))) * np.pi
     angles = np.concatenate([there, pauli, -there[:, ::-1]], axis=1)
-    target = np.array([_mirrored(n_qubits, rows, there[c], middle, pauli[c]) for c in range(circuits)])
+    target = np.array([_mirrored(rows, there[c], middle, pauli[c]) for c in range(circuits)])
     return Canary(_plan(circuit, angles, shots, seed), target)
 
 
@@ -82,7 +82,6 @@ def _layer(n_qubits: int, layer: int) -> list[tuple[int, int]]:
 
 
 def _mirrored(
-    n_qubits: int,
     rows: list[tuple[int, int]],
     there: np.ndarray,
     middle: list[tuple[int, int]],

@@ -33,14 +33,12 @@ class ShiftRule:
         shift: radians, shape (shifts,).
         parameter: int64, shape (shifts,): which derivative the energy contributes to.
         factor: shape (shifts,): with what weight.
-        n_parameters: length of the gradient.
     """
 
     rotation: np.ndarray
     shift: np.ndarray
     parameter: np.ndarray
     factor: np.ndarray
-    n_parameters: int
 
     @classmethod
     def of(cls, circuit: Circuit) -> ShiftRule:
@@ -56,7 +54,6 @@ class ShiftRule:
             np.array(shift, dtype=np.float64),
             np.array(parameter, dtype=np.int64),
             np.array(factor, dtype=np.float64),
-            circuit.n_parameters,
         )
 
     def __len__(self) -> int:

@@ -22,7 +22,7 @@ from optimizers.gradient_descent import GradientDescent  # noqa: E402
 from optimizers.lbfgs import Lbfgs  # noqa: E402
 from optimizers.line_fit import Frequencies, LineFit  # noqa: E402
 from optimizers.natural_gradient import NaturalGradient  # noqa: E402
-from optimizers.protocol import Evaluation, Need, Optimizer, Progress, Proposal, State  # noqa: E402
+from optimizers.protocol import Evaluation, Need, Optimizer, Progress, State  # noqa: E402
 from optimizers.spsa import Spsa  # noqa: E402
 from optimizers.termination import REASONS, Reason, Termination, TerminationState  # noqa: E402
 
@@ -39,7 +39,6 @@ __all__ = [
     "Need",
     "Optimizer",
     "Progress",
-    "Proposal",
     "Reason",
     "Sampling",
     "Spsa",

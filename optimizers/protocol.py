@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import abc
 import enum
-from dataclasses import dataclass
 from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
@@ -41,19 +40,6 @@ class Need(enum.StrEnum):
 
     METRIC = "metric"
     """The energy, its gradient, and the Fubini-Study metric at the first point."""
-
-
-@dataclass(frozen=True, eq=False)
-class Proposal:
-    """Points to evaluate.
-
-    Attributes:
-        points: (P, d) float64, radians.
-        need: what to evaluate at every point.
-    """
-
-    points: jax.Array
-    need: Need
 
 
 class Evaluation(NamedTuple):
@@ -184,18 +170,9 @@ class Optimizer(abc.ABC, Generic[S]):
         """
         return None
 
-    @property
-    def chooses_shots(self) -> bool:
-        """Whether `shots` says anything."""
-        return type(self).shots is not Optimizer.shots
-
     def progress(self, state: S) -> Progress:
         """Where the optimizer stands after its last `tell`."""
         return state.last
-
-    def propose(self, state: S) -> Proposal:
-        """`ask`, together with what is needed at the points."""
-        return Proposal(self.ask(state), self.need)
 
 
 def start_point(x0: jax.Array) -> jax.Array:

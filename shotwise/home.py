@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from shotwise.errors import CannotRunError
 from shotwise.team import Team
 
 MLFLOW_UI_PORT = 5050
@@ -25,8 +26,16 @@ class Home:
         return cls(Path(os.environ.get("SHOTWISE_HOME") or ".shotwise").expanduser().resolve())
 
     def make(self) -> Home:
-        """Create the folder, readable by its owner only. Idempotent."""
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Create the folder, readable by its owner only. Idempotent.
+
+        Raises:
+            CannotRunError: it cannot be made there.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise CannotRunError("SHOTWISE_HOME", str(self.root), why, "name another folder") from None
         return self
 
     @property

@@ -26,15 +26,11 @@ def question_of(prepared: Prepared, buyer: Buyer, state: LoopState) -> Question:
     levels = buyer.book.account.split("/")
     ledger = Ledger(buyer.book.lease.database)
     balances = [ledger.balance("/".join(levels[: depth + 1])) for depth in range(len(levels))]
-
-    def left(currency: Currency) -> int | None:
-        return min((room for b in balances if (room := b.left(currency)) is not None), default=None)
-
+    rooms = [balance.left(Currency.MICRO_USD) for balance in balances]
     return Question(
         progress=state.iteration / max(prepared.iterations_max, 1),
         micro_usd_spent=state.cost_micro_usd,
-        micro_usd_left=left(Currency.MICRO_USD),
-        shots_left=left(Currency.SHOTS),
+        micro_usd_left=min((room for room in rooms if room is not None), default=None),
     )
 
 

@@ -27,7 +27,7 @@ from tasks.advance import advance
 from tasks.ansatz_record import ansatz_json
 from tasks.driving import StopAsked
 from tasks.durable import Buyer
-from tasks.evaluate import Measured, answer_exactly, answer_from, plan_iteration
+from tasks.evaluate import Measured, answer_exactly, answer_from
 from tasks.prepare import Prepared
 from tasks.purchase import purchase
 from tasks.result import Final, RunResult, completed, final_exact, final_from, final_plan
@@ -178,11 +178,6 @@ def finish(prepared: Prepared, lease: Lease, state: LoopState, final: Final) -> 
     kept = ansatz_json(prepared, lease.run_id, state, final)
     lease.finish(state=result.state, reason=result.reason, result_json=result.to_json(), ansatz_json=kept)
     return result
-
-
-def next_plan(prepared: Prepared, state: LoopState) -> ExecutionPlan:
-    """The batch that the next sampled iteration would run; what the budget is asked about."""
-    return plan_iteration(prepared, state)
 
 
 def _execute(

@@ -57,6 +57,10 @@ def grid(path: Path, fixed: Sequence[str], varied: Sequence[str]) -> tuple[Sweep
     points = tuple(
         SweepPoint(chosen, load_spec(path, [*fixed, *chosen])) for chosen in itertools.product(*axes)
     )
+    if len({point.spec.canonical_json() for point in points}) < len(points):
+        raise SpecError(
+            "--over", "the same spec twice", "points are runs of their own", "give each value once"
+        )
     if any(point.spec.scan for point in points):
         raise SpecError(
             "scan", "given", "a scan is many runs by itself", "leave it out, or `shotwise run` it"

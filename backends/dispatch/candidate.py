@@ -57,14 +57,13 @@ class Question:
         progress: share of the run's iterations that are done, in [0, 1].
         final: whether this is the evaluation that the run reports, not a step of the optimization.
         micro_usd_spent: by the run so far.
-        micro_usd_left, shots_left: what the tightest budget above the run still allows; None is no limit.
+        micro_usd_left: what the tightest budget above the run still allows; None is no limit.
     """
 
     progress: float = 0.0
     final: bool = False
     micro_usd_spent: int = 0
     micro_usd_left: int | None = None
-    shots_left: int | None = None
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ def select(candidates: Sequence[Candidate], question: Question, policy: str) -> 
     if not scored:
         silent = any(c.silent and why == c.refusal for c, why in refused)
         raise (UnreachableError if silent else CannotRunError)(
-            "execution.device",
-            policy,
-            f"no device can take this batch: {_summary(refused)}",
-            "allow other devices",
+            "execution.device" if only else "execution.policy",
+            only or policy,
+            f"no device can take this batch: {_summary(refused, only)}",
+            "use another device" if only else "allow other devices",
         )
     route = shares(policy, [candidate for _, _, candidate in scored], question)
     chosen = {device for device, _ in route}
@@ -65,11 +65,11 @@ def _why_lost(told: Sequence[Criterion], score: Score, best: Score, winner: str)
     return f"equal to {winner}, which comes first by name"
 
 
-def _summary(refused: Sequence[tuple[Candidate, str]]) -> str:
-    if not refused:
-        return "none is configured"
-    counts: dict[str, int] = {}
-    for candidate, why in refused:
-        counts[f"{candidate.device}: {why}"] = counts.get(f"{candidate.device}: {why}", 0) + 1
-    shown = list(counts)[:3]
-    return "; ".join(shown) + (f"; and {len(counts) - 3} more" if len(counts) > 3 else "")
+def _summary(refused: Sequence[tuple[Candidate, str]], only: str | None) -> str:
+    reasons = [
+        why if candidate.device == only else f"{candidate.device}: {why}"
+        for candidate, why in refused
+        if only in (None, candidate.device)
+    ]
+    reasons = list(dict.fromkeys(reasons)) or ["none is configured"]
+    return "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")

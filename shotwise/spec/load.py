@@ -195,6 +195,7 @@ _UNIONS = frozenset({"problem", "ansatz", "execution", "generator", "objective",
 def _field(location: Sequence[object]) -> str:
     """A pydantic location as the user wrote it: less the labels that only name a member of a union."""
     parts = [str(part) for part in location]
+    parts = [part for part in parts if "[" not in part]  # a member of a union that has no name
     kept = [part for before, part in zip(["", *parts], parts, strict=False) if before not in _UNIONS]
     unlabelled = kept if len(kept) < len(parts) else parts
     return ".".join(unlabelled) or "spec"
