@@ -13,6 +13,7 @@ _LIVE_EVERY_S = 0.1
 _LINE_EVERY_S = 5.0
 _PIPED_WIDTH = 10_000
 """A line of a table is a line of a file."""
+_TEXT_WIDTH_MIN = 24
 
 
 class ProgressLine:
@@ -53,16 +54,22 @@ class ProgressLine:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> None:
     """A table on standard output."""
     from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
+    cells = [columns, *rows]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    # only the last one is text of any length: a number in two lines is not read as one
+    widths[-1] = min(widths[-1], _TEXT_WIDTH_MIN)
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_header=any(columns))
-    for at, column in enumerate(columns):
-        # only the last one is text of any length: a number in two lines is not read as one
-        table.add_column(column, overflow="fold", no_wrap=at < len(columns) - 1)
-    for row in rows:
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, overflow="fold", min_width=width)
+    for row in cells[1:]:
         table.add_row(*row)
     console = Console(highlight=False)
-    if not sys.stdout.isatty():
-        console.width = _PIPED_WIDTH
+    narrowest = Measurement.get(console, console.options.update_width(_PIPED_WIDTH), table).minimum
+    # a table that is too wide goes on in the terminal's next line; rich would cut it off
+    console.width = max(console.width, narrowest) if sys.stdout.isatty() else _PIPED_WIDTH
     console.print(table)

@@ -1,0 +1,24 @@
+"""Tables lose nothing, whatever the width of the terminal."""
+
+import sys
+
+import pytest
+
+from flows.terminal import print_table
+
+ROW = ("sim-auckland", "27", "$1,234.567890", "a verdict of many words that may go on below")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_numbers_stay_in_one_piece(
+    is_terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    print_table(("device", "qubits", "cost", "verdict"), [ROW, ("jax", "30", "$0.00", "chosen")])
+    shown = capsys.readouterr().out
+    for text in (*ROW[:3], *ROW[3].split()):
+        assert text in shown
+    rows = [line for line in shown.splitlines() if "sim-auckland" in line]
+    assert (ROW[3] in rows[0]) is not is_terminal
