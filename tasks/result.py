@@ -42,6 +42,8 @@ class RunResult:
         reason: why the optimization ended.
         energy, energy_std_error: at the final parameters; sampled runs evaluate them anew for this, so that
             the energy is not biased by having been selected.
+        predicted_bias: |bias| that the devices were predicted to add to the energy, mitigation considered;
+            the standard error does not contain it. None where nothing was routed.
         error: energy - reference_energy.
         fidelity: weight of the final state on the exact ground space.
         parameters_sha256: of the final parameters as little-endian float64.
@@ -92,6 +94,7 @@ class RunResult:
     cvar_std_error: float | None = None
     baseline_cut_value: float | None = None
     baseline_method: str | None = None
+    predicted_bias: float | None = None
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -277,6 +280,12 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
             "energy",
             f"{energy(result.energy)}{_interval(result.energy_std_error)}"
             if result.energy is not None
+            else None,
+        ),
+        (
+            "  beside the interval",
+            f"a bias of about {result.predicted_bias:.1e}{suffix}, predicted from the devices' calibration"
+            if result.predicted_bias
             else None,
         ),
         (f"reference ({result.reference_method})", energy(result.reference_energy)),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
 from backends.dispatch import Decision, Question, select
-from ledger import Currency, Database, DeviceHealth, Ledger
+from ledger import Currency, Database, DeviceHealth, Ledger, decisions_of
 from measurement import ExecutionPlan
 from shotwise.errors import CannotRunError, NoRoomError, UnreachableError
 from tasks.batch_numbers import is_final
@@ -75,6 +76,22 @@ def set_aside(prepared: Prepared, database: Database) -> dict[str, str]:
 def quarantined(database: Database) -> dict[str, str]:
     """Devices that a calibration flow or a person took out of use, with the reason."""
     return {name: f"quarantined: {why}" for name, why in DeviceHealth(database).quarantined().items()}
+
+
+def predicted_bias(database: Database, run_id: str) -> float | None:
+    """The largest |bias| that a device was predicted to have of those which the reported energy was sent to.
+
+    Of the final evaluation; of the last iteration where there was none. None where nothing was routed.
+    """
+    told = decisions_of(database, run_id)
+    last = [row for row in told if is_final(row[1])] or [row for row in told if row[0] == told[-1][0]]
+    biases = []
+    for *_, text in last:
+        decision = json.loads(text)
+        used = {device for device, _ in decision["route"]}
+        candidates = (verdict["candidate"] for verdict in decision["verdicts"])
+        biases += [candidate["bias"] for candidate in candidates if candidate["device"] in used]
+    return max(biases, default=None)
 
 
 def check_can_start(prepared: Prepared, ledger: Ledger) -> None:

@@ -31,7 +31,7 @@ from tasks.evaluate import Measured, answer_exactly, answer_from
 from tasks.prepare import Prepared
 from tasks.purchase import purchase
 from tasks.result import Final, RunResult, completed, final_exact, final_from, final_plan
-from tasks.routing import question_of
+from tasks.routing import predicted_bias, question_of
 from tasks.segment import compiles, iterate
 from tasks.state import LoopState, to_bytes
 from tasks.telemetry import span
@@ -174,6 +174,7 @@ def finish(prepared: Prepared, lease: Lease, state: LoopState, final: Final) -> 
         completed(prepared, lease.run_id, spent, final, devices),
         calibration_shots=calibrations.shots,
         calibration_cost_usd=calibrations.micro_usd / 1e6,
+        predicted_bias=predicted_bias(lease.database, lease.run_id),
     )
     kept = ansatz_json(prepared, lease.run_id, state, final)
     lease.finish(state=result.state, reason=result.reason, result_json=result.to_json(), ansatz_json=kept)

@@ -16,6 +16,7 @@ from ledger import (
 from measurement.mitigation import ReadoutErrors
 from tasks.durable import DeviceGaveUpError
 from tasks.evaluate import plan_iteration
+from tasks.routing import predicted_bias
 from tasks.treatment import calibration_spent
 from tests.unit.tasks.by_hand import (
     MANILA,
@@ -26,6 +27,18 @@ from tests.unit.tasks.by_hand import (
     left_elsewhere,
     turned_away_by,
 )
+
+
+def test_the_bias_of_the_devices_that_measured_the_result_is_told(journal: Journal) -> None:
+    run = Run(journal, policy="cheapest", devices=[MANILA, NAIROBI])
+    assert predicted_bias(journal.database, run.run_id) is None
+    run.buy()
+    step = predicted_bias(journal.database, run.run_id)
+    run.buy(final=True)
+    final = predicted_bias(journal.database, run.run_id)
+    assert step is not None
+    assert final is not None
+    assert 1e-3 < final < 1.0
 
 
 def test_a_row_above_a_devices_limit_is_bought_once(journal: Journal) -> None:
