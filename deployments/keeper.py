@@ -19,6 +19,7 @@ from deployments.stack import Stack
 from ledger import Database, Journal
 from shotwise.errors import ShotwiseError
 from shotwise.home import Home
+from shotwise.signals import Bell
 from tasks.flow_runs import FlowRuns, get_client
 from tasks.healing import Patience, heal
 
@@ -34,7 +35,8 @@ def main() -> None:
     journal = Journal(Database(home.database_url))
     patience = Patience(pending_s=options.pending_s, running_s=options.running_s)
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    bell = Bell(stop)
+    signal.signal(signal.SIGTERM, lambda number, frame: bell.ring())
     while not stop.is_set():
         if options.workers:
             _restart_workers(home)

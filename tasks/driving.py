@@ -12,6 +12,7 @@ from types import FrameType
 
 from ledger import Journal, Lease, Submissions
 from shotwise.errors import LeaseLostError, RunBusyError
+from shotwise.signals import Bell
 from shotwise.spec import BudgetSpec
 from tasks.prepare import Prepared
 from tasks.state import LoopState, from_bytes, initial, to_bytes
@@ -103,7 +104,7 @@ def driving(lease: Lease, active_before_us: int) -> Iterator[Drive]:
     """
     drive = Drive(lease, time.monotonic(), active_before_us)
     drive.heed_cancellation()
-    ended = threading.Event()
+    ended, bell = threading.Event(), Bell(drive.stop)
 
     def renew() -> None:
         while not ended.wait(lease.lease_s / _RENEWALS_A_LEASE):
@@ -119,7 +120,7 @@ def driving(lease: Lease, active_before_us: int) -> Iterator[Drive]:
     def ask_to_stop(number: int, frame: FrameType | None) -> None:
         if drive.stop.is_set():
             raise KeyboardInterrupt
-        drive.stop.set()
+        bell.ring()
 
     in_main = threading.current_thread() is threading.main_thread()
     before = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)} if in_main else {}
@@ -132,3 +133,4 @@ def driving(lease: Lease, active_before_us: int) -> Iterator[Drive]:
         keeper.join()
         for number, handler in before.items():
             signal.signal(number, handler)
+        bell.close()
