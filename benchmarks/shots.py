@@ -39,6 +39,7 @@ from measurement import (
     GroupVariances,
     ShiftRule,
     allocate,
+    fewest,
     fully_commuting,
     parameter_shift,
     prior_variances,
@@ -349,7 +350,7 @@ def allocation() -> pd.DataFrame:
     for molecule in ("h2", "heh_plus", "lih_active", *LARGER):
         prepared = ready(molecule, 0, "{name: lbfgs}", "{mode: exact}")
         best = optimum(prepared)
-        for make in (qubit_wise_commuting, fully_commuting):
+        for make in (qubit_wise_commuting, fully_commuting, fewest):
             grouping = make(prepared.problem.hamiltonian)
             sigma = np.sqrt(scatter_at(prepared, grouping, best))
             ratios = []

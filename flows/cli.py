@@ -77,10 +77,7 @@ def resume(run_id: str, as_json: bool, quiet: bool) -> None:
 def runs(as_json: bool) -> None:
     """List all runs, oldest first. A lost one lost its process: `shotwise resume` goes on with it."""
     _, journal = _open_journal()
-    rows = [_row(record) for record in journal.all_runs()]
-    for row in rows:
-        if row["state"] == "running" and not journal.is_driven(row["run_id"]):
-            row["state"] = "lost"
+    rows = [_row(record) | {"state": journal.standing(record)} for record in journal.all_runs()]
     if as_json:
         click.echo(json.dumps(rows))
         return

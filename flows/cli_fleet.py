@@ -70,11 +70,13 @@ def _set_apart(distrusted: tuple[str, ...], trusted: tuple[str, ...]) -> None:
     from ledger import DeviceHealth
 
     names = (*distrusted, *trusted)
-    fleet = Fleet(names)
+    if not names:
+        return
+    fleet, health = Fleet(names), DeviceHealth(_ledger().database)
     for name in names:
         fleet.description(name)
     for name in names:
-        DeviceHealth(_ledger().database).set(name, quarantined=name in distrusted, reason="by hand")
+        health.set(name, quarantined=name in distrusted, reason="by hand")
 
 
 def _jobs(row: dict) -> str:

@@ -110,6 +110,11 @@ class Journal:
         record = self.run(run_id)
         return _is_held(record.holder, record.lease_until_us)
 
+    def standing(self, record: RunRecord) -> str:
+        """The run's state; `lost` where it is running and no living process drives it."""
+        held = _is_held(record.holder, record.lease_until_us)
+        return record.state if held or record.state != "running" else "lost"
+
     def check_free(self, run_id: str) -> None:
         """Raise RunBusyError if a live process drives the run; `acquire` decides again, and for good."""
         record = self.run(run_id)

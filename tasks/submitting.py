@@ -104,7 +104,7 @@ def team_status(journal: Journal, *, everything: bool = False) -> list[RunStatus
         rows.append(
             RunStatus(
                 run_id=run.run_id,
-                state=record.state if driven or record.state != "running" else "lost",
+                state=journal.standing(record),
                 cancelled=run.cancelled,
                 queue=run.queue,
                 deployment=run.deployment,

@@ -185,12 +185,13 @@ def test_a_fee_a_circuit_prefers_few_groups_and_bad_gates_forbid_entangling_ones
 
 
 def test_where_many_energies_pay_fees_the_groups_count_more_than_their_scatter() -> None:
-    """One basis reads both terms, and scatters more than two."""
-    hamiltonian = PauliSum.from_strings({"XX": 1.0, "YY": 1.0, "ZI": 0.1})
-    once = choose_grouping(hamiltonian, None, Terms(0.1, shots_a_circuit=10.0))
-    often = choose_grouping(hamiltonian, None, Terms(0.1, shots_a_circuit=10.0, energies=1e6))
-    assert len(often) <= len(once)
-    assert len(often) == min(len(make(hamiltonian)) for make in (fewest, fully_commuting))
+    """HeH+: nine bases of letters scatter less than three entangling ones."""
+    ion = {"kind": "molecule", "geometry": "He 0 0 0; H 0 0 0.774", "charge": 1}
+    hamiltonian = build_problem(MoleculeSpec.model_validate(ion)).hamiltonian
+    once = choose_grouping(hamiltonian, 0b0011, Terms(1.6e-3, shots_a_circuit=200.0))
+    often = choose_grouping(hamiltonian, 0b0011, Terms(1.6e-3, shots_a_circuit=200.0, energies=1e3))
+    assert (once.kind, len(once)) == ("overlapping", 9)
+    assert len(often) == 3
 
 
 def test_colouring_reads_lithium_hydride_in_half_the_groups_of_insertion() -> None:
