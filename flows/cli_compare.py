@@ -57,7 +57,7 @@ def _print_table(comparison: Comparison, places: range) -> None:
     from rich.text import Text
 
     from tasks.compare import sparkline
-    from tasks.report import duration_text, energy_text, error_text
+    from tasks.report import bias_text, duration_text, energy_text, error_text
 
     runs = [comparison.runs[at] for at in places]
     table = Table(box=SIMPLE_HEAD, header_style="bold")
@@ -73,6 +73,8 @@ def _print_table(comparison: Comparison, places: range) -> None:
 
     row("state", [f"{run.state} ({run.reason})" if run.reason else run.state for run in runs])
     row("energy, 95 %", [energy_text(run) for run in runs], mark_best=True)
+    if comparison.biased:
+        row("predicted bias", [bias_text(run) for run in runs])
     row("above reference", [error_text(run) for run in runs])
     row("fidelity", ["–" if run.fidelity is None else f"{run.fidelity:.6f}" for run in runs])
     row("convergence", [sparkline(run.energies) for run in runs])
@@ -141,9 +143,11 @@ def _as_json(comparison: Comparison) -> dict[str, object]:
 
 
 def _run_json(run: RunView) -> dict[str, object]:
-    shown = "run_id kind state reason energy energy_std_error reference error fidelity iterations duration_s"
+    shown = (
+        "run_id kind state reason energy energy_std_error predicted_bias reference error fidelity iterations"
+    )
     return {
-        **{name: getattr(run, name) for name in shown.split()},
+        **{name: getattr(run, name) for name in (*shown.split(), "duration_s")},
         "shots": run.shots_total,
         "cost_usd": run.cost_micro_usd / 1e6,
         "devices": [vars(device) for device in run.devices],

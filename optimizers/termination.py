@@ -38,7 +38,7 @@ _ADVICE = {
     Reason.ITERATION_LIMIT: "Raise optimizer.max_iterations: the energy was still changing.",
     Reason.DIVERGED: "Lower optimizer.learning_rate or choose another optimizer: "
     "the energy or a parameter is no longer finite.",
-    Reason.BUDGET_REACHED: "Resume with a larger budget, or spend fewer shots per evaluation.",
+    Reason.BUDGET_REACHED: "Give a new run more of what ran out, or spend fewer shots per evaluation.",
     Reason.INTERRUPTED: "Resume the run: it continues from its last committed iteration.",
 }
 

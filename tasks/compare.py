@@ -36,6 +36,7 @@ class RunView:
         settings: the spec's scalars by dotted path.
         unit: of energies, "" where they have none.
         energy, energy_std_error: of the final evaluation; of the last iteration while there is none.
+        predicted_bias: see `tasks.result.RunResult`.
         reference, reference_method: None where unknown.
         duration_s: how long the run was driven in all.
         energies, std_errors: of every iteration, shape (iterations,).
@@ -52,6 +53,7 @@ class RunView:
     unit: str
     energy: float | None
     energy_std_error: float
+    predicted_bias: float | None
     reference: float | None
     reference_method: str | None
     fidelity: float | None
@@ -98,6 +100,11 @@ class Comparison:
             if run.energy is not None
         }
         return min(ends, key=lambda at: ends[at]) if self.comparable and len(ends) > 1 else None
+
+    @property
+    def biased(self) -> bool:
+        """Whether the devices of any run were predicted to add a bias to its energy."""
+        return any(run.predicted_bias for run in self.runs)
 
     @property
     def paid(self) -> bool:
@@ -160,6 +167,7 @@ def _view(journal: Journal, record: RunRecord) -> RunView:
         unit="Ha" if record.kind == "molecule" else "",
         energy=energy,
         energy_std_error=error or 0.0,
+        predicted_bias=result.get("predicted_bias"),
         reference=result.get("reference_energy"),
         reference_method=result.get("reference_method"),
         fidelity=result.get("fidelity"),

@@ -29,7 +29,7 @@ from measurement import ExecutionPlan, Outcome
 from shotwise.errors import CannotRunError, RunFailedError, UnreachableError
 from tasks.delivery import Delivery, joined, missing
 from tasks.pacing import wait_for_turn
-from tasks.patience import Breaker, Door, Patience, Pause
+from tasks.patience import Door, Patience, Pause
 from tasks.telemetry import span
 
 R = TypeVar("R")
@@ -81,7 +81,6 @@ class Buyer:
     book: JobBook
     fleet: Fleet
     patience: Patience = field(default_factory=Patience)
-    breaker: Breaker = field(default_factory=Breaker)
     sleep: Callable[[float], None] = time.sleep
     hold: Callable[[str], AbstractContextManager[object]] = nullcontext
     """Takes a device's slot while a job of it is out."""
@@ -127,18 +126,15 @@ class Buyer:
                 with self.hold(where):
                     outcome = self._attempt(key, record, where, need)
             except SubmitRejected as error:
-                self.breaker.failed(where)
                 if not door.opens_again(error):
                     raise DeviceGaveUpError(device, str(error), tuple(delivered)) from None
                 continue
             if outcome is not None:
                 delivered.append(Delivery(rows, need, outcome))
-                self.breaker.worked(where)
                 continue
             if record is not None and record.state.ended:
                 continue  # it failed in an earlier drive; this one asks again
             failures += 1
-            self.breaker.failed(where)
             if failures >= self.patience.attempts_max:
                 why = f"failed {failures} times"
                 raise DeviceGaveUpError(device, why, tuple(delivered))

@@ -10,6 +10,7 @@ import numpy as np
 from backends.jax_device import JaxDevice
 from backends.tail_expectation import tail_expectation
 from measurement import (
+    Combination,
     Estimates,
     ExecutionPlan,
     GradientDesign,
@@ -266,12 +267,17 @@ def _updated(
 
 def estimates_of(prepared: Prepared, measured: Measured) -> Estimates:
     """Energies of every point, by inverse variance where several devices measured them."""
+    return combined(prepared, measured).estimates
+
+
+def combined(prepared: Prepared, measured: Measured) -> Combination:
+    """As `estimates_of`, and whether the devices agree."""
     treated = measured.mitigated or (None,) * len(measured.parts)
     each = [
         mitigated.estimates(prepared) if mitigated else estimate(plan, prepared.grouping, outcome)
         for (plan, outcome), mitigated in zip(measured.parts, treated, strict=True)
     ]
-    return each[0] if len(each) == 1 else combine(each).estimates
+    return combine(each)
 
 
 def objectives_of(prepared: Prepared, measured: Measured, leaders: np.ndarray | None = None) -> Estimates:
@@ -280,7 +286,7 @@ def objectives_of(prepared: Prepared, measured: Measured, leaders: np.ndarray | 
         return estimates_of(prepared, measured)
     hamiltonian, alpha = prepared.problem.hamiltonian, prepared.tail
     each = [tail_estimates(plan, hamiltonian, outcome, alpha, leaders) for plan, outcome in measured.parts]
-    return each[0] if len(each) == 1 else combine(each).estimates
+    return combine(each).estimates
 
 
 def leaders_of(designs: list[GradientDesign]) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""How long is waited for what: growing pauses, a provider that takes nothing now, a device that fails."""
+"""How long is waited for what: growing pauses, and a provider that takes nothing now."""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from backends.provider import SubmitRejected
 
@@ -68,26 +68,3 @@ class Door:
             return False
         self.pause.wait(refusal.retry_after_s or 0.0)
         return True
-
-
-@dataclass
-class Breaker:
-    """Keeps a device that failed again and again out of use for a while."""
-
-    failures_max: int = 3
-    open_s: float = 60.0
-    failures: dict[str, int] = field(default_factory=dict)
-    opened_at: dict[str, float] = field(default_factory=dict)
-
-    def failed(self, device: str) -> None:
-        self.failures[device] = self.failures.get(device, 0) + 1
-        if self.failures[device] >= self.failures_max:
-            self.opened_at[device] = time.monotonic()
-
-    def worked(self, device: str) -> None:
-        self.failures.pop(device, None)
-        self.opened_at.pop(device, None)
-
-    def is_open(self, device: str) -> bool:
-        opened = self.opened_at.get(device)
-        return opened is not None and time.monotonic() - opened < self.open_s

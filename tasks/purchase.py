@@ -162,8 +162,6 @@ class _Legs:
         if kept is not None:
             return _restored(kept)
         reasons = set_aside(self.prepared, book.lease.database)
-        names = self.prepared.fleet_names
-        reasons |= {name: "failed again and again" for name in names if self.buyer.breaker.is_open(name)}
         reasons |= dict.fromkeys(without, "failed in this iteration")
         began = time.perf_counter_ns()
         with span("route", book.lease.run_id, iteration=self.iteration, policy=self.prepared.policy):

@@ -15,7 +15,12 @@ def html_report(comparison: Comparison) -> str:
     """The report; everything that comes from a spec or a run is escaped."""
     environment = Environment(loader=PackageLoader("tasks"), autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
-    environment.filters |= {"energy": energy_text, "duration": duration_text, "error": error_text}
+    environment.filters |= {
+        "energy": energy_text,
+        "duration": duration_text,
+        "error": error_text,
+        "bias": bias_text,
+    }
     spent = comparison.paid or any(run.shots_total for run in comparison.runs)
     return environment.get_template("report.html.j2").render(
         comparison=comparison,
@@ -49,6 +54,13 @@ def error_text(run: RunView) -> str:
     if not half:
         return f"{scale * run.error:+.3f}{unit}"
     return f"{scale * run.error:+.{_digits(half)}f} ± {half:.{_digits(half)}f}{unit}"
+
+
+def bias_text(run: RunView) -> str:
+    """What the devices' calibration predicted to lie beside the interval."""
+    if not run.predicted_bias:
+        return "–"
+    return f"about {run.predicted_bias:.1e}{f' {run.unit}' if run.unit else ''}"
 
 
 def duration_text(seconds: float) -> str:

@@ -16,8 +16,8 @@ from shotwise.rng import Purpose
 from tasks.evaluate import (
     Measured,
     best_sample,
+    combined,
     draw_candidates,
-    estimates_of,
     exact_energies,
     exact_tail,
     fidelity_at,
@@ -44,6 +44,8 @@ class RunResult:
             the energy is not biased by having been selected.
         predicted_bias: |bias| that the devices were predicted to add to the energy, mitigation considered;
             the standard error does not contain it. None where nothing was routed.
+        disagreement: chi square per degree of freedom of the devices that measured the energy, where it is
+            more than noise explains; the standard error was widened by its root.
         error: energy - reference_energy.
         fidelity: weight of the final state on the exact ground space.
         parameters_sha256: of the final parameters as little-endian float64.
@@ -95,6 +97,7 @@ class RunResult:
     baseline_cut_value: float | None = None
     baseline_method: str | None = None
     predicted_bias: float | None = None
+    disagreement: float | None = None
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -127,6 +130,8 @@ class Final:
     tail: tuple[float, float] | None = None
     """CVaR and its standard error, where that was minimised."""
     mitigation: str | None = None
+    disagreement: float | None = None
+    """See `measurement.Combination`."""
 
 
 def final_plan(prepared: Prepared, state: LoopState) -> ExecutionPlan:
@@ -140,7 +145,8 @@ def final_plan(prepared: Prepared, state: LoopState) -> ExecutionPlan:
 
 def final_from(prepared: Prepared, state: LoopState, measured: Measured) -> Final:
     """The final evaluation of a sampled run."""
-    estimates = estimates_of(prepared, measured)
+    found = combined(prepared, measured)
+    estimates = found.estimates
     circuit = measured.parts[0][0].circuit
     return Final(
         state.parameters,
@@ -153,6 +159,7 @@ def final_from(prepared: Prepared, state: LoopState, measured: Measured) -> Fina
         measured.cost_micro_usd,
         _tail(prepared, measured),
         _mitigation_of(measured),
+        found.disagreement,
     )
 
 
@@ -224,6 +231,7 @@ def completed(
         operators=len(state.operators) if prepared.ansatz.pool is not None else None,
         method=method_of(prepared, state),
         mitigation=final.mitigation,
+        disagreement=final.disagreement,
         cvar=final.tail[0] if final.tail else None,
         cvar_std_error=final.tail[1] if final.tail else None,
     )
@@ -276,6 +284,7 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
     asked = result.target_std_error
     rows = [
         ("state", f"{result.state} ({result.reason})"),
+        ("  what next", _advice(result.reason)),
         (
             "energy",
             f"{energy(result.energy)}{_interval(result.energy_std_error)}"
@@ -286,6 +295,12 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
             "  beside the interval",
             f"a bias of about {result.predicted_bias:.1e}{suffix}, predicted from the devices' calibration"
             if result.predicted_bias
+            else None,
+        ),
+        (
+            "  the devices disagree",
+            f"chi square is {result.disagreement:.1f} per degree of freedom; the interval was widened for it"
+            if result.disagreement
             else None,
         ),
         (f"reference ({result.reference_method})", energy(result.reference_energy)),
@@ -332,6 +347,10 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
         ("mitigation", result.mitigation),
     ]
     return [(name, value) for name, value in rows if value is not None]
+
+
+def _advice(reason: str) -> str | None:
+    return None if reason == Reason.CONVERGED else Reason(reason).advice
 
 
 def _amount_text(spent: Mapping[str, float]) -> str:

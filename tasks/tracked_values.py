@@ -25,6 +25,7 @@ def iteration_metrics(record: IterationRecord, totals: dict[str, int]) -> dict[s
 _FINAL = {
     "energy": "energy_best",
     "energy_std_error": "energy_best_std_error",
+    "predicted_bias": "energy_predicted_bias",
     "error": "energy_error",
     "fidelity": "fidelity_final",
     "reference_energy": "energy_reference",

@@ -51,7 +51,7 @@ def plan(seed: int = 1, shots: int = 300) -> ExecutionPlan:
 
 def again(buyer: Buyer) -> Buyer:
     """The buyer of the next process: nothing is known but the journal."""
-    return replace(buyer, fleet=fleet(), breaker=type(buyer.breaker)())
+    return replace(buyer, fleet=fleet())
 
 
 def fired(sandbox: SandboxProcess, kind: FaultKind) -> int:

@@ -16,7 +16,7 @@ from ledger import Database, Journal, NewRun
 from ledger.tables import runs
 from shotwise.errors import SpecError
 from tasks.compare import compare, sparkline
-from tasks.report import energy_text, error_text, html_report
+from tasks.report import bias_text, energy_text, error_text, html_report
 from tests.unit.tasks.journals import enter_run
 
 
@@ -152,3 +152,14 @@ def test_sparklines_fall_as_energies_do() -> None:
     line = sparkline(np.linspace(1, 0, 1000))
     assert len(line) == 24
     assert list(line) == sorted(line, reverse=True)
+
+
+def test_what_lies_beside_an_interval_is_shown_beside_it(journal: Journal) -> None:
+    noisy, ideal = (enter_run(journal, name, [-1.0, -1.1], std_error=0.001) for name in ("noisy", "ideal"))
+    assert "predicted bias" not in html_report(compare(journal, [noisy, ideal]))
+    told = json.loads(journal.run(noisy).result_json or "{}") | {"predicted_bias": 0.0123}
+    with journal.database.write() as connection:
+        connection.execute(update(runs).where(runs.c.run_id == noisy).values(result_json=json.dumps(told)))
+    comparison = compare(journal, [noisy, ideal])
+    assert [bias_text(run) for run in comparison.runs] == ["about 1.2e-02 Ha", "–"]
+    assert html_report(comparison).count("about 1.2e-02 Ha") == 2
