@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -63,24 +64,30 @@ def sweep(
 
 def _drive(home: Any, sweep_id: str, points: Any, workers: int, runner: Runner) -> list[dict[str, Any]]:
     from flows.session import keep_compiled_programs, settle
+    from ledger import Database, Journal
     from tasks.prefect_server import PrefectServer
+    from tasks.sweep import enter, finished
 
+    journal = Journal(Database(home.database_url))
+    rows = finished(journal, sweep_id, points)
+    if rows is not None:
+        return rows
     server = PrefectServer.start(home)
     try:
         server.apply_environment()
         keep_compiled_programs(home)
         from flows.sweep import RECORDS, open_runner
         from flows.sweep import sweep as sweep_flow
-        from ledger import Database, Journal
-        from tasks.prefect_records import use_own_server
-        from tasks.sweep import enter
+        from tasks.prefect_records import use_own_server, without_heartbeats
 
-        run_ids = enter(Journal(Database(home.database_url)), sweep_id, points)
+        run_ids = enter(journal, sweep_id, points)
         chosen = open_runner(runner, workers)
         server.wait()
-        if server.is_own:
-            use_own_server()
-        state = sweep_flow.with_options(task_runner=chosen)(sweep_id, run_ids, return_state=True)
+        with contextlib.ExitStack() as stack:
+            if server.is_own:
+                use_own_server()
+                stack.enter_context(without_heartbeats())  # goes to where points run, with the context
+            state = sweep_flow.with_options(task_runner=chosen)(sweep_id, run_ids, return_state=True)
         flow_run_id = state.state_details.flow_run_id
         assert flow_run_id is not None, "a flow run has an id"
         settle(flow_run_id)

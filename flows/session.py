@@ -59,7 +59,7 @@ def _drive(
     from tasks.progress import watching
     from tasks.stages import flow_runs_driven
 
-    flow = _flow_of(spec)
+    flow = flow_of(spec)
     server.wait()
     with contextlib.ExitStack() as stack:
         if server.is_own:
@@ -81,7 +81,7 @@ def _drive(
     return driven
 
 
-def _flow_of(spec: RunSpec) -> Flow[..., Any]:
+def flow_of(spec: RunSpec) -> Flow[..., Any]:
     """The flow that runs a spec; only that one is imported."""
     return getattr(import_module(f"flows.{spec.flow}"), spec.flow)
 

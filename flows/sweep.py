@@ -16,19 +16,16 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
-from flows.qaoa import qaoa
-from flows.rqaoa import rqaoa
-from flows.vqe import vqe
+from flows.session import flow_of
 from ledger import Database, Journal
 from shotwise.errors import CannotRunError, ShotwiseError
 from shotwise.home import Home
 from shotwise.spec import validate
-from tasks.prefect_records import without_heartbeats
 from tasks.stages import task_runs_of
+from tasks.sweep import row_of
 from tasks.tracker import Tracker
 
 Runner = Literal["processes", "threads", "dask"]
-_FLOWS = {"vqe": vqe, "qaoa": qaoa, "rqaoa": rqaoa}
 RECORDS = "prefect"
 """Of a point's row: {flow run: its task runs}."""
 
@@ -60,23 +57,21 @@ def drive_point(run_id: str) -> dict[str, Any]:
     """
     journal = Journal(Database(Home.from_environment().database_url))
     record = journal.run(run_id)
-    row: dict[str, Any] = {"run_id": run_id}
+    told: dict[str, Any] = {}
     if record.state != "completed":
-        drive = _FLOWS[validate(json.loads(record.spec_json)).flow]
+        drive = flow_of(validate(json.loads(record.spec_json)))
         Tracker.defer_ends()
         try:
-            with without_heartbeats():
-                state = drive(run_id=run_id, return_state=True)
+            state = drive(run_id=run_id, return_state=True)
             flow_run_id = state.state_details.flow_run_id
             if flow_run_id is not None:
-                row[RECORDS] = {str(flow_run_id): [str(each) for each in task_runs_of(flow_run_id)]}
+                told[RECORDS] = {str(flow_run_id): [str(each) for each in task_runs_of(flow_run_id)]}
             if not state.is_cancelled():
                 state.result()
         except ShotwiseError as error:
-            return row | {"state": journal.run(run_id).state, "error": str(error)}
+            return told | {"run_id": run_id, "state": journal.run(run_id).state, "error": str(error)}
         record = journal.run(run_id)
-    result = json.loads(record.result_json) if record.result_json else {}
-    return row | {"state": record.state, "reason": record.reason, "energy": result.get("energy")}
+    return told | row_of(record)
 
 
 @task(name="sweep-point", task_run_name="sweep-point {run_id}", cache_policy=NO_CACHE, persist_result=False)

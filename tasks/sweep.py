@@ -8,8 +8,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ledger import Journal
+from ledger import Journal, RunRecord
 from shotwise.errors import SpecError
 from shotwise.spec import RunSpec, load_spec
 from shotwise.spec.load import parse
@@ -88,6 +89,24 @@ def enter(journal: Journal, sweep_id: str, points: Sequence[SweepPoint]) -> tupl
                 parent=sweep_id,
             )
     return tuple(run_ids)
+
+
+def row_of(record: RunRecord) -> dict[str, Any]:
+    """What a sweep's answer says of a run that has come to its end."""
+    result = json.loads(record.result_json) if record.result_json else {}
+    return {
+        "run_id": record.run_id,
+        "state": record.state,
+        "reason": record.reason,
+        "energy": result.get("energy"),
+    }
+
+
+def finished(journal: Journal, sweep_id: str, points: Sequence[SweepPoint]) -> list[dict[str, Any]] | None:
+    """The rows of a sweep whose every point is completed; None where something is left to do."""
+    known = {record.run_id: record for record in journal.all_runs() if record.state == "completed"}
+    run_ids = [point.run_id(sweep_id) for point in points]
+    return [row_of(known[run_id]) for run_id in run_ids] if known.keys() >= set(run_ids) else None
 
 
 def _axis(text: str) -> tuple[str, ...]:

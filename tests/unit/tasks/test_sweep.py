@@ -1,12 +1,13 @@
 """Points of a sweep and their runs: the same grid always means the same runs."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from ledger import Database, Journal
 from shotwise.errors import SpecError
-from tasks.sweep import enter, grid, sweep_name
+from tasks.sweep import enter, finished, grid, sweep_name
 
 H2 = Path(__file__).parents[3] / "examples" / "h2.yaml"
 
@@ -51,3 +52,18 @@ def test_a_grid_is_bounded_before_it_is_built() -> None:
     many = "seed=" + ",".join(map(str, range(101)))
     with pytest.raises(SpecError, match="10201 points"):
         grid(H2, [], [many, many.replace("seed", "optimizer.max_iterations")])
+
+
+def test_a_sweep_is_answered_from_the_journal_once_nothing_is_left_to_do(tmp_path: Path) -> None:
+    points = grid(H2, [], ["seed=1,2"])
+    journal = Journal(Database(f"sqlite:///{tmp_path / 'journal.db'}"))
+    assert finished(journal, "a", points) is None
+    run_ids = enter(journal, "a", points)
+    for energy, run_id in enumerate(run_ids):
+        assert finished(journal, "a", points) is None
+        lease = journal.acquire(run_id)
+        told = json.dumps({"energy": -float(energy)})
+        lease.finish(state="completed", reason="converged", result_json=told)
+    rows = finished(journal, "a", points)
+    assert rows is not None
+    assert [(row["run_id"], row["energy"]) for row in rows] == [(run_ids[0], -0.0), (run_ids[1], -1.0)]
