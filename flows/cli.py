@@ -134,12 +134,13 @@ def validate(spec: Path, overrides: tuple[str, ...]) -> None:
     from shotwise.spec import load_spec
 
     loaded = load_spec(spec, overrides)
-    from tasks.readiness import check_ready
+    from tasks.readiness import check_ready, check_sizes
 
     prepared = check_ready(loaded)
     if prepared is None:
         click.echo(f"{spec}: good. No circuit will run")
         return
+    check_sizes(prepared)
     circuit = prepared.stage().circuit
     click.echo(
         f"{spec}: good. {prepared.problem.n_qubits} qubits, {circuit.n_parameters} parameters, "

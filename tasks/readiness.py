@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ledger import Database, Journal, Ledger
+from shotwise.errors import CannotRunError, UnreachableError
 from shotwise.spec import RqaoaAnsatz, RunSpec
 from tasks.prepare import Prepared, prepare
 from tasks.recursion import prepare_recursion
@@ -29,3 +30,22 @@ def check_ready(spec: RunSpec, database: Database | None = None, *, new: bool = 
     if new and database is not None:
         check_can_start(prepared, Ledger(database))
     return prepared
+
+
+def check_sizes(prepared: Prepared) -> None:
+    """Refuse a circuit that is too wide for every device of its spec; one that gives no answer may take it.
+
+    Raises:
+        CannotRunError: all of them are too small.
+    """
+    fleet, n_qubits = prepared.fleet, prepared.problem.n_qubits
+    if fleet is None:
+        return
+    try:
+        widest = max(fleet.description(name).n_qubits for name in fleet.names)
+    except UnreachableError:
+        return
+    if widest < n_qubits:
+        remedy = "use a wider device, or fewer orbitals or nodes"
+        problem = f"the problem has {n_qubits} qubits, the widest device {widest}"
+        raise CannotRunError("execution.device", ", ".join(fleet.names), problem, remedy)
