@@ -7,7 +7,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from deployments.exposure import MLFLOW_ADMIN, Exposure
+from deployments.exposure import MLFLOW_ADMIN, MLFLOW_HOSTS, Exposure, in_url
 from shotwise.home import Home
 from shotwise.team import Team
 from tasks.prefect_settings import client_settings, server_settings
@@ -15,10 +15,15 @@ from tasks.prefect_settings import client_settings, server_settings
 # Runs whose process is gone are noticed by their silence: three heartbeats.
 HEARTBEAT_S = 30
 
+_MLFLOW_ORIGINS = "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"
+# What MLflow answers to by itself, which it forgets as soon as it is told of others.
+_THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]")
+_PRIVATE = ("10.*", "192.168.*", *(f"172.{second}.*" for second in range(16, 32)))
+
 
 def prefect_environment(home: Home, asked: Exposure, port: int, database_url: str) -> dict[str, str]:
     """Of the Prefect server: all services on, pages of its own origin only, forged requests refused."""
-    settings = server_settings(home, f"http://{asked.host}:{port}/api")
+    settings = server_settings(home, f"http://{in_url(asked.host)}:{port}/api")
     services = [
         name for name in settings if name.startswith("PREFECT_SERVER_SERVICES_") and name.endswith("_ENABLED")
     ]
@@ -77,6 +82,27 @@ def mlflow_environment(accounts: Path | None, database_url: str) -> dict[str, st
     if accounts:
         told["MLFLOW_AUTH_CONFIG_PATH"] = str(accounts)
     return kept | told | {"MLFLOW_DISABLE_TELEMETRY": "true"} | _python_path()
+
+
+def mlflow_names(asked: Exposure, port: int) -> dict[str, str]:
+    """Names that MLflow answers to, and the pages that may change what it holds: its own, under these names.
+
+    A browser names the page's origin in a page's own requests too, and MLflow knows no origin but localhost.
+    """
+    names = tuple(dict.fromkeys((in_url(asked.host), *asked.mlflow_hosts)))
+    hosts = [form for name in (*_THIS_MACHINE, *names) for form in (name, _with_any_port(name))]
+    pages = [
+        page for name in names if "*" not in name for page in (f"https://{name}", f"http://{name}:{port}")
+    ]
+    return {
+        MLFLOW_HOSTS: ",".join(dict.fromkeys((*hosts, *_PRIVATE))),
+        _MLFLOW_ORIGINS: os.environ.get(_MLFLOW_ORIGINS) or ",".join(pages),
+    }
+
+
+def _with_any_port(name: str) -> str:
+    """As a shell's pattern, to which a bracket is the beginning of a set."""
+    return f"{name.replace('[', '[[]')}:*"
 
 
 def _python_path() -> dict[str, str]:

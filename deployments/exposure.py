@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from shotwise.errors import CannotRunError
 from shotwise.home import Home
@@ -20,6 +21,7 @@ PREFECT_CREDENTIALS = "PREFECT_SERVER_API_AUTH_STRING"
 MLFLOW_PASSWORD = "SHOTWISE_MLFLOW_ADMIN_PASSWORD"
 MLFLOW_SECRET = "MLFLOW_FLASK_SERVER_SECRET_KEY"
 ORIGINS = "SHOTWISE_ORIGINS"
+MLFLOW_HOSTS = "MLFLOW_SERVER_ALLOWED_HOSTS"
 MLFLOW_ADMIN = "admin"
 _PASSWORD_LENGTH_MIN = 12
 
@@ -31,6 +33,7 @@ class Exposure:
     Attributes:
         host: address to listen on.
         origins: of the pages that a browser may call Prefect's API from.
+        mlflow_hosts: names under which MLflow is asked for, beside this machine's own.
         prefect_credentials: USER:PASSWORD, None where nothing is asked.
         mlflow_password: of MLflow's `admin`, None where nothing is asked.
         mlflow_secret: signs MLflow's forms.
@@ -38,9 +41,26 @@ class Exposure:
 
     host: str
     origins: tuple[str, ...]
+    mlflow_hosts: tuple[str, ...]
     prefect_credentials: str | None = field(default=None, repr=False)
     mlflow_password: str | None = field(default=None, repr=False)
     mlflow_secret: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def asked(cls, host: str, prefect_port: int, environment: Mapping[str, str] = os.environ) -> Exposure:
+        """What the environment asks for; whether it may be so is for `check` to say."""
+        names = (host, "localhost") if _is_loopback(host) else ()
+        own = dict.fromkeys(f"http://{in_url(name)}:{prefect_port}" for name in names)
+        named = tuple(origin.rstrip("/") for origin in _listed(environment.get(ORIGINS, "")))
+        of_pages = dict.fromkeys(in_url(page) for origin in named if (page := urlsplit(origin).hostname))
+        return cls(
+            host,
+            named or tuple(own),
+            _listed(environment.get(MLFLOW_HOSTS, "")) or tuple(of_pages),
+            environment.get(PREFECT_CREDENTIALS) or None,
+            environment.get(MLFLOW_PASSWORD) or None,
+            environment.get(MLFLOW_SECRET) or None,
+        )
 
     @property
     def is_local(self) -> bool:
@@ -49,7 +69,32 @@ class Exposure:
     @property
     def address(self) -> str:
         """Where this machine's own processes reach the services."""
-        return "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        # Who listens on :: hears IPv6 alone: asyncio makes its sockets so.
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+
+    def check(self) -> None:
+        """Refuse to listen beyond loopback without credentials.
+
+        Raises:
+            CannotRunError: `host` is not loopback, and a credential is missing or weak.
+        """
+        if self.is_local:
+            return
+        user, _, password = (self.prefect_credentials or "").partition(":")
+        if not user or len(password) < _PASSWORD_LENGTH_MIN:
+            self._refuse(
+                PREFECT_CREDENTIALS, f"set it to USER:PASSWORD, {_PASSWORD_LENGTH_MIN} characters or more"
+            )
+        if len(self.mlflow_password or "") < _PASSWORD_LENGTH_MIN:
+            self._refuse(MLFLOW_PASSWORD, f"set it, {_PASSWORD_LENGTH_MIN} characters or more")
+        if len(self.mlflow_secret or "") < _PASSWORD_LENGTH_MIN:
+            self._refuse(MLFLOW_SECRET, "set it to a long random text")
+        if not self.origins or "*" in self.origins:
+            self._refuse(ORIGINS, "set it to the pages' addresses, as in https://prefect.example.org")
+
+    def _refuse(self, variable: str, remedy: str) -> None:
+        problem = f"{variable} is missing or weak, and only loopback needs no credentials"
+        raise CannotRunError("--host", self.host, problem, remedy)
 
 
 def exposure(host: str, prefect_port: int, environment: Mapping[str, str] = os.environ) -> Exposure:
@@ -58,23 +103,14 @@ def exposure(host: str, prefect_port: int, environment: Mapping[str, str] = os.e
     Raises:
         CannotRunError: `host` is not loopback, and a credential is missing or weak.
     """
-    own = (
-        f"http://{host}:{prefect_port}",
-        *((f"http://localhost:{prefect_port}",) if _is_loopback(host) else ()),
-    )
-    named = tuple(
-        origin.strip().rstrip("/") for origin in environment.get(ORIGINS, "").split(",") if origin.strip()
-    )
-    asked = Exposure(
-        host,
-        named or own,
-        environment.get(PREFECT_CREDENTIALS) or None,
-        environment.get(MLFLOW_PASSWORD) or None,
-        environment.get(MLFLOW_SECRET) or None,
-    )
-    if not asked.is_local:
-        _check(asked, named)
+    asked = Exposure.asked(host, prefect_port, environment)
+    asked.check()
     return asked
+
+
+def in_url(host: str) -> str:
+    """A host as an address holds it: IPv6 in brackets, which keep its colons from the port's."""
+    return f"[{host}]" if ":" in host else host
 
 
 def mlflow_accounts(home: Home, asked: Exposure) -> Path | None:
@@ -99,23 +135,9 @@ def mlflow_accounts(home: Home, asked: Exposure) -> Path | None:
     return path
 
 
-def _check(asked: Exposure, named_origins: tuple[str, ...]) -> None:
-    user, _, password = (asked.prefect_credentials or "").partition(":")
-    if not user or len(password) < _PASSWORD_LENGTH_MIN:
-        _refuse(
-            asked, PREFECT_CREDENTIALS, f"set it to USER:PASSWORD, {_PASSWORD_LENGTH_MIN} characters or more"
-        )
-    if len(asked.mlflow_password or "") < _PASSWORD_LENGTH_MIN:
-        _refuse(asked, MLFLOW_PASSWORD, f"set it, {_PASSWORD_LENGTH_MIN} characters or more")
-    if len(asked.mlflow_secret or "") < _PASSWORD_LENGTH_MIN:
-        _refuse(asked, MLFLOW_SECRET, "set it to a long random text")
-    if not named_origins or "*" in named_origins:
-        _refuse(asked, ORIGINS, "set it to the pages' addresses, as in https://prefect.example.org")
-
-
-def _refuse(asked: Exposure, variable: str, remedy: str) -> None:
-    problem = f"{variable} is missing or weak, and only loopback needs no credentials"
-    raise CannotRunError("--host", asked.host, problem, remedy)
+def _listed(text: str) -> tuple[str, ...]:
+    """What a variable lists, parted by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _is_loopback(host: str) -> bool:

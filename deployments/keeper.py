@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from httpx import HTTPError
 from sqlalchemy.exc import OperationalError
@@ -39,13 +42,20 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: bell.ring())
     while not stop.is_set():
         if options.workers:
-            _restart_workers(home)
-        try:
-            with get_client() as client:
-                _look(journal, FlowRuns(client), patience)
-        except (HTTPError, OperationalError, ShotwiseError) as error:
-            _log.warning("%s: %s; looking again", type(error).__name__, error)
+            with _going_on():
+                _restart_workers(home)
+        with _going_on(), get_client() as client:
+            _look(journal, FlowRuns(client), patience)
         stop.wait(options.every)
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """What fails may succeed at the next look, and what comes after it is done all the same."""
+    try:
+        yield
+    except (HTTPError, OperationalError, ShotwiseError) as error:
+        _log.warning("%s: %s; looking again", type(error).__name__, error)
 
 
 def _look(journal: Journal, flow_runs: FlowRuns, patience: Patience) -> None:
@@ -55,7 +65,8 @@ def _look(journal: Journal, flow_runs: FlowRuns, patience: Patience) -> None:
 
 
 def _restart_workers(home: Home) -> None:
-    for worker in Stack.saved(home).workers:
+    """They are told what this process was: a client's environment, credentials included."""
+    for worker in Stack.saved(home).workers_told(os.environ):
         if worker.start():
             _log.info("%s was not running: started", worker.name)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from deployments.environment import mlflow_environment
+from deployments.environment import mlflow_environment, mlflow_names
 from deployments.exposure import exposure, mlflow_accounts
 from shotwise.errors import ShotwiseError
 from shotwise.home import Home
@@ -19,10 +19,11 @@ def main() -> None:
     host, port = sys.argv[1], int(sys.argv[2])
     home = Home.from_environment().make()
     try:
-        accounts = mlflow_accounts(home, exposure(host, port))
+        asked = exposure(host, port)
     except ShotwiseError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
+    accounts = mlflow_accounts(home, asked)
     home.mlflow_artifacts.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = [
         sys.executable,
@@ -38,7 +39,8 @@ def main() -> None:
     ]
     command += ["--artifacts-destination", home.mlflow_artifacts.as_uri()]
     command += ["--app-name", "basic-auth"] if accounts else []
-    os.execve(command[0], command, mlflow_environment(accounts, os.environ["MLFLOW_BACKEND_STORE_URI"]))
+    environment = mlflow_environment(accounts, os.environ["MLFLOW_BACKEND_STORE_URI"])
+    os.execve(command[0], command, environment | mlflow_names(asked, port))
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import Any
 
 from deployments.databases import Databases
 from deployments.environment import client_environment, mlflow_environment, prefect_environment
-from deployments.exposure import exposure
+from deployments.exposure import Exposure, in_url
 from deployments.service import Service, stop
 from shotwise.errors import CannotRunError, RunFailedError
 from shotwise.home import MLFLOW_UI_PORT, Home
@@ -34,6 +34,8 @@ from shotwise.team import Team
 PREFECT_PORT = 4200
 _HEALTHY_S_MAX = 120.0
 _POLL_S = 0.1
+_OPTIONS = "options.json"
+_WORKERS = "worker-[0-9]*"
 # A run ends its step before it goes; what it was waiting for is found by the next worker.
 _WORKER_STOP_S = 30.0
 _STOP_S = 10.0
@@ -52,46 +54,67 @@ class Options:
     pending_s: float = 180.0
     running_s: float = 30.0
 
+    @classmethod
+    def kept(cls, folder: Path) -> Options:
+        """What was chosen at the last `up`.
+
+        Raises:
+            CannotRunError: the file that keeps it is damaged.
+        """
+        path = folder / _OPTIONS
+        try:
+            return cls(**json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return cls()
+        except (ValueError, TypeError):
+            remedy = "remove it, then `shotwise down`, and name your choices at the next `shotwise up`"
+            raise CannotRunError("SHOTWISE_HOME", path, "is damaged", remedy) from None
+
+    def keep(self, folder: Path) -> None:
+        """Remember it, whole or not at all: the keeper reads it at any moment."""
+        part = folder / f"{_OPTIONS}.{os.getpid()}"
+        part.write_text(json.dumps(asdict(self)) + "\n")
+        part.replace(folder / _OPTIONS)
+
 
 class Stack:
-    """The services of one state folder.
-
-    Raises:
-        CannotRunError: they may not listen where the options say, or PostgreSQL is missing.
-    """
+    """The services of one state folder."""
 
     def __init__(self, home: Home, options: Options) -> None:
         self.home, self.options = home, options
-        self.exposure = exposure(options.host, options.prefect_port)
+        self.exposure = Exposure.asked(options.host, options.prefect_port)
         self.folder = home.root / "team"
 
     @classmethod
     def saved(cls, home: Home, **chosen: Any) -> Stack:
-        """The services as chosen at the last `up`, but for what is chosen now."""
-        try:
-            options = json.loads((home.root / "team" / "options.json").read_bytes())
-        except FileNotFoundError:
-            options = {}
-        return cls(home, Options(**options | chosen))
+        """The services as chosen at the last `up`, but for what is chosen now.
+
+        Raises:
+            CannotRunError: what was chosen cannot be read.
+        """
+        return cls(home, replace(Options.kept(home.root / "team"), **chosen))
 
     def up(self, say: Callable[[str], None] = lambda _: None) -> Team:
         """Start what does not run, and wait until all of it answers. Idempotent.
 
         Raises:
-            CannotRunError: a port is taken.
+            CannotRunError: a port is taken, the services may not listen where the options say, or they run
+                and listen elsewhere.
             RunFailedError: a service did not come up; names its log.
         """
+        self.exposure.check()
         self.home.make()
         for folder in (self.folder, self.home.logs, self.home.mlflow_artifacts):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _alone(self):
+            self._check_stays()
             for service, port in (
                 (self.prefect, self.options.prefect_port),
                 (self.mlflow, self.options.mlflow_port),
             ):
                 if service.process() is None:
                     _check_port(self.exposure.host, port, service.name)
-            (self.folder / "options.json").write_text(json.dumps(asdict(self.options)) + "\n")
+            self.options.keep(self.folder)
             say("databases ...")
             self.databases.start()
             self.team.write(self.home.root)
@@ -102,6 +125,7 @@ class Stack:
             say("deployments ...")
             self._apply(fresh)
             say("worker ...")
+            stop(self._surplus_workers(), _WORKER_STOP_S)
             for service in (*self.workers, self.keeper):
                 service.start()
             self._await(self.prefect, f"{self.team.prefect_api_url}/health")
@@ -115,21 +139,16 @@ class Stack:
         if not self.folder.exists():
             return False
         with _alone(self):
-            running = [s for s in self.services if s.process() is not None]
-            stop([self.keeper], _STOP_S)
-            stop(self.workers, _WORKER_STOP_S)
-            stop([self.prefect, self.mlflow], _STOP_S)
-            return self.databases.stop() or bool(running)
-
-    @property
-    def services(self) -> tuple[Service, ...]:
-        """All processes of ours; PostgreSQL keeps its own record."""
-        return (self.prefect, self.mlflow, *self.workers, self.keeper)
+            is_up = self._is_up()
+            stop(self._recorded("keeper"), _STOP_S)
+            stop(self._recorded(_WORKERS), _WORKER_STOP_S)
+            stop(self._recorded("prefect", "mlflow"), _STOP_S)
+            return self.databases.stop() or is_up
 
     @cached_property
     def team(self) -> Team:
         """Where the services answer."""
-        at = self.exposure.address
+        at = in_url(self.exposure.address)
         return Team(
             f"http://{at}:{self.options.prefect_port}/api",
             f"http://{at}:{self.options.mlflow_port}",
@@ -162,7 +181,11 @@ class Stack:
 
     @cached_property
     def workers(self) -> tuple[Service, ...]:
-        return tuple(self._worker(number) for number in range(1, self.options.workers + 1))
+        return self.workers_told(self._client_environment)
+
+    def workers_told(self, environment: Mapping[str, str]) -> tuple[Service, ...]:
+        """The workers in an environment that is a client's already, such as the keeper's own."""
+        return tuple(self._worker(number, environment) for number in range(1, self.options.workers + 1))
 
     @cached_property
     def keeper(self) -> Service:
@@ -173,15 +196,42 @@ class Stack:
             command += [name, str(value)]
         return self._service("keeper", tuple(command), self._client_environment)
 
-    def _worker(self, number: int) -> Service:
+    def _worker(self, number: int, environment: Mapping[str, str]) -> Service:
         command = ("-m", "prefect", "worker", "start", "--pool", "shotwise", "--type", "process")
         command += ("--name", f"{socket.gethostname()}-{number}", "--limit", str(self.options.runs_a_worker))
         command += ("--install-policy", "never")
-        return self._service(f"worker-{number}", command, self._client_environment)
+        return self._service(f"worker-{number}", command, environment)
 
-    def _service(self, name: str, arguments: tuple[str, ...], environment: dict[str, str]) -> Service:
+    def _service(self, name: str, arguments: tuple[str, ...], environment: Mapping[str, str]) -> Service:
         log = self.home.logs / f"{name}.log"
         return Service(name, self.folder, log, (sys.executable, *arguments), environment)
+
+    def _recorded(self, *patterns: str) -> list[Service]:
+        """What any `up` started, whatever its options were: enough of it to be looked at and ended."""
+        paths = [path for pattern in patterns for path in self.folder.glob(f"{pattern}.json")]
+        return [
+            Service(path.stem, self.folder, self.home.logs / f"{path.stem}.log", (), {}) for path in paths
+        ]
+
+    def _surplus_workers(self) -> list[Service]:
+        wanted = {worker.name for worker in self.workers}
+        return [worker for worker in self._recorded(_WORKERS) if worker.name not in wanted]
+
+    def _is_up(self) -> bool:
+        """Whether any process of ours runs; PostgreSQL keeps its own record."""
+        recorded = self._recorded("prefect", "mlflow", _WORKERS, "keeper")
+        return any(service.process() is not None for service in recorded)
+
+    def _check_stays(self) -> None:
+        """Refuse to move what runs: it would go on where it is, and the folder say it were elsewhere."""
+        if not self._is_up():
+            return
+        kept = Options.kept(self.folder)
+        for name in ("host", "prefect_port", "mlflow_port"):
+            runs, asked = getattr(kept, name), getattr(self.options, name)
+            if asked != runs:
+                option = f"--{name.replace('_', '-')}"
+                raise CannotRunError(option, asked, f"the services run with {runs}", "`shotwise down` first")
 
     @cached_property
     def _client_environment(self) -> dict[str, str]:

@@ -1,5 +1,8 @@
 """The files of the room agree with the code that they configure."""
 
+import re
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,8 @@ import yaml
 
 import deployments
 from deployments.apply import QUEUES, WORK_POOL
+from deployments.environment import mlflow_names
+from deployments.exposure import MLFLOW_HOSTS, Exposure
 from deployments.work_pools import with_defaults
 from shotwise.spec import RunSpec
 
@@ -72,6 +77,48 @@ def test_containers_run_what_exists() -> None:
     assert all(find_spec(module) for module in modules)
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow\'s own, at its first import
+def test_mlflow_answers_to_the_names_that_containers_and_the_proxy_use() -> None:
+    from mlflow.server.security_utils import is_allowed_host_header
+
+    services = yaml.safe_load((ROOM / "scale" / "compose.yaml").read_text())["services"]
+    named = services["mlflow"]["environment"][MLFLOW_HOSTS]
+    told = {MLFLOW_HOSTS: re.sub(r"\$\{.*\}", "mlflow.example.org", named)}
+    allowed = mlflow_names(Exposure.asked("0.0.0.0", 5050, told), 5050)[MLFLOW_HOSTS].split(",")
+    from_containers = services["worker"]["environment"]["MLFLOW_TRACKING_URI"].removeprefix("http://")
+    assert is_allowed_host_header(allowed, from_containers)
+    assert is_allowed_host_header(allowed, "mlflow.example.org")
+    assert not is_allowed_host_header(allowed, "elsewhere.net")
+
+
+def test_an_image_takes_what_the_wheel_is_made_of_and_no_secret() -> None:
+    root = ROOM.parent
+    lines = (root / ".dockerignore").read_text().splitlines()
+    left_out = {line for line in lines if line and not line.startswith("#")}
+    assert left_out >= {".env", "**/.env", ".git", ".shotwise", ".venv", "build", "**/__pycache__"}
+    copies = re.findall(r"^COPY (.+) (\S+)$", (ROOM / "scale" / "Dockerfile").read_text(), re.MULTILINE)
+    copied = [(source, target) for sources, target in copies for source in sources.split()]
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    rooms = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    about = ["pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]]
+    assert sorted(copied) == sorted(
+        [(room, f"/src/{room}") for room in rooms] + [(name, "/src/") for name in [*about, "constraints.txt"]]
+    )
+    assert all((root / source).exists() for source, _ in copied)
+    assert not [source for source, _ in copied for pattern in left_out if fnmatch(source, pattern)]
+
+
+def test_git_takes_no_secret_of_the_containers() -> None:
+    assert {".env", "**/.env"} <= set((ROOM.parent / ".gitignore").read_text().splitlines())
+
+
+def test_comments_name_files_that_exist() -> None:
+    scale = ROOM / "scale"
+    for path in (*scale.glob("helm/*.yaml"), *scale.glob("work-pools/*"), scale / "compose.yaml"):
+        named = re.findall(r"`([\w./-]+\.(?:json|yaml|env))`", path.read_text())
+        assert [name for name in named if not (scale / name).exists()] == []
 
 
 def test_a_work_pools_template_gets_our_defaults_and_nothing_unknown() -> None:
