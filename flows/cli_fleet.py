@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from dataclasses import asdict
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tasks.planner import RunPlan
 
 _MICRO = 1_000_000
+_LIMIT_MAX = 2**62
 
 
 @click.command()
@@ -246,12 +247,11 @@ def budget_set(account: str, usd: str | None, shots: str | None) -> None:
 
     if usd is None and shots is None:
         raise click.UsageError("say what to set: --usd, --shots or both")
+    micro_usd = KEEP if usd is None else _limit("--usd", usd, _MICRO)
+    n_shots = KEEP if shots is None else _limit("--shots", shots, 1)
     ledger = _ledger()
     ledger.open_account(account)
-    micro_usd = KEEP if usd is None else _limit("--usd", usd, _MICRO)
-    ledger.set_limit(
-        account, shots=KEEP if shots is None else _limit("--shots", shots, 1), micro_usd=micro_usd
-    )
+    ledger.set_limit(account, shots=n_shots, micro_usd=micro_usd)
     budget_show.callback(account)  # pyright: ignore[reportOptionalCall]
 
 
@@ -339,17 +339,23 @@ def reconcile(correct: bool, as_json: bool) -> None:
 
 
 def _limit(option: str, text: str, unit: int) -> int | None:
+    """An amount in units, exactly as written; None is no limit.
+
+    Compared before it becomes an integer, which of a large exponent would take minutes.
+    """
     from shotwise.errors import SpecError
 
     if text == "none":
         return None
     try:
-        amount = Decimal(text) * unit
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0 or amount != int(amount) or amount > 2**62:
-        raise SpecError(option, text, "not an amount", "give a number of at least 0, or `none`")
-    return int(amount)
+        with localcontext(Context(traps=[InvalidOperation, Inexact])):
+            amount = Decimal(text) * unit
+            if 0 <= amount <= _LIMIT_MAX and amount == int(amount):
+                return int(amount)
+    except ArithmeticError:
+        pass
+    remedy = f"give 0 to {_LIMIT_MAX // unit} in steps of {1 / Decimal(unit):f}, or `none`"
+    raise SpecError(option, text, "not an amount that can be set", remedy)
 
 
 def _balance_row(balance: Balance) -> list[str]:

@@ -48,7 +48,9 @@ def _drive(
 ) -> str:
     from ledger import Database, Journal
     from tasks.readiness import check_ready
+    from tasks.telemetry import check_wanted
 
+    check_wanted()
     if line:
         line.say("building the problem ...")
     database = Database(home.database_url)

@@ -7,8 +7,14 @@ neither the number of workers nor their order changes any result.
 
 from __future__ import annotations
 
+import functools
 import json
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Sequence
+from multiprocessing.connection import wait as wait_for_any
 from typing import Any, Literal
 
 from prefect import flow, task
@@ -49,12 +55,30 @@ def open_runner(kind: Runner, workers: int) -> TaskRunner[Any]:
     return DaskTaskRunner(cluster_kwargs=local)
 
 
+@functools.cache
+def end_with_parent() -> None:
+    """Let this process die with the one that started it, once: an orphan would keep its run's lease for ever.
+
+    The sweep's own process, where points run in threads, goes on.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_die_after, args=(parent.sentinel,), name="parent", daemon=True).start()
+
+
+def _die_after(sentinel: int) -> None:
+    """As by `kill -9`, whatever the main thread does: the journal makes any kill safe."""
+    wait_for_any([sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def drive_point(run_id: str) -> dict[str, Any]:
     """Drive one run to its end; what became of it, errors included, so that the others go on.
 
     Nothing here waits for Prefect's database: under `RECORDS` the row says what it must come to hold. A plain
     function, because it goes to other processes by its name; the flows that it calls cannot.
     """
+    end_with_parent()
     journal = Journal(Database(Home.from_environment().database_url))
     record = journal.run(run_id)
     told: dict[str, Any] = {}

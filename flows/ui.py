@@ -2,42 +2,86 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 import click
 
+from deployments.environment import mlflow_environment
 from shotwise.errors import CannotRunError, RunFailedError
 from shotwise.home import MLFLOW_UI_PORT, Home
+from shotwise.signals import Bell
 from tasks.prefect_server import PrefectServer
 
 _MLFLOW_START_S_MAX = 180.0
+_LOOK_EVERY_S = 0.2
 
 
 def serve(home: Home) -> None:
-    """Serve until interrupted; both servers listen on loopback only and end with this process."""
+    """Serve until interrupted; both servers listen on loopback only and end with this process.
+
+    An MLflow server that the user or the team has is not started again, only said.
+    """
     home.make()
-    _check_port()
-    server = PrefectServer.start(home)
+    has_mlflow = home.mlflow_uri.startswith(("http://", "https://"))
+    if not has_mlflow:
+        _check_port()
+    with _stop_asked() as stop, ThreadPoolExecutor(1) as beside, ExitStack() as started:
+        server = PrefectServer.start(home)
+        started.callback(server.stop)
+        mlflow = None if has_mlflow else _start_mlflow(home)
+        if mlflow is not None:
+            started.callback(_end, mlflow)
+        up = beside.submit(_say_where, home, server, mlflow)
+        while not stop.wait(_LOOK_EVERY_S):
+            if up.done():
+                up.result()  # raises what kept one of them from coming up
+                if mlflow is not None and mlflow.poll() is not None:
+                    return
+        click.echo("ending ...")
+
+
+@contextmanager
+def _stop_asked() -> Iterator[threading.Event]:
+    """Set by SIGINT and SIGTERM; a second one interrupts at once."""
+    stop = threading.Event()
+    bell = Bell(stop)
+
+    def ask(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        bell.ring()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        mlflow = _start_mlflow(home)
-        try:
-            prefect_url = server.wait().removesuffix("/api")
-            _wait_for_mlflow(home, mlflow)
-            click.echo(f"Prefect   {prefect_url}")
-            click.echo(f"MLflow    {home.mlflow_ui_url}")
-            click.echo("Ctrl-C ends both.")
-            _wait_for_signal(mlflow)
-        finally:
-            mlflow.terminate()
-            mlflow.wait()
+        yield stop
     finally:
-        server.stop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        bell.close()
+
+
+def _say_where(home: Home, server: PrefectServer, mlflow: subprocess.Popen[bytes] | None) -> None:
+    """Wait until both are up; beside the main thread, which so hears a signal at any moment."""
+    prefect_url = server.wait().removesuffix("/api")
+    if mlflow is not None:
+        _wait_for_mlflow(home, mlflow)
+    click.echo(f"Prefect   {prefect_url}")
+    click.echo(f"MLflow    {home.mlflow_uri if mlflow is None else home.mlflow_ui_url}")
+    click.echo("Ctrl-C ends what was started here.")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait()
 
 
 def _check_port() -> None:
@@ -55,12 +99,14 @@ def _check_port() -> None:
 
 
 def _start_mlflow(home: Home) -> subprocess.Popen[bytes]:
-    """MLflow's own server on the store that the runs are tracked in."""
+    """MLflow's own server on the store that the runs are tracked in.
+
+    Its address may hold a password, so the environment tells it: lists of processes show arguments.
+    """
     home.logs.mkdir(parents=True, exist_ok=True)
     home.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(MLFLOW_UI_PORT)]
-    command += ["--backend-store-uri", home.mlflow_uri, "--workers", "1"]
-    command += ["--default-artifact-root", home.mlflow_artifacts.as_uri()]
+    command += ["--workers", "1", "--default-artifact-root", home.mlflow_artifacts.as_uri()]
     with (home.logs / "mlflow-server.log").open("ab") as log:
         return subprocess.Popen(
             command,
@@ -68,7 +114,7 @@ def _start_mlflow(home: Home) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             cwd=home.root,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            env=mlflow_environment(None, home.mlflow_uri),
         )
 
 
@@ -81,16 +127,3 @@ def _wait_for_mlflow(home: Home, process: subprocess.Popen[bytes]) -> None:
         except OSError:
             time.sleep(0.1)
     raise RunFailedError(f"MLflow's server did not come up; see {home.logs / 'mlflow-server.log'}")
-
-
-def _wait_for_signal(process: subprocess.Popen[bytes]) -> None:
-    """Return on SIGINT or SIGTERM, or when MLflow's server ends by itself."""
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        process.wait()
-    except KeyboardInterrupt:
-        click.echo("ending ...")

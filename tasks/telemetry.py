@@ -66,7 +66,7 @@ def tracing(home: Home, journal: Journal, lease: Lease) -> Iterator[None]:
     """Trace the drive of a run, if traces are asked for.
 
     Raises:
-        SpecError: SHOTWISE_TELEMETRY is neither `file` nor `off`.
+        SpecError: as `check_wanted`.
     """
     traces = _open(home)
     if traces is None:
@@ -83,12 +83,22 @@ def tracing(home: Home, journal: Journal, lease: Lease) -> Iterator[None]:
         trace.end()
 
 
-def _open(home: Home) -> Traces | None:
-    """Open the exporters once a process; their threads end with it."""
-    global _traces
+def check_wanted() -> str:
+    """What SHOTWISE_TELEMETRY says; asked before a run is entered too, so that a slip leaves no failed run.
+
+    Raises:
+        SpecError: neither `file` nor `off`.
+    """
     wanted = os.environ.get(TELEMETRY_VARIABLE, "")
     if wanted not in ("", "off", "file"):
         raise SpecError(TELEMETRY_VARIABLE, wanted, "unknown", "use `file`, `off`, or leave it unset")
+    return wanted
+
+
+def _open(home: Home) -> Traces | None:
+    """Open the exporters once a process; their threads end with it."""
+    global _traces
+    wanted = check_wanted()
     to_server = any(os.environ.get(name) for name in _ENDPOINTS)
     if wanted == "off" or not (to_server or wanted == "file"):
         _traces = None

@@ -61,7 +61,11 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> RunSpec:
     raw = parse(text)
     for assignment in overrides:
         override(raw, assignment)
-    return validate(raw).inline(path.parent)
+    spec = validate(raw)
+    if spec.problem.file is None:
+        return spec
+    inlined = spec.inline(path.parent)
+    return validate(json.loads(inlined.canonical_json()))  # what a file says has the same limits
 
 
 def validate(raw: object) -> RunSpec:

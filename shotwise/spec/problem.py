@@ -6,6 +6,7 @@ A section may name a file; `inline` reads it, so that a journaled spec needs no 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -171,20 +172,12 @@ class PauliSpec(Section):
             return self
         text = read_inside(folder, self.file, field="problem.file")
         try:
-            terms = json.loads(text)
+            terms = json.loads(text, object_pairs_hook=_Pairs)
         except (ValueError, RecursionError):
             terms = None
-        numeric = isinstance(terms, dict) and all(
-            isinstance(v, int | float) and not isinstance(v, bool) for v in terms.values()
-        )
-        if not isinstance(terms, dict) or not numeric:
-            raise SpecError(
-                "problem.file",
-                self.file,
-                "not a JSON object of Pauli strings to numbers",
-                'write {"ZZ": 0.5, "XI": 0.1}',
-            )
-        return self.model_copy(update={"file": None, "terms": {k: float(v) for k, v in terms.items()}})
+        if not isinstance(terms, _Pairs):
+            raise _no_terms(self.file)
+        return self.model_copy(update={"file": None, "terms": _pauli_terms(self.file, terms)})
 
 
 ProblemSpec = Annotated[
@@ -201,6 +194,42 @@ def _exactly_one(**sources: object) -> None:
         raise ValueError(f"exactly one of {names} is needed, {' and '.join(given) or 'none'} given")
 
 
+class _Pairs(list[tuple[str, object]]):
+    """A JSON object as it was written, a repeated key included."""
+
+
+def _pauli_terms(name: str, pairs: _Pairs) -> dict[str, float]:
+    terms: dict[str, float] = {}
+    for pauli, value in pairs:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise _no_terms(name)
+        if pauli in terms:
+            raise SpecError("problem.file", name, f"{shown(pauli)} stands twice", "keep one of them")
+        terms[pauli] = _finite(value, f"problem.file {shown(name)} {shown(pauli)}")
+    return terms
+
+
+def _no_terms(name: str) -> SpecError:
+    problem, remedy = "not a JSON object of Pauli strings to numbers", 'write {"ZZ": 0.5, "XI": 0.1}'
+    return SpecError("problem.file", name, problem, remedy)
+
+
+def _finite(value: str | float, field: str) -> float:
+    """A number that a file holds, refused where it stands: the checks of the spec's own know no lines.
+
+    Raises:
+        ValueError: text that is no number.
+        SpecError: not finite, or larger than a double can be.
+    """
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise SpecError(field, value, "not a finite number", "give a finite number")
+    return number
+
+
 def _inline_terms(spec: _Q, folder: Path) -> _Q:
     if spec.file is None:
         return spec
@@ -209,7 +238,7 @@ def _inline_terms(spec: _Q, folder: Path) -> _Q:
 
 
 def _read_coefficients(folder: Path, name: str) -> tuple[int, list[Term]]:
-    """A node count, then lines `i j [value]`; `#` starts a comment. Values are checked by the problem."""
+    """A node count, then lines `i j [value]`; `#` starts a comment. Nodes are checked by the problem."""
     lines = read_inside(folder, name, field="problem.file").splitlines()
     numbered = [(at, line.split("#")[0].split()) for at, line in enumerate(lines, 1)]
     rows = [(at, words) for at, words in numbered if words]
@@ -227,7 +256,7 @@ def _read_coefficients(folder: Path, name: str) -> tuple[int, list[Term]]:
         try:
             i, j, *rest = words
             (value,) = rest or ("1",)
-            terms.append((int(i), int(j), float(value)))
+            terms.append((int(i), int(j), _finite(value, f"problem.file {shown(name)} line {at}")))
         except ValueError:
             raise SpecError(
                 f"problem.file line {at}",
