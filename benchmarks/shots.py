@@ -216,7 +216,7 @@ def _probabilities(psi0, rotations, bases, basis_angles, angles):
 
 def _table(psi0, rotations, bases, basis_angles, row):
     psi = sv.evolve(psi0, rotations, row)
-    return jax.lax.map(lambda basis: sv._based_probabilities(psi, *basis), (bases, basis_angles))
+    return jax.lax.map(lambda basis: jnp.abs(sv.evolve(psi, *basis)) ** 2, (bases, basis_angles))
 
 
 def pennylane_groups(prepared: Prepared) -> Grouping:
@@ -404,7 +404,7 @@ def piloted(prepared: Prepared, grouping: Grouping, point: np.ndarray, seed: int
     )
     hamiltonian = prepared.problem.hamiltonian
     prior = GroupVariances.prior(prior_variances(grouping, hamiltonian, circuit.initial_state))
-    return prior.updated(plan, grouping, jax_device.JaxDevice().sample(plan))
+    return prior.updated([(plan, jax_device.JaxDevice().sample(plan))], grouping)
 
 
 def honesty(runs: int) -> pd.DataFrame:

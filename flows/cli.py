@@ -57,6 +57,8 @@ def run(spec: Path, overrides: tuple[str, ...], as_json: bool, quiet: bool) -> N
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def resume(run_id: str, as_json: bool, quiet: bool) -> None:
     """Go on with RUN_ID from its journal, exactly where it was."""
+    from ledger import CALIBRATION
+    from shotwise.errors import CannotRunError
     from shotwise.spec import validate
 
     home, journal = _open_journal()
@@ -65,9 +67,10 @@ def resume(run_id: str, as_json: bool, quiet: bool) -> None:
         _show_result(home, journal, run_id, as_json=as_json)
         return
     if record.state == "cancelled":
-        from shotwise.errors import CannotRunError
-
         raise CannotRunError("RUN_ID", run_id, "was cancelled", "run its spec anew")
+    if record.kind == CALIBRATION:
+        remedy = "the next probe of the device goes on with it; `shotwise cancel` ends it"
+        raise CannotRunError("RUN_ID", run_id, "is a probe of a device, not a run", remedy)
     journal.check_free(run_id)
     _drive(validate(json.loads(record.spec_json)), run_id, as_json=as_json, quiet=quiet)
 

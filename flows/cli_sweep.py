@@ -67,7 +67,9 @@ def _drive(home: Any, sweep_id: str, points: Any, workers: int, runner: Runner) 
     from ledger import Database, Journal
     from tasks.prefect_server import PrefectServer
     from tasks.sweep import enter, finished
+    from tasks.telemetry import check_wanted
 
+    check_wanted()
     journal = Journal(Database(home.database_url))
     rows = finished(journal, sweep_id, points)
     if rows is not None:

@@ -37,7 +37,7 @@ from tasks.prepare import Prepared, prepare
 from tasks.progress import Progress, tell_watchers, watching
 from tasks.provenance import new_run, parent_from_environment
 from tasks.purchase import open_buyer
-from tasks.result import RunResult, final_from_record, summary_rows
+from tasks.result import RunResult, final_unmeasured, summary_rows
 from tasks.routing import Begun, begun, check_can_start, fits_budget
 from tasks.sampling import final_shots
 from tasks.slots import device_slot
@@ -129,14 +129,11 @@ def _drive(prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopSta
         _tell(prepared, drive, state, records)
     try:
         final = heard(evaluate_finally(prepared, drive.lease, buyer, state))
-    except (
-        BudgetExceededError
-    ):  # what was kept for it was spent elsewhere in the tenant: report the last energy
-        records = Journal(drive.lease.database).iterations(drive.lease.run_id)
-        if not records:
+    except BudgetExceededError:  # what was kept for it was spent elsewhere in the tenant
+        if not state.iteration:
             raise
         state = replace(state, reason=Reason.BUDGET_REACHED)
-        final = final_from_record(prepared, state, records[-1])
+        final = final_unmeasured(prepared, state)
     return finish(prepared, drive.lease, state, final)
 
 

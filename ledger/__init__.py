@@ -21,11 +21,12 @@ from ledger.journal import ENDED, Journal
 from ledger.lease import Lease
 from ledger.ledger import Ledger
 from ledger.pacing import claim_submission
-from ledger.records import IterationRecord, JobKey, NewRun, RunRecord, now_us
+from ledger.records import CALIBRATION, IterationRecord, JobKey, NewRun, RunRecord, now_us
 from ledger.rules import Entry, EntryKind, Reservation, ReservationState
 from ledger.submissions import Submission, Submissions
 
 __all__ = [
+    "CALIBRATION",
     "ENDED",
     "KEEP",
     "TREATMENTS",

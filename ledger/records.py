@@ -23,6 +23,10 @@ class NewRun:
     versions_json: str
 
 
+CALIBRATION = "calibration"
+"""The kind of a run that probes a device and has no spec."""
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """One row of `runs`."""
@@ -48,7 +52,11 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class IterationRecord:
-    """What one iteration found. `parameters` are little-endian float64 bytes; shots and cost are its own."""
+    """What one iteration found. `parameters` are little-endian float64 bytes; shots and cost are its own.
+
+    `energy` is what the optimizer saw: of simultaneous perturbation the mean over points around the
+    parameters, of line fits the fitted minimum, of a model its value. A run's result is measured anew.
+    """
 
     iteration: int
     at_us: int

@@ -15,7 +15,7 @@ class Combination:
     """Combined energies, and whether the devices agree.
 
     Attributes:
-        estimates: inverse-variance means; variances are widened where the devices disagree.
+        estimates: means over the devices; variances are widened where the devices disagree.
         chi_square: sum over devices and points of squared deviations in units of their errors.
         degrees_of_freedom: (devices - 1) * points.
     """
@@ -33,19 +33,28 @@ class Combination:
         return self.chi_square / freedom
 
 
-def combine(parts: Sequence[Estimates]) -> Combination:
-    """Inverse-variance weighted energies of every point; one device's are taken as they are.
+def combine(parts: Sequence[Estimates], shots: np.ndarray) -> Combination:
+    """Energies of every point as means over devices by the shots that were asked of each.
+
+    One device's are taken as they are. Shots stand for the variances that are expected: a device's own
+    estimate of its variance is correlated with its mean (where no rare outcome was seen, both are low), so
+    that inverse estimated variances bias the mean and shrink its error (Meier, Biometrics 9, 59 (1953)).
 
     Where chi square per degree of freedom is above 1, variances are multiplied by it (the Birge ratio,
     Phys. Rev. 40, 207 (1932)): devices whose biases differ are not averaged into a small error bar.
+
+    Args:
+        shots: shape (devices, points).
     """
     if len(parts) == 1:
         return Combination(parts[0], 0.0, 0)
     means = np.array([part.means for part in parts])
-    weights = 1.0 / np.maximum([part.variances for part in parts], 1e-300)
-    total = weights.sum(axis=0)
-    mean = (weights * means).sum(axis=0) / total
-    chi_square = float((weights * (means - mean) ** 2).sum())
+    variances = np.array([part.variances for part in parts])
+    total = shots.sum(axis=0)
+    weights = shots / total
+    mean = (weights * means).sum(axis=0)
+    single_shot = np.maximum((shots**2 * variances).sum(axis=0) / total, 1e-300)
+    chi_square = float((shots * (means - mean) ** 2 / single_shot).sum())
     freedom = (len(parts) - 1) * means.shape[1]
     birge = max(1.0, chi_square / freedom)
-    return Combination(Estimates(mean, birge / total), chi_square, freedom)
+    return Combination(Estimates(mean, birge * (weights**2 * variances).sum(axis=0)), chi_square, freedom)

@@ -47,12 +47,19 @@ def group_mean(group: Group, states: np.ndarray, counts: np.ndarray) -> tuple[fl
     """Mean of a group's energy over its shots, and the squared standard error of that mean.
 
     The single-shot variance is estimated with one pseudo-shot that deviates by the group's weight (its
-    standard deviation in the maximally mixed state): V = (sum (v - mean)^2 + weight^2) / shots. A group
-    whose shots all agree has thus an error of the order weight / shots, as the rule of succession asks,
-    and not the zero that would make an unlucky short sample look certain.
+    standard deviation in the maximally mixed state): V = sum (v - mean)^2 / (shots - 1) + weight^2 / shots.
+    A group whose shots all agree has thus an error of the order weight / shots, as the rule of succession
+    asks, and not the zero that would make an unlucky short sample look certain.
     """
     shots = int(counts.sum())
+    if not shots:
+        raise ValueError("a group without shots: the energy would lack its terms")
     values = group.values(states)
     mean = float(values @ counts) / shots
     squares = float(((values - mean) ** 2) @ counts)
-    return mean, (squares + group.weight**2) / shots / shots
+    return mean, float(squares * bessel(shots) + group.weight**2) / shots**2
+
+
+def bessel(shots: np.ndarray | int) -> np.ndarray:
+    """n / (n - 1): what squares about a sample's own mean are short of; 1 where one shot says nothing."""
+    return np.asarray(shots / np.maximum(np.asarray(shots) - 1, 1))

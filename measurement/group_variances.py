@@ -6,10 +6,12 @@ many a target error takes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from measurement.estimator import bessel
 from measurement.grouping import Grouping
 from measurement.plan import ExecutionPlan, Outcome
 from problems.pauli import PauliSum, parity
@@ -51,20 +53,29 @@ class GroupVariances:
         return sigmas if sigmas.any() else np.ones(len(sigmas))
 
     def updated(
-        self, plan: ExecutionPlan, grouping: Grouping, outcome: Outcome, *, point: int | None = None
+        self,
+        parts: Sequence[tuple[ExecutionPlan, Outcome]],
+        grouping: Grouping,
+        *,
+        point: int | None = None,
     ) -> GroupVariances:
-        """With one more outcome, of all points or of one; what was known before fades by `MEMORY`."""
+        """With what one batch gave, at all points or at one; what was known before fades by `MEMORY`.
+
+        Args:
+            parts: of the batch, one for each device that ran some of it.
+        """
         squares, shots = MEMORY * self.squares, MEMORY * self.shots
-        rows = np.arange(len(plan)) if point is None else np.flatnonzero(plan.point == point)
-        for row in rows.tolist():
-            states, counts = outcome.row(row)
-            basis, n = int(plan.basis[row]), int(counts.sum())
-            if n < 2:
-                continue
-            values = grouping.groups[basis].values(states)
-            mean = float(values @ counts) / n
-            squares[basis] += float((values - mean) ** 2 @ counts) * n / (n - 1)
-            shots[basis] += n
+        for plan, outcome in parts:
+            rows = np.arange(len(plan)) if point is None else np.flatnonzero(plan.point == point)
+            for row in rows.tolist():
+                states, counts = outcome.row(row)
+                basis, n = int(plan.basis[row]), int(counts.sum())
+                if n < 2:
+                    continue
+                values = grouping.groups[basis].values(states)
+                mean = float(values @ counts) / n
+                squares[basis] += float((values - mean) ** 2 @ counts) * float(bessel(n))
+                shots[basis] += n
         return GroupVariances(squares, shots)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from measurement.estimator import Estimates
+from measurement.estimator import Estimates, bessel
 from measurement.plan import ExecutionPlan, Outcome
 from problems.pauli import PauliSum
 
@@ -67,5 +67,6 @@ def tail_estimates(
         counts = outcome.counts[own]
         values, shots = clipped(energies[own], quantiles[int(leaders[point])], alpha), int(counts.sum())
         means[point] = values @ counts / shots
-        variances[point] = (((values - means[point]) ** 2) @ counts + pseudo) / shots**2
+        squares = ((values - means[point]) ** 2) @ counts
+        variances[point] = (squares * bessel(shots) + pseudo) / shots**2
     return Estimates(means, variances)

@@ -52,13 +52,14 @@ def quadratic_form(spec: QuboSpec | IsingSpec, nodes_max: int = QUBITS_MAX) -> t
     if not math.isfinite(spec.constant):
         raise SpecError("problem.constant", spec.constant, "not a finite number", "give a finite number")
     terms: dict[int, float] = defaultdict(float)
+    sizes: dict[int, float] = defaultdict(float)
     terms[0] = spec.constant
     for i, j, value in spec.terms:
         for z, coefficient in expand(i, j, value):
             terms[z] += coefficient
-    # fields that cancel, as x_i - 2 x_i x_j does, leave rounding errors
-    drop_below = _CANCELLED_RELATIVE * max(abs(value) for _, _, value in spec.terms)
-    return n_qubits, {z: c for z, c in terms.items() if abs(c) > drop_below or z == 0}
+            sizes[z] += abs(coefficient)
+    # fields that cancel, as x_i - 2 x_i x_j does, leave rounding errors of what they are made of
+    return n_qubits, {z: c for z, c in terms.items() if abs(c) > _CANCELLED_RELATIVE * sizes[z] or z == 0}
 
 
 def _qubo_terms(i: int, j: int, value: float) -> Iterable[tuple[int, float]]:

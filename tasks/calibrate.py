@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from backends.fleet import Fleet
 from ledger import (
+    CALIBRATION,
     ENDED,
     Database,
     DeviceHealth,
@@ -28,11 +29,11 @@ from ledger import (
 )
 from measurement.canaries import Canary, mirror_canary, mirror_error, readout_canary, readout_errors
 from shotwise.errors import CannotRunError
+from tasks.driving import renewing
 from tasks.durable import Buyer
 from tasks.patience import Patience
 from tasks.provenance import versions_json
 
-KIND = "calibration"
 _PAYER = {"tenant": "platform", "project": "calibration"}
 ACCOUNT = "/".join(_PAYER.values())
 _QUBITS_MAX = 4
@@ -134,7 +135,10 @@ def probe_device(database: Database, fleet: Fleet, device: str, *, shots: int) -
         account = f"{ACCOUNT}/{lease.run_id}"
         ledger.open_account(account)
         buyer = Buyer(JobBook(lease, account), fleet, _PATIENCE)
-        outcomes = [buyer.buy(0, batch, device, canary.plan).outcome for batch, canary in enumerate(canaries)]
+        with renewing(lease):
+            outcomes = [
+                buyer.buy(0, batch, device, canary.plan).outcome for batch, canary in enumerate(canaries)
+            ]
     except CannotRunError:
         # the next probe is a new one with attempts of its own, unless something of this one is out
         out = jobs_of(database, lease.run_id, out=True)
@@ -187,7 +191,7 @@ def _acquire(database: Database, device: str) -> tuple[Lease, int]:
     """A probe that an earlier process left unfinished, or a new one; with the seed of its circuits."""
     journal = Journal(database)
     for record in journal.all_runs():
-        if record.kind != KIND or record.state in _ENDED or journal.is_driven(record.run_id):
+        if record.kind != CALIBRATION or record.state in _ENDED or journal.is_driven(record.run_id):
             continue
         told = json.loads(record.spec_json)
         if told["device"] == device:
@@ -196,7 +200,7 @@ def _acquire(database: Database, device: str) -> tuple[Lease, int]:
     run_id = journal.create_run(
         NewRun(
             name="calibrate",
-            kind=KIND,
+            kind=CALIBRATION,
             spec_json=json.dumps({"device": device, "seed": seed, "account": _PAYER}),
             problem_sha256="",
             versions_json=versions_json(),

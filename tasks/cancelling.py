@@ -8,13 +8,12 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 from backends.fleet import Fleet
-from ledger import ENDED, JobBook, Journal, Lease, Submissions, jobs_of
+from ledger import CALIBRATION, ENDED, JobBook, Journal, Lease, Submissions, jobs_of
 from optimizers import Reason
 from shotwise.errors import CannotRunError, RunBusyError, RunEndedError, RunFailedError
 from shotwise.home import Home
 from shotwise.spec import validate
 from tasks.batch_numbers import is_final
-from tasks.calibrate import KIND as CALIBRATION
 from tasks.credentials import credential
 from tasks.driving import Drive, driving, where_it_stands
 from tasks.durable import Buyer, NothingMoreIsBoughtError

@@ -34,12 +34,23 @@ def parameter_table(records: Sequence[IterationRecord]) -> list[np.ndarray]:
 
 
 def plot_convergence(
-    records: Sequence[IterationRecord], path: Path, *, title: str, unit: str, reference: float | None
+    records: Sequence[IterationRecord],
+    path: Path,
+    *,
+    title: str,
+    unit: str,
+    reference: float | None,
+    around: bool = False,
 ) -> None:
-    """Energy with 95 % error bars against iteration, the reference as a line; written as PNG."""
+    """Energy with 95 % error bars against iteration, the reference as a line; written as PNG.
+
+    Args:
+        around: whether the energies are means over displaced points, as simultaneous perturbation sees them.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    name = "mean energy around the point" if around else "energy"
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -47,13 +58,15 @@ def plot_convergence(
     energy = np.array([r.energy for r in records])
     bars = 1.96 * np.array([r.energy_std_error for r in records])
     if bars.any():
-        axes.errorbar(at, energy, yerr=bars, fmt=".", color="#1f5fa8", ecolor="#9dc1e8", label="energy, 95 %")
+        axes.errorbar(
+            at, energy, yerr=bars, fmt=".", color="#1f5fa8", ecolor="#9dc1e8", label=f"{name}, 95 %"
+        )
     else:
-        axes.plot(at, energy, color="#1f5fa8", label="energy")
+        axes.plot(at, energy, color="#1f5fa8", label=name)
     if reference is not None:
         axes.axhline(reference, color="#b3402a", linestyle="--", linewidth=1, label="reference")
     axes.set_xlabel("iteration")
-    axes.set_ylabel(f"energy ({unit})" if unit else "energy")
+    axes.set_ylabel(f"{name} ({unit})" if unit else name)
     axes.set_title(title)
     axes.legend()
     axes.grid(alpha=0.3)

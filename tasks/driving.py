@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -95,6 +95,38 @@ def where_it_stands(prepared: Prepared, lease: Lease) -> tuple[Prepared, LoopSta
 
 
 @contextmanager
+def renewing(
+    lease: Lease, meanwhile: Callable[[], None] = lambda: None, *, lost: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Keep a lease alive from a thread of its own while the block runs, however long that waits.
+
+    Args:
+        meanwhile: what else is looked after at every renewal.
+        lost: told once if somebody else took the lease.
+    """
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(lease.lease_s / _RENEWALS_A_LEASE):
+            try:
+                lease.renew()
+                meanwhile()
+            except LeaseLostError:
+                lost()
+                return
+            except Exception:
+                continue
+
+    keeper = threading.Thread(target=renew, name="lease", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        keeper.join()
+
+
+@contextmanager
 def driving(lease: Lease, active_before_us: int) -> Iterator[Drive]:
     """Keep a lease alive, and turn a cancellation, SIGINT and SIGTERM into a request to stop.
 
@@ -104,18 +136,7 @@ def driving(lease: Lease, active_before_us: int) -> Iterator[Drive]:
     """
     drive = Drive(lease, time.monotonic(), active_before_us)
     drive.heed_cancellation()
-    ended, bell = threading.Event(), Bell(drive.stop)
-
-    def renew() -> None:
-        while not ended.wait(lease.lease_s / _RENEWALS_A_LEASE):
-            try:
-                lease.renew()
-                drive.heed_cancellation()
-            except LeaseLostError:
-                drive.stop.set()  # the next commit will say why
-                return
-            except Exception:
-                continue
+    bell = Bell(drive.stop)
 
     def ask_to_stop(number: int, frame: FrameType | None) -> None:
         if drive.stop.is_set():
@@ -124,13 +145,11 @@ def driving(lease: Lease, active_before_us: int) -> Iterator[Drive]:
 
     in_main = threading.current_thread() is threading.main_thread()
     before = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)} if in_main else {}
-    keeper = threading.Thread(target=renew, name="lease", daemon=True)
-    keeper.start()
     try:
-        yield drive
+        # a lease that is lost: the next commit will say why
+        with renewing(lease, drive.heed_cancellation, lost=drive.stop.set):
+            yield drive
     finally:
-        ended.set()
-        keeper.join()
         for number, handler in before.items():
             signal.signal(number, handler)
         bell.close()

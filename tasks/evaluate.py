@@ -208,8 +208,8 @@ def answer_from(prepared: Prepared, state: LoopState, measured: Measured) -> Ans
         len(plan.angles),
         measured.shots,
         measured.cost_micro_usd,
-        _updated(prepared, state.variances, measured, None),
-        _updated(prepared, state.centre_variances, measured, 0)
+        state.variances.updated(measured.parts, prepared.grouping),
+        state.centre_variances.updated(measured.parts, prepared.grouping, point=0)
         if _starts_at_centre(prepared, state, points)
         else state.centre_variances,
     )
@@ -242,9 +242,13 @@ def _with_gradients(designs: list[GradientDesign], estimates: Estimates, shots: 
 
 def shots_run(measured: Measured) -> np.ndarray:
     """Shots of every point over all devices, float64, shape (points,)."""
-    return np.sum(
-        [np.bincount(plan.point, plan.shots, minlength=len(plan.angles)) for plan, _ in measured.parts],
-        axis=0,
+    return _shots_by_device(measured).sum(axis=0)
+
+
+def _shots_by_device(measured: Measured) -> np.ndarray:
+    """float64, shape (devices, points)."""
+    return np.array(
+        [np.bincount(plan.point, plan.shots, minlength=len(plan.angles)) for plan, _ in measured.parts]
     )
 
 
@@ -257,16 +261,8 @@ def _starts_at_centre(prepared: Prepared, state: LoopState, points: np.ndarray) 
     return bool(np.max(np.abs(points[0] - np.asarray(centre)), initial=0.0) <= CENTRE_RADIUS)
 
 
-def _updated(
-    prepared: Prepared, scatter: GroupVariances, measured: Measured, point: int | None
-) -> GroupVariances:
-    for plan, outcome in measured.parts:
-        scatter = scatter.updated(plan, prepared.grouping, outcome, point=point)
-    return scatter
-
-
 def estimates_of(prepared: Prepared, measured: Measured) -> Estimates:
-    """Energies of every point, by inverse variance where several devices measured them."""
+    """Energies of every point, means over the devices where several measured them."""
     return combined(prepared, measured).estimates
 
 
@@ -277,7 +273,7 @@ def combined(prepared: Prepared, measured: Measured) -> Combination:
         mitigated.estimates(prepared) if mitigated else estimate(plan, prepared.grouping, outcome)
         for (plan, outcome), mitigated in zip(measured.parts, treated, strict=True)
     ]
-    return combine(each)
+    return combine(each, _shots_by_device(measured))
 
 
 def objectives_of(prepared: Prepared, measured: Measured, leaders: np.ndarray | None = None) -> Estimates:
@@ -286,7 +282,7 @@ def objectives_of(prepared: Prepared, measured: Measured, leaders: np.ndarray | 
         return estimates_of(prepared, measured)
     hamiltonian, alpha = prepared.problem.hamiltonian, prepared.tail
     each = [tail_estimates(plan, hamiltonian, outcome, alpha, leaders) for plan, outcome in measured.parts]
-    return combine(each).estimates
+    return combine(each, _shots_by_device(measured)).estimates
 
 
 def leaders_of(designs: list[GradientDesign]) -> np.ndarray:

@@ -7,6 +7,7 @@ look. The journal then sees to it that nothing is bought twice.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,8 +16,10 @@ from enum import Enum, auto
 from prefect.client.schemas.objects import StateType
 
 from ledger import Journal, Submission, Submissions
-from shotwise.errors import RunBusyError
+from shotwise.errors import CannotRunError, RunBusyError
 from tasks.flow_runs import INTERRUPTED, FlowRuns, FlowRunView, tell
+
+_log = logging.getLogger("shotwise.healing")
 
 
 @dataclass(frozen=True)
@@ -81,23 +84,35 @@ def heal(journal: Journal, flow_runs: FlowRuns, patience: Patience = Patience())
     submissions = Submissions(journal.database)
     done = []
     for run in submissions.unfinished():
-        known = flow_runs.of(run, journal.flow_run_ids(run.run_id))
-        now = datetime.now(UTC)
-        verdict = judge(run, journal.is_driven(run.run_id), known, now, patience)
-        if verdict is Verdict.NOTHING:
+        try:
+            healed = _heal_run(run, submissions, journal, flow_runs, patience)
+        except CannotRunError as error:  # of this run alone: its deployment is gone, say
+            _log.warning("%s: %s", run.run_id, error)
             continue
-        if _was_cancelled_in_prefect(known):
-            submissions.ask_to_cancel(run.run_id)
-        dead = tuple(each for each in known if each.is_open)
-        if verdict is Verdict.GIVE_UP:
-            _give_up(journal, run)
-        successor = flow_runs.start(run, len(known)) if verdict is Verdict.NEXT_FLOW_RUN else None
-        for each in dead:
-            flow_runs.crash(each.flow_run_id, _epitaph(run, successor))
-        if known:
-            _tell(run, dead, successor)
-        done.append(Healed(run.run_id, dead, successor))
+        if healed is not None:
+            done.append(healed)
     return done + _heal_before_their_run(submissions, journal, flow_runs, patience)
+
+
+def _heal_run(
+    run: Submission, submissions: Submissions, journal: Journal, flow_runs: FlowRuns, patience: Patience
+) -> Healed | None:
+    """Give one run what it needs; None where it needs nothing. Raises CannotRunError."""
+    known = flow_runs.of(run, journal.flow_run_ids(run.run_id))
+    verdict = judge(run, journal.is_driven(run.run_id), known, datetime.now(UTC), patience)
+    if verdict is Verdict.NOTHING:
+        return None
+    if _was_cancelled_in_prefect(known):
+        submissions.ask_to_cancel(run.run_id)
+    dead = tuple(each for each in known if each.is_open)
+    if verdict is Verdict.GIVE_UP:
+        _give_up(journal, run)
+    successor = flow_runs.start(run, len(known)) if verdict is Verdict.NEXT_FLOW_RUN else None
+    for each in dead:
+        flow_runs.crash(each.flow_run_id, _epitaph(run, successor))
+    if known:
+        _tell(run, dead, successor)
+    return Healed(run.run_id, dead, successor)
 
 
 def _heal_before_their_run(

@@ -82,14 +82,16 @@ def reconcile(
             found.append(
                 Discrepancy(DifferenceKind.LEFT_BEHIND, job.device, job.token, promised, 0, job.run_id)
             )
+    bills: dict[str, Sequence[BillLine]] = {}
     for device, jobs in sorted(by_device.items()):
         found += [d for job in jobs for d in _against_ledger(ledger, job)]
         try:
-            bill = open_provider(device).bill()
+            bills[device] = open_provider(device).bill()
         except ShotwiseError as error:
             found.append(Discrepancy(DifferenceKind.UNAVAILABLE, device, "", 0, 0, note=str(error)))
-            continue
-        found += _against_bill(ledger, device, jobs, bill, correct=correct)
+    known = jobs_of(database)  # what was bought while the bills were read is on them
+    for device, bill in bills.items():
+        found += _against_bill(ledger, device, by_device[device], known, bill, correct=correct)
     return found
 
 
@@ -119,14 +121,21 @@ def _against_ledger(ledger: Ledger, job: JobRecord) -> list[Discrepancy]:
 
 
 def _against_bill(
-    ledger: Ledger, device: str, jobs: Sequence[JobRecord], bill: Sequence[BillLine], *, correct: bool
+    ledger: Ledger,
+    device: str,
+    jobs: Sequence[JobRecord],
+    known: Sequence[JobRecord],
+    bill: Sequence[BillLine],
+    *,
+    correct: bool,
 ) -> list[Discrepancy]:
-    known = {job.vendor_job_id: job for job in jobs if job.vendor_job_id}
-    tokens = {job.token: job for job in jobs}
+    """`jobs` against the bill, and the bill against all that are `known` by now."""
+    ids = {job.vendor_job_id: job for job in known if job.device == device and job.vendor_job_id}
+    tokens = {job.token: job for job in known if job.device == device}
     billed: dict[str, list[BillLine]] = defaultdict(list)
     found = []
     for line in bill:
-        job = known.get(line.job_id) or tokens.get(line.token or "")
+        job = ids.get(line.job_id) or tokens.get(line.token or "")
         if job is None:
             found.append(
                 Discrepancy(

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from ledger import Amount, IterationRecord
+from ledger import Amount
 from measurement import ExecutionPlan
 from optimizers import Need, Reason
 from shotwise.rng import Purpose
@@ -41,13 +41,14 @@ class RunResult:
         state: "completed", "interrupted" or "failed".
         reason: why the optimization ended.
         energy, energy_std_error: at the final parameters; sampled runs evaluate them anew for this, so that
-            the energy is not biased by having been selected.
+            the energy is not biased by having been selected. None where no budget was left for that.
         predicted_bias: |bias| that the devices were predicted to add to the energy, mitigation considered;
             the standard error does not contain it. None where nothing was routed.
         disagreement: chi square per degree of freedom of the devices that measured the energy, where it is
             more than noise explains; the standard error was widened by its root.
         error: energy - reference_energy.
-        fidelity: weight of the final state on the exact ground space.
+        fidelity: weight of the final state on the exact ground space, as the circuit would make it without
+            noise.
         parameters_sha256: of the final parameters as little-endian float64.
         cut_value: expectation of the cut at the final parameters; best_cut_value and bitstring: the best
             sample of the whole run, one character a node in node order; approximation_ratio: best over
@@ -185,14 +186,14 @@ def final_exact(prepared: Prepared, state: LoopState) -> Final:
     )
 
 
-def final_from_record(prepared: Prepared, state: LoopState, record: IterationRecord) -> Final:
-    """The last iteration's energy, where no budget is left for an evaluation of its own."""
-    parameters, circuit = state.parameters, prepared.stage(state.operators).circuit
-    fidelity = fidelity_at(prepared, circuit, parameters)
-    if prepared.tail is not None:  # what was minimised is not the energy, which nobody measured by itself
-        tail = (record.energy, record.energy_std_error)
-        return Final(parameters, np.nan, np.nan, None, fidelity, 0, 0, tail=tail)
-    return Final(parameters, record.energy, record.energy_std_error, None, fidelity, 0, 0)
+def final_unmeasured(prepared: Prepared, state: LoopState) -> Final:
+    """What a run ends with that no budget is left to measure: where it came to, and no energy.
+
+    An iteration's energy is none of the final parameters: they have moved since, and what an optimizer sees
+    may be a fit or a mean around them.
+    """
+    fidelity = fidelity_at(prepared, prepared.stage(state.operators).circuit, state.parameters)
+    return Final(state.parameters, np.nan, np.nan, None, fidelity, 0, 0)
 
 
 def _tail(prepared: Prepared, measured: Measured) -> tuple[float, float] | None:
@@ -287,14 +288,14 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
         ("  what next", _advice(result.reason)),
         (
             "energy",
-            f"{energy(result.energy)}{_interval(result.energy_std_error)}"
-            if result.energy is not None
-            else None,
+            "not measured: no budget was left for it"
+            if result.energy is None
+            else f"{energy(result.energy)}{_interval(result.energy_std_error)}",
         ),
         (
             "  beside the interval",
             f"a bias of about {result.predicted_bias:.1e}{suffix}, predicted from the devices' calibration"
-            if result.predicted_bias
+            if result.predicted_bias and result.energy is not None
             else None,
         ),
         (
@@ -310,7 +311,10 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
         ),
         ("error", None if result.error is None else f"{result.error:.2e}{suffix}"),
         ("CVaR", None if result.cvar is None else f"{energy(result.cvar)}{_interval(result.cvar_std_error)}"),
-        ("fidelity", None if result.fidelity is None else f"{result.fidelity:.6f}"),
+        (
+            "fidelity without noise" if result.predicted_bias is not None else "fidelity",
+            None if result.fidelity is None else f"{result.fidelity:.6f}",
+        ),
         ("cut value (expected)", None if result.cut_value is None else f"{result.cut_value:.6g}"),
         ("best cut found", None if result.best_cut_value is None else f"{result.best_cut_value:.6g}"),
         (
@@ -327,7 +331,9 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
         ),
         (
             "best value found",
-            None if result.best_value is None or result.best_cut_value else f"{result.best_value:.6g}",
+            None
+            if result.best_value is None or result.best_cut_value is not None
+            else f"{result.best_value:.6g}",
         ),
         ("best bitstring", result.bitstring),
         ("grown operators", None if result.operators is None else str(result.operators)),
@@ -370,9 +376,9 @@ def _with_sample(prepared: Prepared, result: RunResult, sample: Sample) -> RunRe
     best = result.reference_energy
     return replace(
         result,
-        cut_value=None if result.energy is None else -result.energy,
-        best_cut_value=-sample.energy,
-        reference_cut_value=None if best is None else -best,
+        cut_value=None if result.energy is None else 0.0 - result.energy,
+        best_cut_value=0.0 - sample.energy,
+        reference_cut_value=None if best is None else 0.0 - best,
         approximation_ratio=sample.energy / best if best else None,
     )
 

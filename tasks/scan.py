@@ -63,7 +63,11 @@ class ScanPoint:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """The whole curve; `energy` and `value` are those of its lowest point, sums are over all points."""
+    """The whole curve; sums are over all points.
+
+    `energy` and `value` are those of the lowest point as measured: of sampled points one that noise favoured,
+    so that its energy is too low by about a standard error. The points themselves are not selected.
+    """
 
     run_id: str
     state: str

@@ -241,6 +241,7 @@ class _Run:
                     title=self.run_id,
                     unit="Ha" if self.spec["problem"]["kind"] == "molecule" else "",
                     reference=result.get("reference_energy"),
+                    around=any(way.startswith("spsa") for way in result.get("method", {}).values()),
                 )
                 self.home.plots.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / "convergence.png", self.home.plot(self.run_id))

@@ -169,6 +169,7 @@ class IbmCloudProvider:
     def cancel(self, job_id: str) -> JobReport:
         try:
             with self._lock:
+                self._account.authenticate()
                 self._account.api.program_job(job_id).cancel()
         except IBMError as error:
             if status_of(error) != 409:  # 409: it has ended already

@@ -43,8 +43,8 @@ class ReadoutErrors:
     def from_calibration(cls, plan: ExecutionPlan, outcome: Outcome) -> ReadoutErrors:
         """From the outcome of a `calibration_plan`.
 
-        Rates are posterior means under a uniform prior, with its variance: k of n wrong give
-        (k + 1)/(n + 2), so that an error that was never seen is neither impossible nor certain.
+        Rates are k wrong of n, unbiased as what they correct must be; their variances are those of the
+        posterior under a uniform prior, so that an error that was never seen is not certain to be none.
         """
         n_qubits = plan.circuit.n_qubits
         wrong, total = np.zeros((n_qubits, 2)), np.zeros((n_qubits, 2))
@@ -55,8 +55,8 @@ class ReadoutErrors:
                 bit = prepared >> q & 1
                 total[q, bit] += counts.sum()
                 wrong[q, bit] += counts[(states >> q & 1) != bit].sum()
-        e = (wrong + 1) / (total + 2)
-        return cls(e, e * (1 - e) / (total + 3))
+        likely = (wrong + 1) / (total + 2)
+        return cls(wrong / np.maximum(total, 1), likely * (1 - likely) / (total + 3))
 
     @classmethod
     def from_snapshot(cls, readout_error: np.ndarray) -> ReadoutErrors:

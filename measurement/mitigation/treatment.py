@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from measurement.allocation import SHOTS_PER_GROUP_MIN, allocate
-from measurement.estimator import Estimates
+from measurement.estimator import Estimates, bessel
 from measurement.mitigation.extrapolation import NONE, Extrapolation
 from measurement.mitigation.readout import ReadoutErrors, balanced_flips
 from measurement.mitigation.symmetry import Readings
@@ -240,6 +240,6 @@ def _variance(
     Verified values vanish outside their sector: the pseudo-shot falls inside, on a share `filled` of states.
     """
     means = (values * read).sum(axis=1, keepdims=True)
-    spread = ((values - means) ** 2 * read).sum(axis=1)
+    spread = ((values - means) ** 2 * read).sum(axis=1) * bessel(shots)
     unlikely = values.var(axis=1) / filled / shots
     return float((share**2 * (spread + unlikely) / shots).sum())

@@ -320,6 +320,21 @@ def test_cancelling_an_ended_job_tells_its_end(provider: IbmCloudProvider, plan:
     assert provider.cancel(provider.submit(plan, "done")).state is JobState.DONE
 
 
+def test_a_cancellation_sends_no_bare_key(
+    provider: IbmCloudProvider, plan: ExecutionPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, sent = provider.submit(plan, "kept"), []
+
+    def refuse(_: IbmAccount) -> None:
+        raise ProviderUnavailable("no token")
+
+    monkeypatch.setattr(IbmAccount, "authenticate", refuse)
+    monkeypatch.setattr(provider._account.api, "program_job", sent.append)
+    with pytest.raises(ProviderUnavailable):
+        provider.cancel(job_id)
+    assert sent == []
+
+
 def test_a_job_stopped_at_its_limit_failed(
     provider: IbmCloudProvider, emulator: Emulator, plan: ExecutionPlan
 ) -> None:

@@ -6,6 +6,8 @@ import pytest
 from measurement import Estimates, combine
 
 POINTS = 40
+SHOTS = np.outer([4000.0, 1000.0], np.ones(POINTS))
+"""Of two devices, the second of which has twice the error."""
 
 
 def _parts(bias: float, seed: int = 3) -> list[Estimates]:
@@ -18,18 +20,18 @@ def _parts(bias: float, seed: int = 3) -> list[Estimates]:
     ]
 
 
-def test_devices_that_agree_are_weighted_by_their_variances() -> None:
+def test_devices_that_agree_are_weighted_by_their_shots() -> None:
     parts = _parts(bias=0.0)
-    found = combine(parts)
+    found = combine(parts, SHOTS)
     assert found.disagreement is None
     np.testing.assert_allclose(found.estimates.means, 0.8 * parts[0].means + 0.2 * parts[1].means)
-    together = 1 / (1 / 0.01**2 + 1 / 0.02**2)
+    together = (0.8 * 0.01) ** 2 + (0.2 * 0.02) ** 2
     widened = max(1.0, found.chi_square / POINTS)
     np.testing.assert_allclose(found.estimates.variances, widened * together)
 
 
 def test_devices_that_disagree_are_said_to_and_widen_the_interval() -> None:
-    found = combine(_parts(bias=0.2))
+    found = combine(_parts(bias=0.2), SHOTS)
     assert found.disagreement is not None
     # the deviation of 0.2 in units of both errors together, plus one of noise
     assert found.disagreement == pytest.approx(1 + 0.2**2 / (0.01**2 + 0.02**2), rel=0.1)
@@ -39,6 +41,25 @@ def test_devices_that_disagree_are_said_to_and_widen_the_interval() -> None:
 
 def test_one_device_is_taken_as_it_is() -> None:
     (part, _) = _parts(bias=0.0)
-    found = combine([part])
+    found = combine([part], SHOTS[:1])
     assert found.estimates is part
     assert found.disagreement is None
+
+
+def test_what_few_devices_never_saw_neither_moves_the_mean_nor_shrinks_its_error() -> None:
+    # +-1 readings of which 2 % are -1: where none was seen, a device would seem exact
+    rng, shots, trials = np.random.default_rng(5), 200, 4000
+    wrong = rng.binomial(shots, 0.02, size=(3, trials))
+    means = 1 - 2 * wrong / shots
+    variances = ((1 - means**2) * shots / (shots - 1) + 1 / shots) / shots
+    found = [
+        combine(
+            [Estimates(means[d, t : t + 1], variances[d, t : t + 1]) for d in range(3)],
+            np.full((3, 1), shots),
+        ).estimates
+        for t in range(trials)
+    ]
+    energies = np.array([each.means[0] for each in found])
+    errors = np.sqrt([each.variances[0] for each in found])
+    assert abs(energies.mean() - 0.96) < 4 * energies.std() / np.sqrt(trials)
+    assert np.mean(np.abs(energies - 0.96) < 1.96 * errors) > 0.93

@@ -166,9 +166,11 @@ def test_a_pilot_finds_neymans_allocation_and_the_target_is_met() -> None:
     scatter = GroupVariances.prior(prior_variances(grouping, HAMILTONIAN, 0b0011))
     device = JaxDevice()
     pilot = plan_of(grouping, 400 * len(grouping))
-    scatter = scatter.updated(pilot, grouping, device.sample(pilot))
+    scatter = scatter.updated([(pilot, device.sample(pilot))], grouping)
     long = plan_of(grouping, 200_000 * len(grouping), seed=6)
-    exact = GroupVariances.prior(np.ones(len(grouping))).updated(long, grouping, device.sample(long)).sigmas
+    exact = (
+        GroupVariances.prior(np.ones(len(grouping))).updated([(long, device.sample(long))], grouping).sigmas
+    )
     shots = allocate(100_000, scatter.sigmas)
     assert 100_000 * (exact**2 / shots).sum() < 1.1 * exact.sum() ** 2
     target = 2e-3

@@ -154,3 +154,21 @@ def test_outcomes_round_trip() -> None:
     for row in range(len(outcome)):
         for a, b in zip(outcome.row(row), again.row(row), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("shots", [2, 3, 10])
+def test_few_shots_of_terms_that_move_together_do_not_claim_too_small_an_error(shots: int) -> None:
+    # of a GHZ state all of Z_0 ... Z_7 are 1, or all -1: the group's variance is 64, its weight squared 8
+    (group,) = qubit_wise_commuting(
+        PauliSum.from_strings({"I" * q + "Z" + "I" * (7 - q): 1.0 for q in range(8)})
+    ).groups
+    ones = np.random.default_rng(1).binomial(shots, 0.5, size=2000)
+    found = [group_mean(group, np.array([0, 255]), np.array([shots - k, k])) for k in ones]
+    means, variances = np.array(found).T
+    assert 0.95 * means.var() < variances.mean() < 1.3 * means.var()
+
+
+def test_a_group_without_shots_is_an_error() -> None:
+    (group,) = qubit_wise_commuting(PauliSum.from_strings({"ZI": 1.0})).groups
+    with pytest.raises(ValueError, match="without shots"):
+        group_mean(group, np.array([], dtype=np.int64), np.array([], dtype=np.int64))

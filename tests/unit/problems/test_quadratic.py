@@ -63,3 +63,8 @@ def test_too_many_variables() -> None:
 def test_a_spec_still_in_a_file_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="inline"):
         ising_problem(IsingSpec(kind="ising", file="chain.txt"))
+
+
+def test_a_small_term_beside_a_large_one_is_kept() -> None:
+    ising = ising_problem(IsingSpec(kind="ising", terms=((0, 1, 1e15), (2, 3, 1.0))))
+    assert sorted(ising.hamiltonian.strings()) == ["IIII", "IIZZ", "ZZII"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shotwise.errors import SpecError
-from shotwise.spec import RunSpec, load_spec, validate
+from shotwise.spec import RunSpec, ShotsExecution, load_spec, validate
 
 H2 = """
 version: 1
@@ -187,3 +187,35 @@ def test_a_malformed_file_is_refused(tmp_path: Path, kind: str, content: str) ->
     (tmp_path / "data").write_text(content)
     error = refusal(tmp_path, f"problem: {{kind: {kind}, file: data}}")
     assert error.field.startswith("problem.file")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["execution={mode: shots, shots: 100, device: sim-lima, policy: cheapest}"], "not both"),
+        (["execution={mode: shots, shots: 100, device: sim-lima, devices: [sim-oslo]}"], "not both"),
+        (["optimizer.gradient=spsa"], "for sampled runs"),
+        (
+            ["execution={mode: shots, shots: 100}", "optimizer.name=rotosolve", "optimizer.gradient=spsa"],
+            "takes no gradient",
+        ),
+        (
+            ["execution={mode: shots, shots: 100}", "optimizer.name=gcans", "optimizer.gradient=coordinates"],
+            "by parameter_shift",
+        ),
+        (["optimizer.schedule={decay_rate: 0.9}"], "has no decay_rate"),
+        (["optimizer.schedule={kind: linear, warmup_iterations: 3}"], "has no warmup_iterations"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(tmp_path: Path, overrides: list[str], words: str) -> None:
+    assert words in str(refusal(tmp_path, H2, *overrides))
+
+
+def test_devices_alone_are_routed_over(tmp_path: Path) -> None:
+    path = write(tmp_path, H2)
+    spec = load_spec(path, ["execution={mode: shots, shots: 100, devices: [sim-lima, sim-oslo]}"])
+    assert isinstance(spec.execution, ShotsExecution)
+    assert (spec.execution.policy, spec.execution.devices) == ("balanced", ("sim-lima", "sim-oslo"))
+    adaptive = load_spec(path, ["execution={mode: shots, policy: adaptive, device: sim-lima}"])
+    assert isinstance(adaptive.execution, ShotsExecution)
+    assert (adaptive.execution.policy, adaptive.execution.device) == (None, "sim-lima")

@@ -6,9 +6,10 @@ from uuid import UUID
 import pytest
 from prefect.client.schemas.objects import StateType
 
-from ledger import Submission
+from ledger import Journal, NewRun, Submission, Submissions
+from shotwise.errors import CannotRunError
 from tasks.flow_runs import FlowRunView
-from tasks.healing import Patience, Verdict, judge
+from tasks.healing import Patience, Verdict, heal, judge
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PATIENCE = Patience(pending_s=60, running_s=10, idle_drives_max=3)
@@ -57,3 +58,32 @@ def test_a_run_that_kills_its_drivers_is_given_up_but_one_that_shall_end_is_sett
     assert judge(run(2), False, known, NOW, PATIENCE) is Verdict.NEXT_FLOW_RUN
     assert judge(run(3), False, known, NOW, PATIENCE) is Verdict.GIVE_UP
     assert judge(run(3, cancelled=True), False, known, NOW, PATIENCE) is Verdict.NEXT_FLOW_RUN
+
+
+def test_a_run_that_cannot_be_started_holds_up_nobody(journal: Journal) -> None:
+    started = []
+
+    class Runs:
+        """Prefect's flow runs, of which one deployment is gone."""
+
+        def of(self, run: Submission, known: object) -> list[FlowRunView]:
+            return []
+
+        def start(self, run: Submission, number: int) -> FlowRunView:
+            if run.deployment == "vqe/removed":
+                raise CannotRunError("deployment", run.deployment, "not there", "apply it")
+            started.append(run.run_id)
+            return flow_run(StateType.SCHEDULED, 0)
+
+        def in_pool(self, states: object) -> list[FlowRunView]:
+            return []
+
+    submissions = Submissions(journal.database)
+    new = NewRun(name="run", kind="pauli", spec_json="{}", problem_sha256="", versions_json="{}")
+    runs = [
+        submissions.enter(new, deployment=deployment, queue="default")
+        for deployment in ("vqe/removed", "vqe/on-demand")
+    ]
+    assert [each.run_id for each in submissions.unfinished()] == runs
+    healed = heal(journal, Runs(), PATIENCE)  # pyright: ignore[reportArgumentType]
+    assert [each.run_id for each in healed] == started == runs[1:]

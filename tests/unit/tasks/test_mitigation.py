@@ -41,12 +41,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spec(mitigation: object = "auto", **execution: object) -> dict:
+    where = {} if "policy" in execution else {"device": MANILA}
     return {
         "problem": {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"},
         "ansatz": {"kind": "uccsd"},
         "optimizer": {"name": "spsa", "learning_rate": 0.1},
         "execution": {
-            "mode": "shots", "shots": 4000, "device": MANILA, "mitigation": mitigation, **execution,
+            "mode": "shots", "shots": 4000, "mitigation": mitigation, **where, **execution,
         },
         "seed": 5,
     }  # fmt: skip

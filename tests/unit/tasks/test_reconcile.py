@@ -71,3 +71,18 @@ def test_a_provider_that_does_not_answer_is_a_row(journal: Journal, paid: str) -
 
     (found,) = reconcile(journal.database, open_provider)
     assert found.kind is DifferenceKind.UNAVAILABLE
+
+
+def test_a_job_bought_while_the_bill_is_read_is_not_called_unknown(journal: Journal, paid: str) -> None:
+    lines = [BillLine(job.vendor_job_id or "", job.token, 250) for job in jobs_of(journal.database, paid)]
+
+    class Buying(Billing):
+        def bill(self) -> list[BillLine]:
+            for job in jobs_of(journal.database, enter_run(journal, "meanwhile", [-1.0], micro_usd=250)):
+                self.lines.append(BillLine("another", job.token, 250))
+            return self.lines
+
+    def open_provider(_: str) -> Provider:
+        return Buying(lines)  # pyright: ignore[reportReturnType]
+
+    assert reconcile(journal.database, open_provider) == []
