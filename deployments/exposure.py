@@ -24,6 +24,7 @@ ORIGINS = "SHOTWISE_ORIGINS"
 MLFLOW_HOSTS = "MLFLOW_SERVER_ALLOWED_HOSTS"
 MLFLOW_ADMIN = "admin"
 _PASSWORD_LENGTH_MIN = 12
+_ORIGINS_REMEDY = "set it to the pages' addresses, as in https://prefect.example.org"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Exposure:
         names = (host, "localhost") if _is_loopback(host) else ()
         own = dict.fromkeys(f"http://{in_url(name)}:{prefect_port}" for name in names)
         named = tuple(origin.rstrip("/") for origin in _listed(environment.get(ORIGINS, "")))
-        of_pages = dict.fromkeys(in_url(page) for origin in named if (page := urlsplit(origin).hostname))
+        of_pages = dict.fromkeys(in_url(page) for origin in named if (page := _page_host(origin)))
         return cls(
             host,
             named or tuple(own),
@@ -73,11 +74,14 @@ class Exposure:
         return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
 
     def check(self) -> None:
-        """Refuse to listen beyond loopback without credentials.
+        """Refuse to listen beyond loopback without credentials, and pages that are none.
 
         Raises:
-            CannotRunError: `host` is not loopback, and a credential is missing or weak.
+            CannotRunError: `host` is not loopback, and a credential is missing or weak; or an origin is none.
         """
+        for origin in self.origins:
+            if _page_host(origin) is None:
+                raise CannotRunError(ORIGINS, origin, "not the address of a page", _ORIGINS_REMEDY)
         if self.is_local:
             return
         user, _, password = (self.prefect_credentials or "").partition(":")
@@ -89,8 +93,8 @@ class Exposure:
             self._refuse(MLFLOW_PASSWORD, f"set it, {_PASSWORD_LENGTH_MIN} characters or more")
         if len(self.mlflow_secret or "") < _PASSWORD_LENGTH_MIN:
             self._refuse(MLFLOW_SECRET, "set it to a long random text")
-        if not self.origins or "*" in self.origins:
-            self._refuse(ORIGINS, "set it to the pages' addresses, as in https://prefect.example.org")
+        if not self.origins:
+            self._refuse(ORIGINS, _ORIGINS_REMEDY)
 
     def _refuse(self, variable: str, remedy: str) -> None:
         problem = f"{variable} is missing or weak, and only loopback needs no credentials"
@@ -138,6 +142,15 @@ def mlflow_accounts(home: Home, asked: Exposure) -> Path | None:
 def _listed(text: str) -> tuple[str, ...]:
     """What a variable lists, parted by commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _page_host(origin: str) -> str | None:
+    """The host of a page's address; None where it is none."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return None
+    return parts.hostname if parts.scheme in ("http", "https") else None
 
 
 def _is_loopback(host: str) -> bool:

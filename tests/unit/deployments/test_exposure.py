@@ -62,6 +62,8 @@ def test_anything_else_is_refused_without_credentials(host: str) -> None:
         (ORIGINS, ""),
         (ORIGINS, "*"),
         (ORIGINS, "https://prefect.example.org,*"),
+        (ORIGINS, "https://[x"),
+        (ORIGINS, "prefect.example.org"),
     ],
 )
 def test_each_weak_credential_is_refused_by_name(variable: str, weak: str) -> None:
