@@ -54,7 +54,7 @@ def ours(cost: PauliSum, circuit: Circuit, angles: np.ndarray, precision: str, *
 def qulacs_backprop(cost: PauliSum, circuit: Circuit, angles: np.ndarray) -> Callable | None:
     """qulacs' own gradient by the same rows; None where it is not installed (extra `bench`)."""
     try:
-        import qulacs
+        import qulacs  # pyright: ignore[reportMissingImports]
     except ImportError:
         return None
     n = circuit.n_qubits
