@@ -40,8 +40,9 @@ def combine(parts: Sequence[Estimates], shots: np.ndarray) -> Combination:
     estimate of its variance is correlated with its mean (where no rare outcome was seen, both are low), so
     that inverse estimated variances bias the mean and shrink its error (Meier, Biometrics 9, 59 (1953)).
 
-    Where chi square per degree of freedom is above 1, variances are multiplied by it (the Birge ratio,
-    Phys. Rev. 40, 207 (1932)): devices whose biases differ are not averaged into a small error bar.
+    Where chi square per degree of freedom, weighted as the means are, is above 1, variances are multiplied by
+    it (the Birge ratio, Phys. Rev. 40, 207 (1932)): devices whose biases differ are not averaged into a small
+    error bar.
 
     Args:
         shots: shape (devices, points).
@@ -53,8 +54,10 @@ def combine(parts: Sequence[Estimates], shots: np.ndarray) -> Combination:
     total = shots.sum(axis=0)
     weights = shots / total
     mean = (weights * means).sum(axis=0)
-    single_shot = np.maximum((shots**2 * variances).sum(axis=0) / total, 1e-300)
-    chi_square = float((shots * (means - mean) ** 2 / single_shot).sum())
+    # expected of devices that agree, however differently they scatter: one for each device but one
+    expected = (shots * variances * (1 - weights)).sum(axis=0)
+    found = (weights * (means - mean) ** 2).sum(axis=0) * total
+    chi_square = float((found / np.maximum(expected, 1e-300)).sum()) * (len(parts) - 1)
     freedom = (len(parts) - 1) * means.shape[1]
     birge = max(1.0, chi_square / freedom)
     return Combination(Estimates(mean, birge * (weights**2 * variances).sum(axis=0)), chi_square, freedom)

@@ -35,7 +35,8 @@ class RunView:
     Attributes:
         settings: the spec's scalars by dotted path.
         unit: of energies, "" where they have none.
-        energy, energy_std_error: of the final evaluation; of the last iteration while there is none.
+        energy, energy_std_error: of the result, None where it has none; of the last iteration before there
+            is a result.
         predicted_bias: see `tasks.result.RunResult`.
         reference, reference_method: None where unknown.
         duration_s: how long the run was driven in all.
@@ -153,7 +154,7 @@ def _view(journal: Journal, record: RunRecord) -> RunView:
     energy, error = (result.get("energy"), result.get("energy_std_error")) if result else (None, None)
     spec = json.loads(record.spec_json)
     of_tail = spec.get("objective", {}).get("kind") == "cvar"  # what its iterations tell of is not the mean
-    if energy is None and last is not None and not of_tail:
+    if not result and last is not None and not of_tail:
         energy, error = last.energy, last.energy_std_error
     devices = _devices(journal, record.run_id)
     cost_micro_usd = sum(device.cost_micro_usd for device in devices)

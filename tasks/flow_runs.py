@@ -99,9 +99,14 @@ class FlowRuns:
         )
 
     def restart(self, flow_run_id: UUID) -> FlowRunView:
-        """Have a worker do again what a flow run asked for that died before it had a run; once."""
+        """Have a worker do again what a flow run asked for that died before it had a run; once.
+
+        Raises:
+            CannotRunError: its deployment is gone.
+        """
         old = self._client.read_flow_run(flow_run_id)
-        assert old.deployment_id is not None, "it was found by its deployment"
+        if old.deployment_id is None:
+            raise _no_deployment(old.name)
         return self._create(
             old.deployment_id,
             parameters=old.parameters,
@@ -152,8 +157,7 @@ class FlowRuns:
             try:
                 self._deployments[name] = self._client.read_deployment_by_name(name).id
             except ObjectNotFound:
-                remedy = "apply the deployments: `shotwise up`"
-                raise CannotRunError("deployment", name, "Prefect's server has none", remedy) from None
+                raise _no_deployment(name) from None
         return self._deployments[name]
 
     def _read(self, wanted: FlowRunFilter) -> list[FlowRun]:
@@ -196,3 +200,8 @@ def tell(event: str, run_id: str, **payload: str) -> None:
     """An event about a run that automations and the UI see."""
     resource = {"prefect.resource.id": f"shotwise.run.{run_id}", "prefect.resource.name": run_id}
     emit_event(f"shotwise.run.{event}", resource, payload=payload)
+
+
+def _no_deployment(name: str) -> CannotRunError:
+    remedy = "apply the deployments: `shotwise up`"
+    return CannotRunError("deployment", name, "Prefect's server has none", remedy)

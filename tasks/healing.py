@@ -121,20 +121,33 @@ def _heal_before_their_run(
     """Flow runs that died before they had a run are done again; those whose run has ended are ended."""
     done = []
     for each in flow_runs.in_pool([StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]):
-        run_id = submissions.of_flow_run(str(each.flow_run_id)) or journal.run_of_flow(str(each.flow_run_id))
-        if run_id is not None:
-            if _has_ended(journal, run_id) and is_dead(each, datetime.now(UTC), patience):
-                flow_runs.crash(
-                    each.flow_run_id, f"The process is gone; the run {run_id} has ended, see the journal."
-                )
+        try:
+            healed = _heal_before_its_run(each, submissions, journal, flow_runs, patience)
+        except CannotRunError as error:
+            _log.warning("%s: %s", each.name, error)
             continue
-        if each.state is StateType.PENDING and is_dead(each, datetime.now(UTC), patience):
-            successor = flow_runs.restart(each.flow_run_id)
-            flow_runs.crash(
-                each.flow_run_id, f"The worker is gone; flow run '{successor.name}' does it instead."
-            )
-            done.append(Healed("", (each,), successor))
+        if healed is not None:
+            done.append(healed)
     return done
+
+
+def _heal_before_its_run(
+    each: FlowRunView, submissions: Submissions, journal: Journal, flow_runs: FlowRuns, patience: Patience
+) -> Healed | None:
+    """End or repeat one flow run; None where it is not repeated. Raises CannotRunError."""
+    run_id = submissions.of_flow_run(str(each.flow_run_id)) or journal.run_of_flow(str(each.flow_run_id))
+    dead = is_dead(each, datetime.now(UTC), patience)
+    if run_id is not None:
+        if dead and _has_ended(journal, run_id):
+            flow_runs.crash(
+                each.flow_run_id, f"The process is gone; the run {run_id} has ended, see the journal."
+            )
+        return None
+    if not dead or each.state is not StateType.PENDING:
+        return None
+    successor = flow_runs.restart(each.flow_run_id)
+    flow_runs.crash(each.flow_run_id, f"The worker is gone; flow run '{successor.name}' does it instead.")
+    return Healed("", (each,), successor)
 
 
 def _has_ended(journal: Journal, run_id: str) -> bool:

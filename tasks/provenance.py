@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ledger import NewRun
 from shotwise.errors import SpecError
-from shotwise.spec import RunSpec
+from shotwise.spec import RunSpec, check_effects
 
 _PACKAGES = (
     "shotwise",
@@ -33,7 +33,12 @@ _PARENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def new_run(spec: RunSpec) -> NewRun:
-    """A run of a spec by the code that is installed here."""
+    """A run of a spec by the code that is installed here.
+
+    Raises:
+        SpecError: the spec says what nothing would heed.
+    """
+    check_effects(spec)
     return NewRun(spec.name, spec.problem.kind, spec.canonical_json(), spec.problem_sha256(), versions_json())
 
 

@@ -288,9 +288,9 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
         ("  what next", _advice(result.reason)),
         (
             "energy",
-            "not measured: no budget was left for it"
-            if result.energy is None
-            else f"{energy(result.energy)}{_interval(result.energy_std_error)}",
+            f"{energy(result.energy)}{_interval(result.energy_std_error)}"
+            if result.energy is not None
+            else _why_without_energy(result.reason),
         ),
         (
             "  beside the interval",
@@ -307,7 +307,9 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
         (f"reference ({result.reference_method})", energy(result.reference_energy)),
         (
             "standard error",
-            None if asked is None else f"{result.energy_std_error:.1e} achieved, {asked:.1e} asked for",
+            None
+            if asked is None or result.energy_std_error is None
+            else f"{result.energy_std_error:.1e} achieved, {asked:.1e} asked for",
         ),
         ("error", None if result.error is None else f"{result.error:.2e}{suffix}"),
         ("CVaR", None if result.cvar is None else f"{energy(result.cvar)}{_interval(result.cvar_std_error)}"),
@@ -353,6 +355,10 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
         ("mitigation", result.mitigation),
     ]
     return [(name, value) for name, value in rows if value is not None]
+
+
+def _why_without_energy(reason: str) -> str | None:
+    return "not measured: no budget was left for it" if reason == Reason.BUDGET_REACHED else None
 
 
 def _advice(reason: str) -> str | None:

@@ -81,12 +81,10 @@ def quarantined(database: Database) -> dict[str, str]:
 def predicted_bias(database: Database, run_id: str) -> float | None:
     """The largest |bias| that a device was predicted to have of those which the reported energy was sent to.
 
-    Of the final evaluation; of the last iteration where there was none. None where nothing was routed.
+    None where nothing was routed, or no final evaluation was.
     """
-    told = decisions_of(database, run_id)
-    last = [row for row in told if is_final(row[1])] or [row for row in told if row[0] == told[-1][0]]
     biases = []
-    for *_, text in last:
+    for *_, text in (row for row in decisions_of(database, run_id) if is_final(row[1])):
         decision = json.loads(text)
         used = {device for device, _ in decision["route"]}
         candidates = (verdict["candidate"] for verdict in decision["verdicts"])

@@ -241,7 +241,7 @@ class _Run:
                     title=self.run_id,
                     unit="Ha" if self.spec["problem"]["kind"] == "molecule" else "",
                     reference=result.get("reference_energy"),
-                    around=any(way.startswith("spsa") for way in result.get("method", {}).values()),
+                    around=_sees_means(self.spec, result),
                 )
                 self.home.plots.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / "convergence.png", self.home.plot(self.run_id))
@@ -333,6 +333,12 @@ class _Runs:
     def end_all(self) -> None:
         for run_id in list(self._tracked):
             self.end(run_id)
+
+
+def _sees_means(spec: dict[str, Any], result: dict[str, Any]) -> bool:
+    """Whether an iteration's energy is a mean around the point; of `auto` only a result knows."""
+    ways = [spec["optimizer"]["name"], spec["optimizer"]["gradient"], *result.get("method", {}).values()]
+    return any(way.startswith("spsa") for way in ways)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The spec: one YAML or JSON file that says what a run is."""
 
+from shotwise.spec.effects import check_effects
 from shotwise.spec.load import load_spec, override, parse, validate
 from shotwise.spec.objective import CvarObjective, ExpectationObjective, ObjectiveSpec
 from shotwise.spec.problem import (
@@ -63,6 +64,7 @@ __all__ = [
     "ShotsExecution",
     "UccsdAnsatz",
     "WarmStart",
+    "check_effects",
     "load_spec",
     "override",
     "parse",

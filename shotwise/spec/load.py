@@ -17,6 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from shotwise.errors import SpecError
+from shotwise.spec.effects import check_effects
 from shotwise.spec.files import read_bounded
 from shotwise.spec.run import RunSpec
 
@@ -62,6 +63,7 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> RunSpec:
     for assignment in overrides:
         override(raw, assignment)
     spec = validate(raw)
+    check_effects(spec)
     if spec.problem.file is None:
         return spec
     inlined = spec.inline(path.parent)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -118,15 +117,6 @@ AnsatzSpec = Annotated[
 ]
 
 
-_SCHEDULED = {
-    "constant": (),
-    "exponential_decay": ("decay_rate", "end_value"),
-    "cosine_decay": ("end_value",),
-    "linear": ("end_value",),
-    "warmup_cosine": ("end_value", "warmup_iterations"),
-}
-
-
 class ScheduleSpec(Section):
     """How the learning rate moves: `constant`, or an Optax schedule over the run's iterations."""
 
@@ -134,14 +124,6 @@ class ScheduleSpec(Section):
     decay_rate: float = Field(default=0.5, gt=0, le=1)
     end_value: float = Field(default=0.0, ge=0)
     warmup_iterations: int = Field(default=10, ge=1)
-
-    @model_validator(mode="after")
-    def _all_have_effect(self) -> ScheduleSpec:
-        for name in ("decay_rate", "end_value", "warmup_iterations"):
-            given, usual = getattr(self, name), type(self).model_fields[name].default
-            if given != usual and name not in _SCHEDULED[self.kind]:
-                raise ValueError(f"schedule.kind {self.kind} has no {name}; leave it out")
-        return self
 
 
 class OptimizerSpec(Section):
@@ -177,11 +159,7 @@ PolicyName = Literal[
 Technique = Literal["readout", "zne", "twirling", "symmetry"]
 
 
-_FREE_DEVICE = "jax"
-
-
-def _said(given: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in given.items() if value is not None}
+FREE_DEVICE = "jax"
 
 
 class ShotsExecution(Section):
@@ -202,7 +180,7 @@ class ShotsExecution(Section):
     target_std_error: float | None = Field(default=None, gt=0)
     shot_policy: Literal["fixed", "adaptive"] = "fixed"
     grouping: Literal["auto", "qubit_wise", "overlapping", "fully_commuting", "fewest"] = "auto"
-    device: str = Field(default=_FREE_DEVICE, max_length=64)
+    device: str = Field(default=FREE_DEVICE, max_length=64)
     policy: PolicyName | None = None
     devices: Annotated[tuple[str, ...], Strict(False)] | None = Field(
         default=None, min_length=1, max_length=1000
@@ -222,7 +200,7 @@ class ShotsExecution(Section):
             return given
         if given.get("policy") == "adaptive":
             given = {**{k: v for k, v in given.items() if k != "policy"}, "shot_policy": "adaptive"}
-        return {"policy": "balanced", **_said(given)} if given.get("devices") else given
+        return {"policy": "balanced", **given} if given.get("devices") else given
 
     @model_validator(mode="after")
     def _knows_how_many(self) -> ShotsExecution:
@@ -230,12 +208,6 @@ class ShotsExecution(Section):
             raise ValueError("give shots or target_std_error, not both")
         if self.shots is None and self.target_std_error is None and not self.adaptive:
             raise ValueError("shots are missing: give shots, target_std_error or policy: adaptive")
-        return self
-
-    @model_validator(mode="after")
-    def _knows_where(self) -> ShotsExecution:
-        if self.policy is not None and self.device != _FREE_DEVICE:
-            raise ValueError("give device, or policy and devices, not both: a policy routes over devices")
         return self
 
     @property
@@ -266,8 +238,6 @@ class AccountSpec(Section):
 
 _EXPECTATION_ONLY = ("rotosolve", "qng", "bayes_newton", "gcans", "icans", "cost_cans")
 """Optimizers that fit an expectation, or set shots by its scatter."""
-_WITHOUT_GRADIENT = ("spsa", "rotosolve")
-_SHIFTS_ONLY = ("bayes_newton", "gcans", "icans", "cost_cans")
 
 
 class RunSpec(Section):
@@ -326,25 +296,6 @@ class RunSpec(Section):
             if self.execution.shots is None or self.execution.adaptive:
                 raise ValueError("objective.kind cvar needs a number of shots; give execution.shots alone")
             self.objective.check_shots(self.execution.shots)
-        return self
-
-    @model_validator(mode="after")
-    def _gradient_has_effect(self) -> RunSpec:
-        gradient, name = self.optimizer.gradient, self.optimizer.name
-        if gradient == "auto":
-            return self
-        if isinstance(self.execution, ExactExecution):
-            raise ValueError(
-                f"optimizer.gradient {gradient} is for sampled runs; leave it out of an exact one"
-            )
-        if name in _WITHOUT_GRADIENT:
-            raise ValueError(f"optimizer.name {name} takes no gradient; leave optimizer.gradient out")
-        adaptive = name in _SHIFTS_ONLY or (name == "auto" and self.execution.adaptive)
-        if adaptive and gradient != "parameter_shift":
-            raise ValueError(
-                f"optimizer.name {name} sets the shots of each derivative itself, by parameter_shift; "
-                "leave optimizer.gradient out"
-            )
         return self
 
     @model_validator(mode="after")

@@ -42,5 +42,5 @@ def test_a_worker_ends_with_the_sweep_that_started_it(tmp_path: Path) -> None:
 
 def test_the_process_of_the_sweep_itself_goes_on() -> None:
     before = threading.active_count()
-    end_with_parent()
+    end_with_parent.__wrapped__()
     assert threading.active_count() == before

@@ -39,6 +39,20 @@ def test_devices_that_disagree_are_said_to_and_widen_the_interval() -> None:
     assert np.all(np.abs(found.estimates.means - np.linspace(-1, 1, POINTS)) < 3 * std_errors)
 
 
+def test_devices_that_scatter_differently_and_agree_are_not_said_to_disagree() -> None:
+    rng, shots = np.random.default_rng(6), np.outer([900.0, 100.0], np.ones(POINTS))
+    variances = np.array([1.0, 10.0])[:, None] / shots
+    told = [
+        combine(
+            [Estimates(m, v) for m, v in zip(rng.normal(scale=np.sqrt(variances)), variances, strict=True)],
+            shots,
+        )
+        for _ in range(200)
+    ]
+    assert 0.9 < np.mean([each.chi_square for each in told]) / POINTS < 1.1
+    assert all(each.disagreement is None for each in told)
+
+
 def test_one_device_is_taken_as_it_is() -> None:
     (part, _) = _parts(bias=0.0)
     found = combine([part], SHOTS[:1])

@@ -192,9 +192,10 @@ def test_a_malformed_file_is_refused(tmp_path: Path, kind: str, content: str) ->
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["execution={mode: shots, shots: 100, device: sim-lima, policy: cheapest}"], "not both"),
-        (["execution={mode: shots, shots: 100, device: sim-lima, devices: [sim-oslo]}"], "not both"),
-        (["optimizer.gradient=spsa"], "for sampled runs"),
+        (["execution={mode: shots, shots: 100, device: sim-lima, policy: cheapest}"], "routes over"),
+        (["execution={mode: shots, shots: 100, device: sim-lima, devices: [sim-oslo]}"], "routes over"),
+        (["execution={mode: shots, shots: 9, policy: null, devices: [sim-oslo]}"], "add policy: balanced"),
+        (["optimizer.gradient=spsa"], "how sampled gradients"),
         (
             ["execution={mode: shots, shots: 100}", "optimizer.name=rotosolve", "optimizer.gradient=spsa"],
             "takes no gradient",
@@ -209,6 +210,15 @@ def test_a_malformed_file_is_refused(tmp_path: Path, kind: str, content: str) ->
 )
 def test_what_would_have_no_effect_is_refused(tmp_path: Path, overrides: list[str], words: str) -> None:
     assert words in str(refusal(tmp_path, H2, *overrides))
+
+
+def test_what_an_earlier_version_entered_is_read_as_it_was() -> None:
+    execution = {"mode": "shots", "shots": 100, "device": "jax", "policy": None, "devices": ["sim-lima"]}
+    entered = {"problem": {"kind": "pauli", "terms": {"ZZ": 1.0}}, "execution": execution}
+    spec = validate(entered)
+    assert isinstance(spec.execution, ShotsExecution)
+    assert spec.execution.policy is None
+    assert validate(json.loads(spec.canonical_json())) == spec
 
 
 def test_devices_alone_are_routed_over(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Canaries bought on devices, verdicts on what they showed, and a dispatcher that obeys."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from measurement.canaries import readout_canary
 from shotwise.errors import CannotRunError
 from shotwise.spec import validate
 from tasks.calibrate import ACCOUNT, Findings, Limits, judge, probe_device
+from tasks.durable import Bought, Buyer
 from tasks.evaluate import plan_iteration
 from tasks.prepare import prepare
 from tasks.routing import decide, quarantined
@@ -76,6 +78,22 @@ def test_a_probe_is_bought_entered_and_settled(database: Database, tmp_path: Pat
     assert balance.posted.micro_usd == sum(job.cost_micro_usd for job in jobs) > 0
     assert balance.held.micro_usd == 0
     assert DeviceHealth(database).history("sim-manila") == [probe]
+
+
+def test_a_probes_lease_is_renewed_while_it_waits(
+    database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    renewed, buy = [], Buyer.buy
+
+    def watched(buyer: Buyer, *asked: object, **more: object) -> Bought:
+        renewed.append(any(thread.name == "lease" for thread in threading.enumerate()))
+        return buy(buyer, *asked, **more)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(Buyer, "buy", watched)
+    fleet = Fleet(("sim-manila",), tmp_path / "jobs")
+    probe_device(database, fleet, "sim-manila", shots=20)
+    fleet.close()
+    assert renewed == [True, True]
 
 
 def test_a_drifting_device_is_quarantined_and_released_after_a_good_probe(

@@ -163,3 +163,12 @@ def test_what_lies_beside_an_interval_is_shown_beside_it(journal: Journal) -> No
     comparison = compare(journal, [noisy, ideal])
     assert [bias_text(run) for run in comparison.runs] == ["about 1.2e-02 Ha", "–"]
     assert html_report(comparison).count("about 1.2e-02 Ha") == 2
+
+
+def test_a_run_whose_result_has_no_energy_is_not_shown_with_an_iterations(journal: Journal) -> None:
+    run_id = enter_run(journal, "poor", [-1.0, -1.2])
+    with journal.database.write() as connection:
+        told = json.dumps({"energy": None, "energy_std_error": None})
+        connection.execute(update(runs).where(runs.c.run_id == run_id).values(result_json=told))
+    (view,) = compare(journal, [run_id]).runs
+    assert (view.energy, energy_text(view)) == (None, "–")

@@ -12,7 +12,15 @@ from tasks import segment
 from tasks.advance import advance
 from tasks.evaluate import Measured, answer_exactly, answer_from, plan_iteration
 from tasks.prepare import Prepared, Stage, prepare
-from tasks.result import RunResult, completed, final_exact, final_from, final_plan, summary_rows
+from tasks.result import (
+    RunResult,
+    completed,
+    final_exact,
+    final_from,
+    final_plan,
+    final_unmeasured,
+    summary_rows,
+)
 from tasks.segment import STEPS_MAX, compiles, iterate
 from tasks.state import LoopState, from_bytes, initial, to_bytes
 
@@ -249,3 +257,14 @@ def test_a_summary_says_what_to_do_next_and_what_its_interval_does_not_hold() ->
     assert "  what next" not in told
     assert told["  beside the interval"].startswith("a bias of about 1.2e-02 Ha")
     assert "7.2 per degree of freedom" in told["  the devices disagree"]
+
+
+def test_a_run_without_budget_for_its_final_evaluation_says_so_and_has_no_energy() -> None:
+    prepared = ready(H2, {"mode": "shots", "target_std_error": 1e-2}, optimizer={"name": "spsa"})
+    state = replace(step(prepared, initial(prepared))[0], reason=Reason.BUDGET_REACHED)
+    result = completed(prepared, "run", state, final_unmeasured(prepared, state))
+    assert (result.state, result.energy, result.energy_std_error) == ("completed", None, None)
+    assert RunResult.from_json(result.to_json()) == result
+    told = dict(summary_rows(result, "Ha"))
+    assert told["energy"] == "not measured: no budget was left for it"
+    assert "energy" not in dict(summary_rows(replace(result, reason="diverged"), "Ha"))
