@@ -59,4 +59,4 @@ def test_workers_that_cannot_be_started_do_not_keep_it_from_the_runs(
     with pytest.raises(RunsReachedError):
         keeper.main()
     assert started == []
-    assert "options.json" in caplog.text
+    assert "is damaged" in caplog.text
