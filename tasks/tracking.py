@@ -337,7 +337,8 @@ class _Runs:
 
 def _sees_means(spec: dict[str, Any], result: dict[str, Any]) -> bool:
     """Whether an iteration's energy is a mean around the point; of `auto` only a result knows."""
-    ways = [spec["optimizer"]["name"], spec["optimizer"]["gradient"], *result.get("method", {}).values()]
+    asked = spec.get("optimizer", {})  # as an earlier version wrote it, perhaps
+    ways = [asked.get("name", ""), asked.get("gradient", ""), *result.get("method", {}).values()]
     return any(way.startswith("spsa") for way in ways)
 
 
