@@ -4,9 +4,9 @@ Excitations that conserve the number of electrons of each spin keep a determinan
 of determinants in it by real angles. The state is float64, shape (dimension,), in the order of
 `problems.sector.determinants`; LiH in STO-3G has 225 amplitudes where a statevector has 4096.
 
-Each rotation is a gather: psi[k] -> cos(a/2) psi[k] + sin(a/2) sign[k] psi[partner[k]] where sign[k] is not
-0. Gradients are adjoint (arXiv:2009.02823, algorithm 1), recomputing states on the way back. Circuits are
-padded with rows that do nothing, so a growing circuit rarely compiles anew.
+The rotations run as kernels in C where these can be compiled (`backends.engines.native`), else through XLA
+(`backends.engines.gathers`). Circuits are padded with rows that do nothing, so a growing circuit rarely
+compiles anew.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from backends.engines import native
+from backends.engines.gathers import Excitations, Gathers, Hamiltonian, matrix_of
+from backends.engines.native import Pairs, Rows
 from backends.engines.program import capacity
 from problems.circuit import Circuit, generator_sign
 from problems.electronic import ElectronicHamiltonian
@@ -31,38 +34,10 @@ from problems.sparse_rows import SparseRows
 
 jax.config.update("jax_enable_x64", True)
 
-_DENSE_GAIN = 8
-"""A dense product handles so many elements in the time that a gather takes for one."""
-
-_TOGETHER_MAX = 4096
-"""Up to so many determinants state and adjoint are one array: small ones cost by the kernel, not by size."""
-
 _ROW_BYTES = 5
 """Per determinant and rotation: a partner and a sign."""
 
 _COUPLING_BYTES = 16
-
-
-class Dense(NamedTuple):
-    """H as a matrix, shape (dimension, dimension)."""
-
-    matrix: jax.Array
-
-    def apply(self, psi: jax.Array) -> jax.Array:
-        return self.matrix @ psi
-
-
-class Gathered(NamedTuple):
-    """H as equally many elements a row: (H psi)[j] = sum over c of values[c, j] psi[columns[c, j]]."""
-
-    columns: jax.Array
-    values: jax.Array
-
-    def apply(self, psi: jax.Array) -> jax.Array:
-        def add(total: jax.Array, part: Gathered) -> tuple[jax.Array, None]:
-            return total + part.values * psi.at[part.columns].get(mode="promise_in_bounds"), None
-
-        return jax.lax.scan(add, jnp.zeros_like(psi), self)[0]
 
 
 class Ground(NamedTuple):
@@ -70,20 +45,6 @@ class Ground(NamedTuple):
 
     rows: jax.Array
     separate: jax.Array
-
-
-class _Rotation(NamedTuple):
-    """One row of a program's tables, (dimension,) each, at an angle; or all of them."""
-
-    partner: jax.Array
-    sign: jax.Array
-    cosine: jax.Array
-    sine: jax.Array
-
-    def applied(self, psi: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """(states after the rotation, its generator applied to those before), shapes (..., dimension)."""
-        generated = self.sign * psi.at[..., self.partner].get(mode="promise_in_bounds")
-        return jnp.where(self.sign != 0, self.cosine, 1.0) * psi + self.sine * generated, generated
 
 
 @jax.tree_util.register_dataclass
@@ -94,27 +55,23 @@ class SectorProgram:
     Attributes:
         n_qubits: of the circuit.
         initial: () index of the first determinant.
-        partner, sign: int32 and int8, shape (rows, dimension); padding has signs of zero.
+        excitations: the rotations, padded with rows that turn nothing.
         basis_states: int64, ascending, shape (dimension,).
         hamiltonian: None where only states are wanted.
     """
 
     n_qubits: int = field(metadata={"static": True})
     initial: jax.Array
-    partner: jax.Array
-    sign: jax.Array
+    excitations: Excitations
     basis_states: jax.Array
-    hamiltonian: Dense | Gathered | None
+    hamiltonian: Hamiltonian | None
 
     @property
     def rows(self) -> int:
-        return len(self.partner)
+        return self.excitations.rows
 
     def state(self, angles: jax.Array) -> jax.Array:
-        def step(psi: jax.Array, rotation: _Rotation) -> tuple[jax.Array, None]:
-            return rotation.applied(psi)[0], None
-
-        return jax.lax.scan(step, self._start, self._rotations(angles))[0]
+        return self.excitations.state(self._start, angles)
 
     def energy(self, state: jax.Array) -> jax.Array:
         assert self.hamiltonian is not None
@@ -122,40 +79,12 @@ class SectorProgram:
 
     def gradient(self, state: jax.Array, angles: jax.Array) -> tuple[jax.Array, jax.Array]:
         assert self.hamiltonian is not None
-
-        def together(both: jax.Array, rotation: _Rotation) -> tuple[jax.Array, jax.Array]:
-            back, generated = rotation.applied(both)
-            return back, both[1] @ generated[0]
-
-        def apart(
-            both: tuple[jax.Array, ...], rotation: _Rotation
-        ) -> tuple[tuple[jax.Array, ...], jax.Array]:
-            psi, adjoint = both
-            back, generated = rotation.applied(psi)
-            return (back, rotation.applied(adjoint)[0]), adjoint @ generated
-
         adjoint = self.hamiltonian.apply(state)
-        backwards = self._rotations(-angles)
-        if len(state) <= _TOGETHER_MAX:
-            derivatives = jax.lax.scan(together, jnp.stack([state, adjoint]), backwards, reverse=True)[1]
-        else:
-            derivatives = jax.lax.scan(apart, (state, adjoint), backwards, reverse=True)[1]
-        return state @ adjoint, derivatives
+        return state @ adjoint, self.excitations.derivatives(state, adjoint, angles)
 
     def metric(self, angles: jax.Array, jacobian: jax.Array) -> jax.Array:
         """As `Program.metric`; real states have no Berry connection, so overlaps of tangents are all."""
-
-        def step(
-            carry: tuple[jax.Array, jax.Array], row: tuple[_Rotation, jax.Array]
-        ) -> tuple[tuple[jax.Array, jax.Array], None]:
-            rotation, slopes = row
-            psi = rotation.applied(carry[0])[0]
-            tangents = rotation.applied(carry[1])[0]
-            return (psi, tangents + 0.5 * slopes[:, None] * rotation.applied(psi)[1]), None
-
-        tangents = jnp.zeros((jacobian.shape[1], len(self.basis_states)))
-        rows = self._rotations(angles), jacobian
-        _, tangents = jax.lax.scan(step, (self._start, tangents), rows)[0]
+        tangents = self.excitations.tangents(self._start, angles, jacobian)
         return tangents @ tangents.T
 
     def fidelity(self, state: jax.Array, ground: Ground) -> jax.Array:
@@ -173,9 +102,6 @@ class SectorProgram:
     @property
     def _start(self) -> jax.Array:
         return jnp.zeros(len(self.basis_states)).at[self.initial].set(1.0)
-
-    def _rotations(self, angles: jax.Array) -> _Rotation:
-        return _Rotation(self.partner, self.sign, jnp.cos(angles / 2), jnp.sin(angles / 2))
 
 
 class SectorEngine:
@@ -206,17 +132,14 @@ class SectorEngine:
         return 6 * 8 * sector_of(circuit).dimension
 
     def program(self, circuit: Circuit, observable: Observable | None) -> SectorProgram:
-        states = _determinants(sector_of(circuit))
-        partner, sign = _rotation_tables(circuit)
-        initial = np.searchsorted(states, circuit.initial_state)
-        hamiltonian = None if observable is None else _hamiltonian(observable, sector_of(circuit))
+        sector, in_c = sector_of(circuit), native.available()
+        states = _determinants(sector)
         return SectorProgram(
             circuit.n_qubits,
-            jnp.asarray(initial),
-            partner,
-            sign,
-            jnp.asarray(states),
-            hamiltonian,
+            initial=jnp.asarray(np.searchsorted(states, circuit.initial_state)),
+            excitations=_excitations(circuit, in_c=in_c),
+            basis_states=jnp.asarray(states),
+            hamiltonian=None if observable is None else _hamiltonian(observable, sector, in_c=in_c),
         )
 
     def ground(self, circuit: Circuit, ground: GroundSpace) -> Ground:
@@ -242,30 +165,46 @@ def _determinants(sector: Sector) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _rotation_tables(circuit: Circuit) -> tuple[jax.Array, jax.Array]:
-    """(partner, sign) of every rotation at every determinant; see `SectorProgram`."""
-    states = _determinants(sector_of(circuit))
-    shape = (capacity(len(circuit)), len(states))
-    partner, sign = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int8)
+def _excitations(circuit: Circuit, *, in_c: bool) -> Excitations:
+    return pairs_of(circuit) if in_c else gathers_of(circuit)
+
+
+def pairs_of(circuit: Circuit) -> Pairs:
+    """The pairs of determinants that each rotation turns, for the kernels in C."""
+    first, second = [], []
+    for row in range(capacity(len(circuit))):
+        moved, partner, sign = _moves(circuit, row)
+        first.append(moved[sign > 0])
+        second.append(partner[sign > 0])
+    return Pairs.of(first, second, room=capacity(sum(map(len, first))))
+
+
+def gathers_of(circuit: Circuit) -> Gathers:
+    """The partner and the sign of every determinant under each rotation, for XLA."""
+    shape = (capacity(len(circuit)), len(_determinants(sector_of(circuit))))
+    partners, signs = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int8)
     for row in range(len(circuit)):
-        # psi'[k] takes -s(k) psi[k ^ x] where k carries the source, +s(k) where it carries the target
-        sign[row] = -generator_sign(circuit, row, states)
-        moved = np.flatnonzero(sign[row])
-        partner[row, moved] = np.searchsorted(states, states[moved] ^ circuit.x[row])
-    return jnp.asarray(partner), jnp.asarray(sign)
+        moved, partner, sign = _moves(circuit, row)
+        partners[row, moved], signs[row, moved] = partner, sign
+    return Gathers(jnp.asarray(partners), jnp.asarray(signs))
+
+
+def _moves(circuit: Circuit, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(determinants that a rotation moves, their partners, signs of what they take of these), by index."""
+    if row >= len(circuit):
+        nothing = np.zeros(0, dtype=np.int64)
+        return nothing, nothing, nothing
+    states = _determinants(sector_of(circuit))
+    # psi'[k] takes -s(k) psi[k ^ x] where k carries the source, +s(k) where it carries the target
+    sign = -generator_sign(circuit, row, states)
+    moved = np.flatnonzero(sign)
+    return moved, np.searchsorted(states, states[moved] ^ circuit.x[row]), sign[moved]
 
 
 @lru_cache(maxsize=2)
-def _hamiltonian(observable: Observable, sector: Sector) -> Dense | Gathered:
+def _hamiltonian(observable: Observable, sector: Sector, *, in_c: bool) -> Hamiltonian:
     matrix = _matrix(observable, sector)
-    longest, size = int(matrix.lengths.max()), len(matrix)
-    if size <= _DENSE_GAIN * longest:
-        return Dense(jnp.asarray(matrix.dense()))
-    columns, values = np.zeros((longest, size), dtype=np.int32), np.zeros((longest, size))
-    row = matrix.rows
-    place = np.arange(len(row)) - matrix.starts[row]
-    columns[place, row], values[place, row] = matrix.columns, matrix.values
-    return Gathered(jnp.asarray(columns), jnp.asarray(values))
+    return Rows.of(matrix) if in_c else matrix_of(matrix)
 
 
 def _matrix(observable: Observable, sector: Sector) -> SparseRows:

@@ -1,12 +1,18 @@
 """The sector engine against PennyLane's lightning, and against the engine that knows no sectors."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from backends.engines import native
+from backends.engines.gathers import Dense, Excitations, Gathered, Gathers, matrix_of
 from backends.engines.general import GeneralEngine
-from backends.engines.sector import Dense, Gathered, SectorEngine, SectorProgram, sector_of
+from backends.engines.native import Pairs, Rows
+from backends.engines.sector import SectorEngine, gathers_of, pairs_of, sector_of
 from backends.jax_device import ENGINES, JaxDevice, engine_of, program_of
 from backends.lightning import LightningDevice
 from measurement.grouping import qubit_wise_commuting
@@ -134,16 +140,78 @@ def test_the_matrix_from_integrals_is_that_of_the_pauli_sum(sector: Sector) -> N
     )
 
 
-def test_dense_and_gathered_hamiltonians_agree() -> None:
+def test_every_form_of_the_hamiltonian_agrees() -> None:
     problem = molecule("H4")
-    program = program_of(givens(4), problem.observable)
-    assert isinstance(program, SectorProgram)
-    assert isinstance(program.hamiltonian, Dense)
-    matrix = np.asarray(program.hamiltonian.matrix)
-    order = np.argsort(matrix == 0, axis=1, kind="stable").T
-    gathered = Gathered(jnp.asarray(order), jnp.asarray(np.take_along_axis(matrix, order.T, 1).T))
-    psi = np.random.default_rng(0).normal(size=len(matrix))
-    np.testing.assert_allclose(gathered.apply(jnp.asarray(psi)), matrix @ psi, atol=1e-12)
+    circuit = givens(4)
+    rows = sector_matrix(problem.observable, sector_of(circuit))
+    psi = jnp.asarray(np.random.default_rng(0).normal(size=len(rows)))
+    expected = rows.dense() @ np.asarray(psi)
+    dense = matrix_of(rows)
+    assert isinstance(dense, Dense)
+    for form in (dense, Gathered.of(rows), Rows.of(rows)):
+        np.testing.assert_allclose(form.apply(psi), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_kernels_in_c_do_what_xla_does(batched: bool) -> None:
+    circuit = givens(4)
+    rng = np.random.default_rng(1)
+    in_c, through_xla = pairs_of(circuit), gathers_of(circuit)
+    assert in_c.rows == through_xla.rows
+    start = jnp.asarray(rng.normal(size=sector_of(circuit).dimension))
+    adjoint = jnp.asarray(rng.normal(size=len(start)))
+    slopes = jnp.asarray(rng.normal(size=(in_c.rows, 3)) * rng.integers(0, 2, size=(in_c.rows, 3)))
+
+    def every(excitations: Excitations, angles: jax.Array) -> tuple[jax.Array, ...]:
+        state = excitations.state(start, angles)
+        derivatives = excitations.derivatives(state, adjoint, angles)
+        return state, derivatives[: len(circuit)], excitations.tangents(start, angles, slopes)
+
+    angles = jnp.asarray(rng.normal(size=(3, in_c.rows)))
+    for point in (angles,) if batched else angles:
+        run = jax.jit(jax.vmap(every, in_axes=(None, 0)) if batched else every)
+        for ours, theirs in zip(run(in_c, point), run(through_xla, point), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+
+def test_without_a_compiler_xla_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, circuit = molecule("H4"), givens(4)
+    in_c = SectorEngine().program(circuit, problem.observable)
+    assert isinstance(in_c.excitations, Pairs), "the tests' machine has a C compiler"
+    monkeypatch.setattr(native, "available", lambda: False)
+    without = SectorEngine().program(circuit, problem.observable)
+    assert isinstance(without.excitations, Gathers)
+    angles = jnp.asarray(np.random.default_rng(2).normal(size=in_c.rows))
+    ours, theirs = (program.gradient(program.state(angles), angles) for program in (in_c, without))
+    np.testing.assert_allclose(ours[0], theirs[0], atol=1e-12)
+    np.testing.assert_allclose(ours[1][: len(circuit)], theirs[1][: len(circuit)], atol=1e-12)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Path]:
+    before = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    yield tmp_path
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_kernels_are_compiled_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert native._library() is not None
+    assert len(list(cache.iterdir())) == 1
+    monkeypatch.setenv("PATH", "")  # no compiler is needed any more
+    assert native._library() is not None
+
+
+def test_damaged_kernels_are_made_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert native._library() is not None
+    (kept,) = cache.iterdir()
+    kept.unlink()  # not overwritten: the library is loaded
+    kept.write_bytes(b"not a library")
+    with monkeypatch.context() as without:
+        without.setenv("PATH", "")
+        assert native._library() is None
+    assert native._library() is not None
+    assert len(kept.read_bytes()) > 1000
 
 
 def test_what_leaves_the_sector_runs_elsewhere() -> None:

@@ -119,7 +119,7 @@ def test_down_needs_no_secrets(tmp_path: Path, up: Callable[..., Stack]) -> None
 @pytest.mark.parametrize("damaged", ["", '{"host": "127.0', "[1]", '{"hots": "127.0.0.1"}'])
 def test_a_damaged_choice_is_one_clear_line(tmp_path: Path, damaged: str) -> None:
     (folder_of(tmp_path) / "options.json").write_text(damaged)
-    with pytest.raises(CannotRunError, match=r"options\.json") as refused:
+    with pytest.raises(CannotRunError, match="is damaged") as refused:
         Stack.saved(Home(tmp_path))
     assert len(str(refused.value).splitlines()) == 1
 
