@@ -43,6 +43,11 @@ class Calibration:
         return (self.readout_error, self.one_qubit_error, self.two_qubit_error)
 
 
+def as_probability(error: float) -> float:
+    """An error rate; 1 for a value that is no probability: what is not known to work is not chosen."""
+    return error if math.isfinite(error) and 0.0 <= error <= 1.0 else 1.0
+
+
 def distrust(
     calibration: Calibration | None, now_us: int, *, stale_after_s: float = STALE_AFTER_S
 ) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from backends.calibration import STALE_AFTER_S, Calibration, distrust
+from backends.calibration import STALE_AFTER_S, Calibration, as_probability, distrust
 from backends.catalog import (
     DeviceDescription,
     DeviceStatus,
@@ -196,7 +196,7 @@ class Fleet:
         if found is None or calibration is None:
             return None
         use = found[0]
-        errors = tuple(calibration.readout_error[physical] for physical in use.layout)
+        errors = tuple(as_probability(calibration.readout_error[physical]) for physical in use.layout)
         return Noise(circuit_success(use, calibration), errors), use.layout
 
     def quote_micro_usd(self, name: str, plan: ExecutionPlan) -> int:

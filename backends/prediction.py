@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from backends.calibration import Calibration
+from backends.calibration import Calibration, as_probability
 from backends.catalog import DeviceDescription, split_plan
 from backends.dispatch import Candidate
 from backends.prices import Usage
-from backends.transpile.success import predicted_bias, spectral_spread
+from backends.transpile.success import predicted_bias, spread_of
 from backends.transpile.synthesis import Structure
 from measurement import ExecutionPlan, Grouping
 from problems.circuit import Circuit
@@ -32,7 +32,7 @@ class Work:
     Attributes:
         plan: any plan of this shape.
         std_error: of one energy; see `std_error_of`.
-        spread: see `spectral_spread`.
+        spread: see `spread_of`.
         key: content of all that a prediction depends on.
     """
 
@@ -52,7 +52,8 @@ class Work:
         ):
             whole.update(array.tobytes())
         whole.update(plan.bases.key())
-        return cls(plan, std_error_of(plan, grouping), spectral_spread(observable), whole.digest())
+        spread = spread_of(observable, plan.circuit.basis_state)
+        return cls(plan, std_error_of(plan, grouping), spread, whole.digest())
 
 
 def predict(work: Work, description: DeviceDescription, success: float, usage: UsageOf) -> Candidate:
@@ -86,7 +87,7 @@ def _more_shots_micro_usd(
 
 
 def std_error_of(plan: ExecutionPlan, grouping: Grouping) -> float:
-    """Standard error of one energy of the plan, from the groups' weights: an upper guide before any shot."""
+    """Standard error of one energy of the plan, from the groups' weights: a guide before any shot."""
     first = np.flatnonzero(plan.point == plan.point[0])
     weights = np.array([grouping.groups[int(plan.basis[row]) % len(grouping)].weight for row in first])
     return float(np.sqrt(np.sum(weights**2 / np.maximum(plan.shots[first], 1))))
@@ -98,6 +99,6 @@ def success_untranspiled(circuit: Circuit, calibration: Calibration) -> float:
     for index in range(len(circuit)):
         for x, z, _ in circuit.pauli_rotations(index):
             pairs += 2 * max((x | z).bit_count() - 1, 0)
-    two_qubit = float(np.median([error for _, error in calibration.two_qubit_error] or [0.0]))
-    readout = float(np.median(calibration.readout_error or (0.0,)))
+    two_qubit = float(np.median([as_probability(e) for _, e in calibration.two_qubit_error] or [0.0]))
+    readout = float(np.median([as_probability(e) for e in calibration.readout_error] or [0.0]))
     return (1 - two_qubit) ** pairs * (1 - readout) ** circuit.n_qubits

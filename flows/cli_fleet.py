@@ -100,29 +100,20 @@ def plan(spec: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     if prepared is None or not prepared.sampled:
         click.echo(json.dumps({"shots": 0, "cost_usd_max": 0.0}) if as_json else "exact: no shots, no cost")
         return
+    from ledger import Currency
     from tasks.planner import plan_run
     from tasks.routing import set_aside
 
+    payer = loaded.account
+    rooms = _ledger().rooms(f"{payer.tenant}/{payer.project}", Currency.MICRO_USD)
     planned = plan_run(
         prepared,
-        micro_usd_left=_left_above(f"{loaded.account.tenant}/{loaded.account.project}"),
+        micro_usd_left=min(rooms.values(), default=None),
         without=set_aside(prepared, _ledger().database),
     )
     click.echo(json.dumps(_plan_json(planned))) if as_json else _print_plan(planned)
     if planned.refusal or planned.iterations_affordable == 0:
         sys.exit(3)
-
-
-def _left_above(account: str) -> int | None:
-    """What the project and the tenant still allow, None where nothing limits them or nothing was ever run."""
-    from ledger import Currency
-
-    ledger = _ledger()
-    known = {balance.account: balance for balance in ledger.balances()}
-    levels = account.split("/")
-    paths = ["/".join(levels[: depth + 1]) for depth in range(len(levels))]
-    rooms = [known[path].left(Currency.MICRO_USD) for path in paths if path in known]
-    return min((room for room in rooms if room is not None), default=None)
 
 
 def _plan_json(planned: RunPlan) -> dict:

@@ -7,6 +7,7 @@ without a look-up. Rows on a path are always locked from the root down: no two o
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import Enum
 
 from sqlalchemy import Connection, Row, Select, insert, select, update
@@ -155,6 +156,12 @@ def all_balances(connection: Connection, under: str | None = None) -> list[Balan
     if under is not None:
         query = query.where(at_or_below(under))
     return sorted((_balance(row) for row in connection.execute(query)), key=lambda b: b.account.split("/"))
+
+
+def balances_of(connection: Connection, paths: Sequence[str]) -> list[Balance]:
+    """Those of the accounts that exist, in the order of their paths."""
+    query = select(accounts).where(accounts.c.path.in_(paths)).order_by(accounts.c.path)
+    return [_balance(row) for row in connection.execute(query)]
 
 
 def at_or_below(account: str):

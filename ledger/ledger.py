@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from ledger import accounts, alone, early_release, reservations
 from ledger.accounts import KEEP, Keep
-from ledger.amounts import Amount, Balance
+from ledger.amounts import Amount, Balance, Currency
 from ledger.audit import Difference, audit
 from ledger.database import Database
 from ledger.records import now_us
@@ -105,6 +105,13 @@ class Ledger:
         """One account. Raises SpecError where there is none."""
         with self.database.read() as connection:
             return accounts.balances_to(connection, account)[-1]
+
+    def rooms(self, account: str, currency: Currency) -> dict[str, int]:
+        """What an account and those above it may still promise: of each that exists and has a limit."""
+        with self.database.read() as connection:
+            known = accounts.balances_of(connection, accounts.path_to(account))
+        rooms = {balance.account: balance.left(currency) for balance in known}
+        return {path: room for path, room in rooms.items() if room is not None}
 
     def balances(self, under: str | None = None) -> list[Balance]:
         """Every account, or one and all below it, each before those below it."""

@@ -108,6 +108,16 @@ class Circuit:
             for i in range(len(self))
         ]
 
+    @property
+    def basis_state(self) -> int | None:
+        """The basis state that its parametrized rotations start from; None where they start from another.
+
+        That is |+...+>, or what fixed rotations ahead of them make: a warm start.
+        """
+        moves = np.flatnonzero(self.parameter != FIXED)
+        ahead = self.x[: moves[0]] if len(moves) else self.x[:0]
+        return None if self.initial_plus or ahead.any() else int(self.initial_state)
+
     def angles(self, points: np.ndarray) -> np.ndarray:
         """Rotation angles in radians at parameter points: (points, parameters) -> (points, rotations)."""
         points = np.asarray(points, dtype=np.float64)

@@ -23,7 +23,7 @@ from problems.sector_matrix import sector_matrix
 from problems.sparse_rows import SparseRows
 from shotwise.spec import MoleculeSpec
 
-FORMAT = 2
+FORMAT = 3
 _DIGEST_BYTES = 32
 _MADE_BY = ("numpy", "pyscf", "scipy")
 _ELEMENTS_MAX = 2_000_000

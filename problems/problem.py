@@ -37,7 +37,7 @@ class Reference:
     Attributes:
         energy: in the problem's unit.
         method: how it was found, in field terms: "FCI", "exact diagonalization", "brute force",
-            "local search" or "Goemans-Williamson".
+            "local search" or "Goemans-Williamson"; with its spin where that is not the one asked for.
         exact: whether it is the true minimum, or only the best value a heuristic found.
         ground: the exact ground space where it was affordable.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from shotwise.spec import AdaptAnsatz
 from tasks.evaluate import Answer
 from tasks.prepare import Prepared
 from tasks.state import LoopState
+
+_FALSE_GROWTH = 0.05
+"""Probability that an ansatz grows where every derivative of its pool is zero."""
 
 
 def advance(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopState, IterationRecord]:
@@ -79,7 +83,7 @@ def _grow(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopSta
     assert answer.evaluation.gradients is not None
     gradient = np.asarray(answer.evaluation.gradients)[0]
     variances = answer.evaluation.gradient_variances
-    noise = 0.0 if variances is None else 2 * float(np.sqrt(np.max(np.asarray(variances))))
+    noise = _noise_of(gradient, None if variances is None else np.asarray(variances).reshape(gradient.shape))
     record = _record(
         state,
         answer,
@@ -88,11 +92,12 @@ def _grow(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopSta
         gradient_norm=float(np.linalg.norm(gradient)),
         parameters=state.parameters,
     )
-    largest = int(np.argmax(np.abs(gradient)))
     if not np.all(np.isfinite(gradient)):
         return replace(state, reason=Reason.DIVERGED), record
-    if abs(gradient[largest]) <= max(spec.gradient_tolerance, noise):
-        return replace(state, reason=Reason.CONVERGED), record
+    seen = np.where(np.abs(gradient) > noise, np.abs(gradient), 0.0)
+    largest = int(np.argmax(seen))
+    if seen[largest] <= spec.gradient_tolerance:
+        return replace(state, reason=Reason.PLATEAU if prepared.sampled else Reason.CONVERGED), record
     if len(state.operators) >= spec.operators_max:
         return replace(state, reason=Reason.ITERATION_LIMIT), record
     operators = (*state.operators, largest)
@@ -109,6 +114,14 @@ def _grow(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopSta
     if not prepared.sampled:
         grown = replace(grown, best=(float(answer.evaluation.values[0]), parameters))
     return grown, record
+
+
+def _noise_of(gradient: np.ndarray, variances: np.ndarray | None) -> np.ndarray:
+    """What each derivative must exceed to be told from noise, all of the pool at once (Bonferroni)."""
+    if variances is None:
+        return np.zeros_like(gradient)
+    quantile = NormalDist().inv_cdf(1.0 - _FALSE_GROWTH / (2 * len(gradient)))
+    return quantile * np.sqrt(variances)
 
 
 def _keep_best(state: LoopState, points: np.ndarray, values: np.ndarray) -> LoopState:

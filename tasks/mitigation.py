@@ -29,7 +29,7 @@ from measurement.mitigation import (
 )
 from problems import Problem
 from shotwise.errors import CannotRunError, SpecError
-from shotwise.spec import AdaptAnsatz, ShotsExecution, UccsdAnsatz
+from shotwise.spec import AdaptAnsatz, KUpccgsdAnsatz, ShotsExecution, UccsdAnsatz
 
 if TYPE_CHECKING:
     from tasks.prepare import Prepared
@@ -204,14 +204,14 @@ def _readings(problem: Problem, grouping: Grouping, symmetric: bool) -> tuple[Re
 
 
 def _symmetric(prepared: Prepared) -> bool:
-    conserves = isinstance(prepared.spec.ansatz, UccsdAnsatz | AdaptAnsatz)
+    conserves = isinstance(prepared.spec.ansatz, UccsdAnsatz | KUpccgsdAnsatz | AdaptAnsatz)
     return conserves and prepared.problem.sector is not None and verifiable(prepared.grouping)
 
 
 def _reference_state(problem: Problem, plan: ExecutionPlan) -> int | None:
-    """What the ansatz starts from; where that is |+...+>, a basis state that it is to end near."""
-    if not plan.circuit.initial_plus:
-        return int(plan.circuit.initial_state)
+    """What the ansatz starts from; where that is no basis state, one that it is to end near."""
+    if plan.circuit.basis_state is not None:
+        return plan.circuit.basis_state
     ground = problem.reference.ground if problem.reference else None
     return int(ground.support[0]) if ground is not None else None
 

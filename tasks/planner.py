@@ -13,7 +13,7 @@ from tasks.evaluate import plan_iteration
 from tasks.mitigation import calibration_quote_micro_usd, choice
 from tasks.prepare import Prepared
 from tasks.result import final_plan, method_of
-from tasks.routing import NOTHING, decide, finally_asked, worst_case_micro_usd
+from tasks.routing import NOTHING, decide, finally_asked, of_step, worst_case_micro_usd
 from tasks.state import initial
 
 
@@ -132,7 +132,7 @@ def plan_run(
         except CannotRunError as error:
             planned = replace(planned, refusal=str(error))
     budget = prepared.spec.budget
-    limits = [left for left in (micro_usd_left, _micro_usd(budget.usd)) if left is not None]
+    limits = [left for left in (micro_usd_left, budget.micro_usd) if left is not None]
     affordable = planned.affordable(shots=budget.shots, micro_usd=min(limits, default=None))
     return replace(planned, iterations_affordable=affordable)
 
@@ -152,18 +152,19 @@ def _priced(
         CannotRunError: nothing can run one of the batches.
     """
 
-    decision = decide(prepared, batch, question, without)
-    each = worst_case_micro_usd(decision)
+    step = of_step(prepared, initial(prepared), question, without)
+    decision = decide(prepared, batch, step, without)
+    each = worst_case_micro_usd(prepared, batch, decision)
     at_end = finally_asked(replace(question, micro_usd_spent=prepared.iterations_max * each))
     final_decision = decide(prepared, final, at_end, without)
-    learning = decide(prepared, pilot, question, without) if pilot else None
+    learning = decide(prepared, pilot, step, without) if pilot else None
     return replace(
         planned,
         decision=decision,
         final_decision=final_decision,
         iteration_micro_usd=each,
-        final_micro_usd=worst_case_micro_usd(final_decision),
-        pilot_micro_usd=worst_case_micro_usd(learning) if learning else 0,
+        final_micro_usd=worst_case_micro_usd(prepared, final, final_decision),
+        pilot_micro_usd=worst_case_micro_usd(prepared, pilot, learning) if pilot and learning else 0,
         seconds=decision.time_s,
         mitigation=_mitigation(prepared, decision, batch),
         calibration_micro_usd=calibration_quote_micro_usd(prepared, decision.devices, batch),
@@ -193,7 +194,3 @@ def _mitigation(prepared: Prepared, decision: Decision, batch: ExecutionPlan) ->
     """What would be picked on each device of the route, and why."""
     reasons = {device: choice(prepared, device, batch)[1] for device in decision.devices}
     return "; ".join(f"{device}: {why}" for device, why in reasons.items() if why) or None
-
-
-def _micro_usd(usd: float | None) -> int | None:
-    return None if usd is None else round(usd * 1_000_000)

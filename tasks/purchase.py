@@ -9,11 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from functools import partial
 from typing import TypeVar
-
-import numpy as np
 
 from backends.catalog import join_outcomes, split_plan
 from backends.dispatch import Decision, Question
@@ -24,7 +21,7 @@ from ledger import (
     Lease,
     Ledger,
 )
-from measurement import SHOTS_PER_GROUP_MIN, ExecutionPlan, Outcome
+from measurement import ExecutionPlan, Outcome
 from measurement.mitigation import Piece, ReadoutErrors, undone
 from shotwise.errors import CannotRunError, UnreachableError
 from tasks.batch_numbers import FINAL_LEGS, LEG_BATCHES, is_final
@@ -33,7 +30,7 @@ from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.evaluate import Measured
 from tasks.mitigation import Mitigated
 from tasks.prepare import Prepared
-from tasks.routing import decide, finally_asked, set_aside, worst_case_micro_usd
+from tasks.routing import decide, finally_asked, set_aside, shared_out, worst_case_micro_usd
 from tasks.telemetry import span
 from tasks.treatment import Applied, Leg, treat, treat_as
 
@@ -58,8 +55,7 @@ def open_buyer(
     budget, payer = prepared.spec.budget, prepared.spec.account
     account = f"{payer.tenant}/{payer.project}/{lease.run_id}"
     ledger = Ledger(lease.database)
-    micro_usd = None if budget.usd is None else int(Decimal(str(budget.usd)) * 1_000_000)
-    ledger.open_limited(account, shots=budget.shots, micro_usd=micro_usd, note="spec")
+    ledger.open_limited(account, shots=budget.shots, micro_usd=budget.micro_usd, note="spec")
     return Buyer(JobBook(lease, account), prepared.fleet, sleep=sleep, hold=hold)
 
 
@@ -75,7 +71,7 @@ def purchase(
     question = finally_asked(question) if final else question
     first_leg = FINAL_LEGS if final else 0
     decision = _Legs(prepared, buyer, iteration, question, first_leg).decision(plan, ())
-    shared = _shared(plan, decision.route)
+    shared = shared_out(plan, decision.route)
     # Shares count their legs in turn, so that none meets another's however often it goes elsewhere.
     walks = [
         _Legs(prepared, buyer, iteration, question, first_leg + at, len(shared)) for at in range(len(shared))
@@ -185,7 +181,7 @@ class _Legs:
             if left is None:
                 raise
         dear = decide(self.prepared, plan, replace(self.question, micro_usd_left=None), without)
-        asked = worst_case_micro_usd(dear)
+        asked = worst_case_micro_usd(self.prepared, plan, dear)
         raise BudgetExceededError(self.buyer.book.account, Currency.MICRO_USD, asked, left)
 
     def _began(self, leg: int) -> bool:
@@ -246,23 +242,6 @@ class _Legs:
 def _failed_now(failed: tuple[str, ...], error: DeviceGaveUpError) -> tuple[str, ...]:
     """Devices that a new leg must not go to; one that only an earlier process gave up it may."""
     return failed if error.before else (*failed, error.device)
-
-
-def _shared(plan: ExecutionPlan, route: Sequence[tuple[str, float]]) -> list[tuple[str, ExecutionPlan]]:
-    """The plan's shots split over devices; each measures every group, so each gives whole energies."""
-    if len(route) == 1:
-        return [(route[0][0], plan)]
-    return [
-        (
-            device,
-            replace(
-                plan,
-                shots=np.maximum((plan.shots * share).astype(np.int64), SHOTS_PER_GROUP_MIN),
-                seed=(*plan.seed, 2_000_000 + at),
-            ),
-        )
-        for at, (device, share) in enumerate(route)
-    ]
 
 
 def _restored(decision_json: str) -> Decision:

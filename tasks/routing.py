@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
+import numpy as np
+
 from backends.dispatch import Decision, Question, select
 from ledger import Currency, Database, DeviceHealth, Ledger, decisions_of
-from measurement import ExecutionPlan
+from measurement import SHOTS_PER_GROUP_MIN, ExecutionPlan
 from shotwise.errors import CannotRunError, NoRoomError, UnreachableError
 from tasks.batch_numbers import is_final
 from tasks.durable import Buyer
@@ -24,18 +26,17 @@ from tasks.state import LoopState, initial
 
 def question_of(prepared: Prepared, buyer: Buyer, state: LoopState) -> Question:
     """How far the run is, and what the tightest budget above it still allows."""
-    levels = buyer.book.account.split("/")
-    ledger = Ledger(buyer.book.lease.database)
-    balances = [ledger.balance("/".join(levels[: depth + 1])) for depth in range(len(levels))]
-    rooms = [balance.left(Currency.MICRO_USD) for balance in balances]
+    rooms = Ledger(buyer.book.lease.database).rooms(buyer.book.account, Currency.MICRO_USD)
     return Question(
         progress=state.iteration / max(prepared.iterations_max, 1),
         micro_usd_spent=state.cost_micro_usd,
-        micro_usd_left=min((room for room in rooms if room is not None), default=None),
+        micro_usd_left=min(rooms.values(), default=None),
     )
 
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+_SHARE_BRANCH = 2_000_000
+"""From here on a plan's seed branches by the share of a device."""
 
 
 def decide(
@@ -103,14 +104,10 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
         return
     state = initial(prepared)
     plan = plan_iteration(prepared, state)
-    payer, usd = prepared.spec.account, prepared.spec.budget.usd
-    known = {balance.account: balance.left(Currency.MICRO_USD) for balance in ledger.balances()}
-    rooms = {
-        "budget.usd": None if usd is None else round(usd * 1_000_000),
-        f"budget of {payer.tenant}": known.get(payer.tenant),
-        f"budget of {payer.tenant}/{payer.project}": known.get(f"{payer.tenant}/{payer.project}"),
-    }
-    limits = {name: room for name, room in rooms.items() if room is not None}
+    payer, micro_usd = prepared.spec.account, prepared.spec.budget.micro_usd
+    limits = {} if micro_usd is None else {"budget.usd": micro_usd}
+    rooms = ledger.rooms(f"{payer.tenant}/{payer.project}", Currency.MICRO_USD)
+    limits |= {f"budget of {account}": room for account, room in rooms.items()}
     without = set_aside(prepared, ledger.database)
     if not limits:
         decide(prepared, plan, Question(), without)
@@ -149,6 +146,17 @@ def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: Execut
     return buyer.patiently(lambda: fits(prepared, state, plan, question, without))
 
 
+def step_question(prepared: Prepared, buyer: Buyer, state: LoopState, question: Question) -> Question:
+    """As `of_step`; where no device can take the final evaluation now, the step is asked for as it is."""
+    without = set_aside(prepared, buyer.book.lease.database)
+    try:
+        return buyer.patiently(lambda: of_step(prepared, state, question, without))
+    except UnreachableError:
+        raise
+    except CannotRunError:
+        return question
+
+
 def fits(
     prepared: Prepared, state: LoopState, plan: ExecutionPlan, question: Question, without: Mapping[str, str]
 ) -> bool:
@@ -166,11 +174,13 @@ def fits(
         return True
     final = final_plan(prepared, state)
     try:
-        decision = decide(prepared, plan, question, without)
-        rest = left - worst_case_micro_usd(decision)
+        decision = decide(prepared, plan, of_step(prepared, state, question, without), without)
+        rest = left - worst_case_micro_usd(prepared, plan, decision)
         if state.iteration == 0:
             rest -= calibration_quote_micro_usd(prepared, decision.devices, plan)
-        wanted = worst_case_micro_usd(decide(prepared, final, finally_asked(question), without))
+        wanted = worst_case_micro_usd(
+            prepared, final, decide(prepared, final, finally_asked(question), without)
+        )
         if wanted <= rest:
             return True
         if state.iteration > 0:
@@ -184,11 +194,44 @@ def fits(
     return True
 
 
+def of_step(prepared: Prepared, state: LoopState, question: Question, without: Mapping[str, str]) -> Question:
+    """The question of a step: what the cheapest final evaluation takes is not there to be spent on it."""
+    left = question.micro_usd_left
+    if left is None:
+        return question
+    unbounded = finally_asked(replace(question, micro_usd_left=None))
+    verdicts = decide(prepared, final_plan(prepared, state), unbounded, without).verdicts
+    cheapest = min(v.candidate.cost_micro_usd_max for v in verdicts if v.score is not None)
+    return replace(question, micro_usd_left=max(left - cheapest, 0))
+
+
 def finally_asked(question: Question) -> Question:
     """What is asked of the fleet where the final evaluation is routed."""
     return replace(question, progress=1.0, final=True)
 
 
-def worst_case_micro_usd(decision: Decision) -> int:
-    """What a decision's route reserves at most."""
-    return sum(verdict.candidate.cost_micro_usd_max for verdict in decision.chosen)
+def worst_case_micro_usd(prepared: Prepared, plan: ExecutionPlan, decision: Decision) -> int:
+    """What a decision's route reserves at most, each device for its share of the plan."""
+    if len(decision.route) == 1:
+        return decision.chosen[0].candidate.cost_micro_usd_max
+    assert prepared.fleet is not None
+    return sum(
+        prepared.fleet.quote_micro_usd(device, part) for device, part in shared_out(plan, decision.route)
+    )
+
+
+def shared_out(plan: ExecutionPlan, route: Sequence[tuple[str, float]]) -> list[tuple[str, ExecutionPlan]]:
+    """The plan's shots split over devices; each measures every group, so each gives whole energies."""
+    if len(route) == 1:
+        return [(route[0][0], plan)]
+    return [
+        (
+            device,
+            replace(
+                plan,
+                shots=np.maximum((plan.shots * share).astype(np.int64), SHOTS_PER_GROUP_MIN),
+                seed=(*plan.seed, _SHARE_BRANCH + at),
+            ),
+        )
+        for at, (device, share) in enumerate(route)
+    ]

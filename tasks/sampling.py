@@ -41,6 +41,8 @@ ENERGIES_A_PARAMETER = 10
 _MARGIN = 0.97
 """Of the target that the final evaluation aims at, since the groups' variances are themselves estimates."""
 _SHOTS_OF_A_FEE_MAX = 1e6
+_SETTLING_SWEEPS = 4
+"""For so long a line fit may have measured around the point where it stands, and not yet at it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,7 @@ class MeasurementBasis:
 
 def measurement_basis(problem: Problem, circuit: Circuit, kind: str, terms: Terms) -> MeasurementBasis:
     """The grouping of that kind; for "auto" the one that costs least on those terms."""
-    hamiltonian, start = problem.hamiltonian, _basis_state(circuit)
+    hamiltonian, start = problem.hamiltonian, _start_of(problem, circuit)
     grouping = choose_grouping(hamiltonian, start, terms, kind)
     return MeasurementBasis(grouping, GroupVariances.prior(prior_variances(grouping, hamiltonian, start)))
 
@@ -65,15 +67,17 @@ def asked_std_error(execution: ShotsExecution, problem: Problem, circuit: Circui
         return execution.target_std_error
     if execution.shots is not None:
         letters = qubit_wise_commuting(hamiltonian)
-        sigmas = np.sqrt(prior_variances(letters, hamiltonian, _basis_state(circuit)))
+        sigmas = np.sqrt(prior_variances(letters, hamiltonian, _start_of(problem, circuit)))
         return float(sigmas.sum()) / math.sqrt(execution.shots)
     if problem.unit == "Ha":
         return CHEMICAL_ACCURACY
     return RELATIVE_ACCURACY * float(np.sqrt(np.sum(hamiltonian.without_constant().coefficients ** 2)))
 
 
-def _basis_state(circuit: Circuit) -> int | None:
-    return None if circuit.initial_plus else circuit.initial_state
+def _start_of(problem: Problem, circuit: Circuit) -> int | None:
+    """The basis state near which variances are taken; None where the run leaves it, as for a diagonal cost:
+    in any basis state that scatters nothing, wherever the run begins."""
+    return None if problem.hamiltonian.is_diagonal else circuit.basis_state
 
 
 def shots_a_circuit(fleet: Fleet | None) -> float:
@@ -124,7 +128,10 @@ def final_sigmas(prepared: Prepared, state: LoopState) -> np.ndarray:
     weights = np.array([group.weight for group in prepared.grouping.groups])
     shots = prepared.shots_execution.shots
     target = None if shots else _MARGIN * prepared.asked_std_error
-    return honest_sigmas(state.centre_variances.sigmas, weights, shots=shots, std_error=target)
+    sigmas, sweep = state.centre_variances.sigmas, prepared.stage(state.operators).optimizer.sweep
+    if sweep > 1 and state.iteration <= _SETTLING_SWEEPS * sweep:
+        sigmas = np.maximum(sigmas, state.variances.sigmas)
+    return honest_sigmas(sigmas, weights, shots=shots, std_error=target)
 
 
 def pilot_shots(prepared: Prepared) -> int:

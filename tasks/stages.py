@@ -31,7 +31,7 @@ from tasks.evaluate import Measured, answer_exactly, answer_from
 from tasks.prepare import Prepared
 from tasks.purchase import purchase
 from tasks.result import Final, RunResult, completed, final_exact, final_from, final_plan
-from tasks.routing import predicted_bias, question_of
+from tasks.routing import predicted_bias, question_of, step_question
 from tasks.segment import compiles, iterate
 from tasks.state import LoopState, to_bytes
 from tasks.telemetry import span
@@ -192,6 +192,8 @@ def _execute(
 ) -> Measured:
     if buyer is not None:
         question = question_of(prepared, buyer, state)
+        if not final:
+            question = step_question(prepared, buyer, state, question)
         return purchase(prepared, buyer, state.iteration, plan, question, final=final)
     key = JobKey(lease.run_id, state.iteration, batch=int(final))
     kept = lease.outcome(key)

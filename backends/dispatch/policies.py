@@ -133,7 +133,9 @@ def criteria(policy: str, question: Question) -> tuple[Criterion, ...]:
 def shares(policy: str, ranked: Sequence[Candidate], question: Question) -> tuple[tuple[str, float], ...]:
     """How a batch is split over the ranked candidates: whole to the first, but for two policies."""
     if policy == "ensemble":
-        chosen = ranked[:SHARING_DEVICES_MAX]
+        chosen = list(ranked[:SHARING_DEVICES_MAX])
+        while len(chosen) > 1 and not _affords(chosen, question):
+            chosen.pop()
         return _in_proportion(chosen, [1.0 / (candidate.error**2 or 1e-30) for candidate in chosen])
     if policy == "fastest":
         return _soonest(ranked, question)

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backends.calibration import Calibration
-from problems.pauli import PauliSum
+from backends.calibration import Calibration, as_probability
+from problems.pauli import PauliSum, parity
 
 
 @dataclass(frozen=True)
@@ -76,17 +76,26 @@ def predicted_bias(success: float, spread: float) -> float:
     """|bias| of an energy in its own unit: (1 - success) * spread.
 
     Under a global depolarizing channel that keeps the state with probability F, <H> becomes
-    F <H> + (1 - F) tr(H)/2^n: the bias is (1 - F) |<H> - tr(H)/2^n|. `spread` stands for that distance: pass
-    it where an energy is known, `spectral_spread` otherwise. Readout and gate errors outside a term's light
-    cone make this an overestimate for local terms.
+    F <H> + (1 - F) tr(H)/2^n: the bias is (1 - F) |<H> - tr(H)/2^n|, and `spread` stands for that distance.
+    Readout and gate errors outside a term's light cone make this an overestimate for local terms; it is meant
+    to be right within a factor of two.
     """
     return (1.0 - success) * spread
 
 
-def spectral_spread(observable: PauliSum) -> float:
-    """Standard deviation of the observable's spectrum around tr(H)/2^n: the norm of its other terms."""
-    identity = (observable.x == 0) & (observable.z == 0)
-    return float(np.linalg.norm(observable.coefficients[~identity]))
+def spread_of(observable: PauliSum, start: int | None = None) -> float:
+    """How far energies that a run measures lie from tr(H)/2^n, the mean of the spectrum.
+
+    That of the basis state that it starts from, a molecule's Hartree-Fock state say, and at least the
+    spectrum's standard deviation, the norm of the terms.
+    """
+    rest = observable.without_constant()
+    deviation = float(np.linalg.norm(rest.coefficients))
+    if start is None:
+        return deviation
+    diagonal = rest.x == 0
+    signs = 1 - 2 * parity(rest.z[diagonal] & start)
+    return max(deviation, abs(float(rest.coefficients[diagonal] @ signs)))
 
 
 def _gates(
@@ -104,7 +113,7 @@ def _at(errors: tuple[float, ...], qubit: int) -> float:
 
 def _kept(error: float, count: int) -> float:
     """(1 - error)^count, 0 for what is no probability."""
-    return (1.0 - error) ** count if math.isfinite(error) and 0.0 <= error <= 1.0 else 0.0
+    return (1.0 - as_probability(error)) ** count
 
 
 def _idle(calibration: Calibration, qubit: int, seconds: float) -> float:

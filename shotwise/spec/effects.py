@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shotwise.errors import SpecError
-from shotwise.spec.run import FREE_DEVICE, ExactExecution, RunSpec, ScheduleSpec, ShotsExecution
+from shotwise.spec.run import FREE_DEVICE, AdaptAnsatz, ExactExecution, RunSpec, ScheduleSpec, ShotsExecution
 
 _SCHEDULED = {
     "constant": (),
@@ -26,6 +26,8 @@ def check_effects(spec: RunSpec) -> None:
     _check_gradient(spec)
     if isinstance(spec.execution, ShotsExecution):
         _check_devices(spec.execution)
+        _check_shots(spec, spec.execution)
+        _check_calibrated(spec.execution)
 
 
 def _check_schedule(schedule: ScheduleSpec) -> None:
@@ -57,3 +59,24 @@ def _check_devices(execution: ShotsExecution) -> None:
     if execution.policy is None and execution.devices:
         problem = "no policy routes over them"
         raise SpecError("execution.devices", ", ".join(execution.devices), problem, "add policy: balanced")
+
+
+def _check_shots(spec: RunSpec, execution: ShotsExecution) -> None:
+    name = spec.optimizer.name
+    if execution.adaptive and isinstance(spec.ansatz, AdaptAnsatz):
+        remedy = "leave policy: adaptive out, and give shots or target_std_error"
+        raise SpecError("execution.policy", "adaptive", "adapt takes fixed shots for every energy", remedy)
+    if not execution.adaptive and name in _SHIFTS_ONLY:
+        problem = "sets its shots itself, the spec asks for fixed ones"
+        raise SpecError("optimizer.name", name, problem, "add policy: adaptive, or use another optimizer")
+
+
+def _check_calibrated(execution: ShotsExecution) -> None:
+    """Fields about calibrations, where none is asked for."""
+    if execution.policy is not None or execution.device != FREE_DEVICE:
+        return
+    for name in ("stale_after_s", "allow_bad_calibration", "readout_from"):
+        given, usual = getattr(execution, name), ShotsExecution.model_fields[name].default
+        if given != usual:
+            problem = f"{FREE_DEVICE} has no calibration"
+            raise SpecError(f"execution.{name}", given, problem, "leave it out, or name devices")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -224,6 +225,11 @@ class BudgetSpec(Section):
     shots: int | None = Field(default=None, ge=1, le=2**62)
     usd: float | None = Field(default=None, ge=0, le=1e9)
     wall_s: float | None = Field(default=None, gt=0)
+
+    @property
+    def micro_usd(self) -> int | None:
+        """The limit in money as the ledger counts it; parts of a micro-USD are left out."""
+        return None if self.usd is None else int(Decimal(str(self.usd)) * 1_000_000)
 
 
 AccountName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]

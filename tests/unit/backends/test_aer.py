@@ -21,7 +21,7 @@ from backends.catalog import LocalProvider, load_catalog, open_provider
 from backends.jax_device import JaxDevice
 from backends.provider import SubmitRejected
 from backends.transpile.qiskit_circuit import to_qiskit
-from backends.transpile.success import HardwareUse, estimate_success, predicted_bias, spectral_spread
+from backends.transpile.success import HardwareUse, estimate_success, predicted_bias, spread_of
 from backends.transpile.synthesis import Structure, change_basis
 from measurement.estimator import estimate
 from measurement.grouping import qubit_wise_commuting
@@ -291,7 +291,11 @@ def test_predicted_success_is_the_product_of_what_can_go_wrong() -> None:
     assert estimate_success(replace(USE, two_qubit_gates=(((0, 2), 1),)), calibrated()) == 0.0
     assert estimate_success(replace(USE, layout=(7,)), calibrated()) == 0.0
     assert predicted_bias(0.75, 2.0) == 0.5
-    assert spectral_spread(PauliSum.from_strings([("II", 9.0), ("XZ", 3.0), ("ZZ", 4.0)])) == 5.0
+    observable = PauliSum.from_strings([("II", 9.0), ("XZ", 3.0), ("ZZ", 4.0), ("ZI", 2.0)])
+    assert spread_of(observable) == pytest.approx(29**0.5)
+    assert spread_of(observable, 0b00) == 6.0  # <ZZ> = <ZI> = 1
+    assert spread_of(observable, 0b01) == 6.0  # <ZZ> = <ZI> = -1
+    assert spread_of(observable, 0b10) == pytest.approx(29**0.5)  # closer than the deviation
 
 
 def test_predicted_error_ranks_devices_as_their_noise_does() -> None:

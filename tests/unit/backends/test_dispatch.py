@@ -3,12 +3,16 @@
 import dataclasses
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.calibration import Calibration
 from backends.dispatch import POLICIES, Candidate, Question, Verdict, select
+from backends.prediction import success_untranspiled
+from problems import Circuit, Rotation
 from shotwise.errors import CannotRunError, UnreachableError
 
 CHEAP = Candidate(
@@ -149,6 +153,24 @@ def test_silence_is_told_apart_from_a_refusal(policy: str, raised: type[CannotRu
     with pytest.raises(raised) as found:
         select([Candidate("mute", "HTTP 500", silent=True), Candidate("down", "retired")], Question(), policy)
     assert type(found.value) is raised
+
+
+def test_an_ensemble_is_as_large_as_the_budget() -> None:
+    fleet = [
+        Candidate(f"d{i}", cost_micro_usd=10, cost_micro_usd_max=10, success=0.9, std_error=0.1 * (1 + i))
+        for i in range(3)
+    ]
+    for left, size in ((30, 3), (29, 2), (15, 1)):
+        assert len(select(fleet, Question(micro_usd_left=left), "ensemble").route) == size
+
+
+@pytest.mark.parametrize("bad", [float("nan"), -0.2, 1.5])
+def test_a_value_that_is_no_probability_makes_no_device_better(bad: float) -> None:
+    circuit = Circuit.build(2, [Rotation(0b11, 0, 0b01, 0)], initial_state=0b01)
+    good = Calibration(0, (0.02, 0.02), (1e-3, 1e-3), (((0, 1), 0.01),))
+    known = success_untranspiled(circuit, good)
+    for worse in (replace(good, readout_error=(0.02, bad)), replace(good, two_qubit_error=(((0, 1), bad),))):
+        assert 0.0 <= success_untranspiled(circuit, worse) < known
 
 
 candidates = st.builds(

@@ -204,6 +204,13 @@ def test_a_malformed_file_is_refused(tmp_path: Path, kind: str, content: str) ->
             ["execution={mode: shots, shots: 100}", "optimizer.name=gcans", "optimizer.gradient=coordinates"],
             "by parameter_shift",
         ),
+        (["execution={mode: shots, shots: 5000}", "optimizer.name=gcans"], "add policy: adaptive"),
+        (
+            ["execution={mode: shots, shots: 5000, policy: adaptive}", "ansatz={kind: adapt}"],
+            "adapt takes fixed shots",
+        ),
+        (["execution={mode: shots, shots: 100, allow_bad_calibration: true}"], "has no calibration"),
+        (["execution={mode: shots, shots: 100, readout_from: snapshot}"], "has no calibration"),
         (["optimizer.schedule={decay_rate: 0.9}"], "has no decay_rate"),
         (["optimizer.schedule={kind: linear, warmup_iterations: 3}"], "has no warmup_iterations"),
     ],

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from ledger import Journal, Ledger
+from shotwise.errors import NoRoomError
 from shotwise.spec import validate
 from tasks.planner import RunPlan, plan_run
 from tasks.prepare import prepare
+from tasks.routing import check_can_start
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +57,58 @@ def test_a_circuit_that_grows_has_no_worst_case_but_the_budget() -> None:
     plan = planned({"shots": 1000}, ansatz={"kind": "adapt"})
     assert plan.adaptive
     assert plan.worst_case_micro_usd is None
+
+
+@pytest.mark.parametrize("policy", ["ensemble", "fastest", "best_fidelity", "balanced"])
+def test_more_money_refuses_no_run(policy: str, journal: Journal) -> None:
+    """A run that starts with a budget starts with every larger one, shared over devices or not."""
+    ledger, started = Ledger(journal.database), []
+    for usd in (1.0, 1.5, 2.0, 3.0, 3.9, 4.0, 5.0, 7.0, 9.0, 12.0):
+        prepared = prepare(validate(routed(policy, usd)))
+        try:
+            check_can_start(prepared, ledger)
+        except NoRoomError:
+            started.append(False)
+        else:
+            started.append(True)
+    assert started == sorted(started)
+    assert started[-1]
+
+
+def test_a_shared_step_is_priced_by_its_shares() -> None:
+    prepared = prepare(validate(routed("ensemble", None)))
+    plan = plan_run(prepared)
+    assert plan.decision is not None
+    whole = [verdict.candidate.cost_micro_usd_max for verdict in plan.decision.chosen]
+    assert len(whole) == 3
+    assert plan.iteration_micro_usd is not None
+    assert max(whole) < plan.iteration_micro_usd < 0.7 * sum(whole)
+
+
+def routed(policy: str, usd: float | None) -> dict:
+    devices = ["sim-manila", "sim-lima", "sim-kolkata"]
+    return {
+        "problem": {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"},
+        "optimizer": {"name": "spsa", "max_iterations": 10},
+        "execution": {
+            "mode": "shots",
+            "shots": 2000,
+            "policy": policy,
+            "devices": devices,
+            "allow_bad_calibration": True,
+        },
+        "budget": {"usd": usd},
+    }
+
+
+def test_a_warm_start_is_planned_as_the_state_it_starts_in() -> None:
+    """At epsilon 0.5 it is |+...+>, from which ordinary QAOA starts."""
+    plans = [
+        planned(
+            {"target_std_error": 0.02, "device": "jax"},
+            problem={"kind": "maxcut", "nodes": 4, "edges": [[a, b] for a in range(4) for b in range(a)]},
+            ansatz={"kind": "qaoa", "layers": 1, **start},
+        )
+        for start in ({}, {"warm_start": {"epsilon": 0.5}})
+    ]
+    assert plans[0].final_shots == plans[1].final_shots > 1000
