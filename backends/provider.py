@@ -7,12 +7,18 @@ answer to `find` ends it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
+from backends.prices import Price
 from measurement.plan import ExecutionPlan, Outcome
 from shotwise.errors import ShotwiseError
+
+TODAYS: Mapping[str, Price] = MappingProxyType({})
+"""No earlier prices: a bill at those of today."""
 
 
 class JobState(StrEnum):
@@ -36,7 +42,8 @@ class JobReport:
     Attributes:
         job_id: the provider's.
         state: as of this answer; answers may arrive out of order, and an ended state is never left.
-        cost_micro_usd: billed so far; None where the provider does not say before the bill.
+        cost_micro_usd: billed so far; None where the provider does not say.
+        counting: the job has ended and its cost is still being counted: asked later, it is said.
         message: the provider's reason for a failure.
     """
 
@@ -44,6 +51,7 @@ class JobReport:
     state: JobState
     cost_micro_usd: int | None = None
     message: str = ""
+    counting: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,7 +138,7 @@ class Provider(Protocol):
         Rows may hold fewer shots than asked, or none: partial results are results.
 
         Raises:
-            ProviderUnavailable: no usable answer.
+            ProviderUnavailable: no usable answer, or one that cannot be read here, good as it may be.
             ResultMissing: the job is done and its result does not exist.
         """
         ...
@@ -139,6 +147,14 @@ class Provider(Protocol):
         """Ask to cancel; the state afterwards, which may be `done` if completion was first."""
         ...
 
-    def bill(self) -> list[BillLine]:
-        """The provider's own bill of this account and device. Raises ProviderUnavailable."""
+    def bill(self, prices: Mapping[str, Price] = TODAYS) -> list[BillLine]:
+        """The provider's own bill of this account and device; a job may have several lines.
+
+        Args:
+            prices: of jobs by their token, as they were when these were sent, for providers that tell use
+                and not money; others are at today's.
+
+        Raises:
+            ProviderUnavailable: no usable answer.
+        """
         ...

@@ -54,8 +54,9 @@ def _going_on() -> Iterator[None]:
     """What fails may succeed at the next look, and what comes after it is done all the same."""
     try:
         yield
-    except (HTTPError, OperationalError, ShotwiseError) as error:
-        _log.warning("%s: %s; looking again", type(error).__name__, error)
+    except Exception as error:
+        known = isinstance(error, HTTPError | OperationalError | ShotwiseError)
+        _log.warning("%s: %s; looking again", type(error).__name__, error, exc_info=not known)
 
 
 def _look(journal: Journal, flow_runs: FlowRuns, patience: Patience) -> None:

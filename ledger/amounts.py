@@ -73,7 +73,8 @@ class Balance:
         limit_shots, limit_micro_usd: None where there is no limit.
         held: promised to reservations that have not ended.
         posted: spent for good.
-        disputed: billed to us, not accepted as spent, and not counted against the limit.
+        disputed: billed to us and not accepted as spent. The limit does not bound it, since nobody here could
+            refuse it; but it takes its room from new promises until it is accepted or waived.
     """
 
     account: str
@@ -93,7 +94,7 @@ class Balance:
     def left(self, currency: Currency) -> int | None:
         """What may still be reserved here; None where there is no limit. An account above may have less."""
         limit = self.limit(currency)
-        return None if limit is None else limit - self.used(currency)
+        return None if limit is None else max(limit - self.used(currency) - self.disputed.of(currency), 0)
 
 
 def quantity(currency: Currency, value: int) -> str:

@@ -20,7 +20,7 @@ from ledger.errors import StorageError
 from ledger.statements import Driver
 from shotwise.errors import CannotRunError
 
-SCHEMA_VERSION = "0007"
+SCHEMA_VERSION = "0008"
 _BUSY_TIMEOUT_S = 30
 # A server that is restarted is back sooner; one that is not is somebody's to look at.
 _AWAY_S_MAX = 120.0

@@ -1,4 +1,8 @@
-"""Who holds a lease: a process of a machine, so that another one there can tell whether it is alive."""
+"""Who holds a lease: a process of a machine, so that another one there can tell whether it is alive.
+
+Machines and containers may share a name, and containers a kernel. Process ids mean something only within one
+boot and one process namespace; a holder of any other may live.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +12,26 @@ from pathlib import Path
 
 
 def this_process() -> str:
-    """The name of this process as a holder: host:boot:pid:start."""
-    return f"{socket.gethostname()}:{_boot_id()}:{os.getpid()}:{_start_ticks(os.getpid())}"
+    """The name of this process as a holder: host:place:pid:start."""
+    return f"{socket.gethostname()}:{_place()}:{os.getpid()}:{_start_ticks(os.getpid())}"
 
 
 def is_dead(holder: str) -> bool:
     """Whether a holder is certainly gone. One elsewhere, or unreadable, may live: its lease must expire."""
     try:
-        host, boot, pid, start = holder.rsplit(":", 3)
-        if host != socket.gethostname():
+        host, place, pid, start = holder.rsplit(":", 3)
+        if (host, place) != (socket.gethostname(), _place()):
             return False
-        return boot != _boot_id() or _start_ticks(int(pid)) != start
+        return _start_ticks(int(pid)) != start
     except (ValueError, OSError):
         return False
 
 
-def _boot_id() -> str:
+def _place() -> str:
+    """Where process ids are what they are: a boot of a kernel, and a process namespace of it."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}+{os.readlink('/proc/self/ns/pid').strip('pid:[]')}"
     except OSError:
         return "-"
 

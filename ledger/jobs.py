@@ -54,6 +54,8 @@ class JobRecord:
     Attributes:
         shots, cost_micro_usd: as settled once it ended; the promise before.
         outcome: raw counts of a job that is done and undamaged.
+        price_json: the device's price when it was bought; plan_sha256: what it was to measure, and how often.
+            None of jobs that older versions entered.
     """
 
     token: str
@@ -73,6 +75,8 @@ class JobRecord:
     note: str | None
     submitted_us: int | None
     started_us: int | None
+    price_json: str | None
+    plan_sha256: str | None
 
 
 class JobBook:
@@ -127,10 +131,31 @@ class JobBook:
                 )
             )
 
+    def promised_micro_usd(self, key: JobKey) -> int:
+        """What was reserved for a job."""
+        query = select(jobs.c.quote_micro_usd).where(jobs.c.token == key.token)
+        with self.lease.database.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def dearest_micro_usd(self, device: str) -> int:
+        """The most that a job of this run has cost on a device; 0 before any has ended."""
+        query = select(func.max(jobs.c.cost_micro_usd)).where(
+            jobs.c.run_id == self.lease.run_id, jobs.c.device == device, jobs.c.state.in_(_ENDED)
+        )
+        with self.lease.database.read() as connection:
+            return int(connection.execute(query).scalar() or 0)
+
     def intend(
-        self, key: JobKey, *, device: str, promise: Amount, calibration_json: str | None = None
+        self,
+        key: JobKey,
+        *,
+        device: str,
+        promise: Amount,
+        price_json: str | None = None,
+        plan_sha256: str | None = None,
+        calibration_json: str | None = None,
     ) -> None:
-        """Enter a job and reserve its worst case, or neither.
+        """Enter a job and reserve its worst case, or neither; see `JobRecord`.
 
         Raises:
             BudgetExceededError: a limit has no room for it.
@@ -147,6 +172,8 @@ class JobBook:
                     cost_micro_usd=promise.micro_usd,
                     quote_micro_usd=promise.micro_usd,
                     created_us=at,
+                    price_json=price_json,
+                    plan_sha256=plan_sha256,
                     calibration_json=calibration_json,
                 )
             )

@@ -18,6 +18,8 @@ from ledger.tables import drives, iterations, runs
 from shotwise.errors import RunBusyError, RunEndedError, SpecError
 
 LEASE_S = 30.0
+_LEFT_US_MAX = 600_000_000
+"""A lease that ends later was written by a clock far ahead; should its writer live, its fence is stale."""
 RUNNING = "running"
 ENDED = ("completed", "cancelled")
 """States that no drive follows."""
@@ -175,7 +177,8 @@ def _check_free(run_id: str, holder: str | None, lease_until_us: int) -> None:
 
 
 def _is_held(holder: str | None, lease_until_us: int) -> bool:
-    return holder is not None and lease_until_us > now_us() and not is_dead(holder)
+    left_us = lease_until_us - now_us()
+    return holder is not None and 0 < left_us < _LEFT_US_MAX and not is_dead(holder)
 
 
 def _iterations_of(run_id: str) -> Select[Any]:

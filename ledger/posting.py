@@ -1,6 +1,6 @@
 """How a posting reaches the tables: one entry, and its movement at every level, or nothing at all.
 
-On PostgreSQL both statements are the body of the function `post_entry` (migration 0002), so that the
+On PostgreSQL both statements are the body of the function `post_entry` (migration 0008), so that the
 tenant's row, which everyone wants, is locked for the server's own time and not for a dialogue with us.
 """
 
@@ -28,6 +28,7 @@ class Posted(Enum):
 
 _ROOM = " AND ".join(
     f":held_{c} + :posted_{c} <= COALESCE(limit_{c}, {TOTAL_MAX}) - posted_{c} - held_{c}"
+    f" - CASE WHEN :held_{c} > 0 THEN disputed_{c} ELSE 0 END"
     for c in ("shots", "micro_usd")
 )
 _PATH = ", ".join(f":path_{level}" for level in range(LEVELS_MAX))

@@ -90,6 +90,7 @@ class Reservation:
         settled: what it ended with, an excess included, charged or disputed; corrections come on top.
         spent: settled, excess and corrections together; never below 0.
         disputed: billed and not accepted, still open.
+        corrections: how often a bill was entered after the end, disputed or not.
     """
 
     token: str
@@ -99,6 +100,7 @@ class Reservation:
     settled: Amount = NOTHING
     spent: Amount = NOTHING
     disputed: Amount = NOTHING
+    corrections: int = 0
 
 
 def bill_step(reference: str) -> str:
@@ -120,7 +122,9 @@ def reservation(entries: Sequence[Entry]) -> Reservation | None:
         return None
     state = ReservationState.HELD
     settled = spent = disputed = NOTHING
+    corrections = 0
     for entry in entries:
+        corrections += (entry.step or "").startswith(bill_step(""))
         if entry.kind is EntryKind.SETTLE or entry.step == EXCESS_STEP:
             settled += entry.amount
         match entry.kind:
@@ -134,7 +138,7 @@ def reservation(entries: Sequence[Entry]) -> Reservation | None:
                 disputed += entry.amount
             case _:
                 pass
-    return Reservation(first.token, first.account, state, first.amount, settled, spent, disputed)
+    return Reservation(first.token, first.account, state, first.amount, settled, spent, disputed, corrections)
 
 
 def reserve(amount: Amount) -> Posting:
@@ -199,13 +203,16 @@ def end_dispute(opened: Entry) -> Posting:
 def refusal(path: Iterable[Balance], posting: Posting) -> BudgetExceededError | None:
     """The first limit on the path that has no room for a posting; None if all have.
 
-    A posting that adds nothing to posted + held passes everywhere: limits hold before it.
+    A posting that adds nothing to posted + held passes everywhere: limits hold before it. What is disputed
+    takes its room from promises: else a device that bills above its quotes could do so for ever.
     """
     grows = posting.held + posting.posted
     for balance in path:
         for currency in Currency:
             limit = balance.limit(currency)
             left = (TOTAL_MAX if limit is None else limit) - balance.used(currency)
+            if posting.held.of(currency) > 0:
+                left -= balance.disputed.of(currency)
             if grows.of(currency) > max(left, 0):
                 return BudgetExceededError(balance.account, currency, grows.of(currency), max(left, 0))
     return None

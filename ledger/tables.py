@@ -109,6 +109,9 @@ jobs = Table(
     # when the provider took it, and when it was first seen running
     Column("submitted_us", BigInteger),
     Column("started_us", BigInteger),
+    # what its use is billed by, and what it measures: limits and prices of devices change
+    Column("price_json", Text),
+    Column("plan_sha256", String(64)),
     Index("jobs_of_device", "device", "created_us"),
     Index("jobs_by_end", "state", "done_us"),
 )

@@ -6,6 +6,7 @@ point and basis.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -56,6 +57,16 @@ def joined(plan: ExecutionPlan, delivered: Sequence[Delivery]) -> Outcome:
             for row in ordered
         ]
     )
+
+
+def shape_sha256(plan: ExecutionPlan) -> str:
+    """What a job of the plan measures and how often; angles left out: machines differ in their last bits."""
+    circuit, whole = plan.circuit, hashlib.sha256()
+    whole.update(repr((circuit.n_qubits, circuit.initial_state, circuit.initial_plus)).encode())
+    for array in (circuit.x, circuit.z, circuit.source, plan.point, plan.basis, plan.shots):
+        whole.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+    whole.update(plan.bases.key())
+    return whole.hexdigest()
 
 
 def shots_by_row(outcome: Outcome) -> np.ndarray:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
-from backends.catalog import DeviceDescription, usage_of
+from backends.catalog import DeviceDescription
 from backends.fleet import Fleet
+from backends.prices import FailureBilling
 from backends.provider import (
     JobReport,
     JobState,
@@ -27,7 +28,7 @@ from backends.provider import (
 from ledger import Amount, JobBook, JobKey, JobPhase, JobRecord
 from measurement import ExecutionPlan, Outcome
 from shotwise.errors import CannotRunError, RunFailedError, UnreachableError
-from tasks.delivery import Delivery, joined, missing
+from tasks.delivery import Delivery, joined, missing, shape_sha256
 from tasks.pacing import wait_for_turn
 from tasks.patience import Door, Patience, Pause
 from tasks.telemetry import span
@@ -156,9 +157,8 @@ class Buyer:
             return
         report = replace(self, closing=True)._poll_to_end(provider, found[0], lambda: None)
         phase = JobPhase.CANCELLED if report.state is JobState.CANCELLED else JobPhase.FAILED
-        self.book.ended(
-            key, phase, Amount(0, self._billed(provider, report)), "nothing waited for it any more"
-        )
+        cost = Amount(0, self._cost(key, provider, report))
+        self.book.ended(key, phase, cost, "nothing waited for it any more")
 
     def _found(self, provider: Provider, token: str) -> list[str]:
         """The provider's jobs of a token; asked again before an accepted one must be visible."""
@@ -179,15 +179,18 @@ class Buyer:
         provider = self._ask(lambda: self.fleet.provider(device), device)
         description = self._ask(lambda: self.fleet.description(device), device)
         if record is None:
-            quote = self._ask(lambda: self.fleet.quote_micro_usd(device, plan), device)
+            quote = self._worst_micro_usd(description, plan)
             sold = self._sold_before(key, provider)
             self.book.intend(
                 key,
                 device=device,
                 promise=Amount(plan.shots_total, quote),
+                price_json=description.price.model_dump_json(),
+                plan_sha256=shape_sha256(plan),
                 calibration_json=self.fleet.calibration_json(device),
             )
             return self._submit(key, provider, description, plan, sold)
+        _check_same_work(record, plan)
         if record.state is JobPhase.DONE:
             if record.outcome is None:
                 raise RunFailedError(f"job {key.token}: its outcome is damaged; restore the database")
@@ -198,6 +201,11 @@ class Buyer:
             assert record.vendor_job_id is not None
             return self._await(key, provider, description, plan, record.vendor_job_id)
         return self._resolve(key, provider, description, plan)
+
+    def _worst_micro_usd(self, description: DeviceDescription, plan: ExecutionPlan) -> int:
+        """What a job is promised: its quote, and on a device that ends no job at it, what one has cost."""
+        quote = self._ask(lambda: self.fleet.quote_micro_usd(description.name, plan), description.name)
+        return max(quote, self.book.dearest_micro_usd(description.name)) if description.endless else quote
 
     def _submit(
         self,
@@ -223,6 +231,7 @@ class Buyer:
         self, provider: Provider, description: DeviceDescription, plan: ExecutionPlan, key: JobKey
     ) -> str:
         wait_for_turn(self.book.lease.database, description, self.sleep)
+        self.book.lease.renew()  # refuses a driver that slept: what it sends, it must still own
         with span("submit", key.run_id, token=key.token, device=description.name):
             return provider.submit(plan, key.token)
 
@@ -246,7 +255,6 @@ class Buyer:
                     self.book.submitted(key, found[0])
                     return self._await(key, provider, description, plan, found[0])
                 if provider.honours_tokens and not self.closing:
-                    self.book.lease.renew()  # refuses a driver that slept: what it sends, it must still own
                     # the same token cannot buy a second job
                     job_id = self._send(provider, description, plan, key)
                     self.book.submitted(key, job_id)
@@ -276,22 +284,30 @@ class Buyer:
         with span("wait", key.run_id, token=key.token, device=description.name):
             report = self._poll_to_end(provider, job_id, partial(self.book.started, key))
         try:
-            outcome = self._ask(lambda: provider.fetch(job_id, plan), description.name)
+            outcome = self._fetched(provider, job_id, plan)
         except ResultMissing as error:
             outcome, why = None, str(error)
         else:
             why = report.message or report.state.value
+        cost = self._cost(key, provider, report)
         shots = int(outcome.counts.sum()) if outcome is not None else 0
         if outcome is not None and shots > 0:
-            actual = Amount(shots, self._cost(provider, report, plan, shots))
+            actual = Amount(shots, cost)
             reserved = self.book.done(key, outcome.to_bytes(), actual)
             if actual.micro_usd > reserved.reserved.micro_usd:
                 self.fleet.forget(description.name)  # its price may have changed: the next quote is a new one
             return outcome
         phase = JobPhase.CANCELLED if report.state is JobState.CANCELLED else JobPhase.FAILED
-        billed = self._billed(provider, report)
-        self.book.ended(key, phase, Amount(0, billed), why)
+        self.book.ended(key, phase, Amount(0, cost), why)
         return None
+
+    def _fetched(self, provider: Provider, job_id: str, plan: ExecutionPlan) -> Outcome:
+        """A job's result. Raises ResultMissing where the provider says so twice."""
+        try:
+            return self._ask(lambda: provider.fetch(job_id, plan), provider.name)
+        except ResultMissing:
+            self.sleep(self.patience.visible_s)
+            return self._ask(lambda: provider.fetch(job_id, plan), provider.name)
 
     def _poll_to_end(self, provider: Provider, job_id: str, started: Callable[[], None]) -> JobReport:
         pause = Pause(self.patience, self.sleep)
@@ -313,25 +329,24 @@ class Buyer:
                     return report
             pause.wait()
 
-    def _cost(self, provider: Provider, report: JobReport, plan: ExecutionPlan, shots: int) -> int:
-        """What a job cost: as reported, else as billed, else its price for what it ran."""
+    def _cost(self, key: JobKey, provider: Provider, report: JobReport) -> int:
+        """What an ended job cost, in micro-USD, waited for while the provider counts it; else what is billed.
+
+        Where neither says it, nothing for a failure that its price bills nothing for, and else all that was
+        promised: too much goes back when the bill is reconciled, and too little would be spent twice.
+        """
+        pause, asked, job_id = Pause(self.patience, self.sleep), time.monotonic(), report.job_id
+        while report.counting and time.monotonic() - asked < self.patience.counted_s:
+            pause.wait()
+            report = self._ask(lambda: provider.poll(job_id), provider.name)
         if report.cost_micro_usd is not None:
             return report.cost_micro_usd
-        billed = self._bill_of(provider, report.job_id)
-        if billed is not None:
-            return billed
-        description = self.fleet.description(provider.name)
-        ran = replace(plan, shots=plan.shots * shots // max(plan.shots_total, 1))
-        return description.price.cost_micro_usd(usage_of(ran, description))
-
-    def _billed(self, provider: Provider, report: JobReport) -> int:
-        if report.cost_micro_usd is not None:
-            return report.cost_micro_usd
-        return self._bill_of(provider, report.job_id) or 0
-
-    def _bill_of(self, provider: Provider, job_id: str) -> int | None:
         lines = [line for line in self._ask(provider.bill, provider.name) if line.job_id == job_id]
-        return sum(line.cost_micro_usd for line in lines) if lines else None
+        if lines:
+            return sum(line.cost_micro_usd for line in lines)
+        billing = self.fleet.description(provider.name).price.failure_billing
+        free = report.state is not JobState.DONE and billing is FailureBilling.NONE
+        return 0 if free else self.book.promised_micro_usd(key)
 
     def _ask(self, question: Callable[[], R], device: str) -> R:
         try:
@@ -350,3 +365,13 @@ class Buyer:
                 if time.monotonic() - asked > self.patience.unavailable_s:
                     raise
             pause.wait()
+
+
+def _check_same_work(record: JobRecord, plan: ExecutionPlan) -> None:
+    """Refuse to read a job as another batch's: limits of a device may have changed since it was bought."""
+    if record.plan_sha256 not in (None, shape_sha256(plan)):
+        raise RunFailedError(
+            f"job {record.token} on {record.device} was bought for other circuits or shots than this version "
+            "cuts now; put the catalog's limits back to what they were and `shotwise resume`, or "
+            "`shotwise cancel` the run"
+        )

@@ -14,12 +14,16 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 
 from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound
 
 from ledger import Journal, Submission, Submissions
 from shotwise.errors import CannotRunError, RunBusyError
 from tasks.flow_runs import INTERRUPTED, FlowRuns, FlowRunView, tell
 
 _log = logging.getLogger("shotwise.healing")
+
+_OF_ONE_RUN = (CannotRunError, ObjectNotFound)
+"""What holds up no other run: its deployment is gone, or somebody deleted a flow run meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def heal(journal: Journal, flow_runs: FlowRuns, patience: Patience = Patience())
     for run in submissions.unfinished():
         try:
             healed = _heal_run(run, submissions, journal, flow_runs, patience)
-        except CannotRunError as error:  # of this run alone: its deployment is gone, say
+        except _OF_ONE_RUN as error:
             _log.warning("%s: %s", run.run_id, error)
             continue
         if healed is not None:
@@ -123,7 +127,7 @@ def _heal_before_their_run(
     for each in flow_runs.in_pool([StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]):
         try:
             healed = _heal_before_its_run(each, submissions, journal, flow_runs, patience)
-        except CannotRunError as error:
+        except _OF_ONE_RUN as error:
             _log.warning("%s: %s", each.name, error)
             continue
         if healed is not None:

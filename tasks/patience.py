@@ -19,6 +19,7 @@ class Patience:
             turned away now where another device could take it.
         unavailable_s: how long a provider may give no usable answer, or turn away what no other can take.
         visible_s: how long an accepted job may stay invisible to a search by its token.
+        counted_s: how long an ended job's cost may be counted before all of its promise is taken for it.
         stuck_s: how long a job may be queued before it is cancelled.
     """
 
@@ -27,6 +28,7 @@ class Patience:
     attempts_max: int = 6
     unavailable_s: float = 600.0
     visible_s: float = 5.0
+    counted_s: float = 120.0
     stuck_s: float = 24 * 3600.0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backends.prices import Price
 from backends.provider import BillLine, Provider
 from ledger import (
     ENDED,
@@ -33,7 +34,7 @@ class DifferenceKind(StrEnum):
     BILL_HIGHER = "bill above journal"
     BILL_LOWER = "bill below journal"
     NOT_ON_BILL = "not on the bill"
-    """A job that the journal calls done and paid, which the provider does not bill."""
+    """A job that the journal calls paid, which the provider does not bill."""
     NOT_IN_JOURNAL = "not in the journal"
     """The provider bills a job of ours that the journal does not know."""
     BOUGHT_TWICE = "bought twice"
@@ -86,7 +87,7 @@ def reconcile(
     for device, jobs in sorted(by_device.items()):
         found += [d for job in jobs for d in _against_ledger(ledger, job)]
         try:
-            bills[device] = open_provider(device).bill()
+            bills[device] = open_provider(device).bill(_prices_then(jobs))
         except ShotwiseError as error:
             found.append(Discrepancy(DifferenceKind.UNAVAILABLE, device, "", 0, 0, note=str(error)))
     known = jobs_of(database)  # what was bought while the bills were read is on them
@@ -103,6 +104,10 @@ def reconcile_and_record(
     left = Counter(d.kind.value for d in found if not d.corrected)
     record_reconciliation(database, {kind.value: left[kind.value] for kind in DifferenceKind})
     return found
+
+
+def _prices_then(jobs: Sequence[JobRecord]) -> dict[str, Price]:
+    return {job.token: Price.model_validate_json(job.price_json) for job in jobs if job.price_json}
 
 
 def _against_ledger(ledger: Ledger, job: JobRecord) -> list[Discrepancy]:
@@ -173,7 +178,7 @@ def _job_against_bill(
     reservation = ledger.find(job.token)
     posted = (reservation.spent + reservation.disputed).micro_usd
     if not lines:
-        if job.state is JobPhase.DONE and posted:
+        if job.state.ended and posted:
             found.append(Discrepancy(DifferenceKind.NOT_ON_BILL, job.device, job.token, posted, 0))
         return found
     if job.state.ended and billed != posted:
@@ -181,16 +186,15 @@ def _job_against_bill(
         corrected, note = correct, ""
         if correct:
             try:
-                # a bill only grows by lines: their number tells one state of it from another of the same sum
-                _correct(ledger, reservation, billed, f"bill-{len(lines)}-{billed}")
+                corrected = _correct(ledger, reservation, billed)
             except ReservationError as error:
                 corrected, note = False, str(error)
         found.append(Discrepancy(kind, job.device, job.token, posted, billed, note, corrected))
     return found
 
 
-def _correct(ledger: Ledger, reservation: Reservation, billed: int, reference: str) -> None:
-    """Make what is entered what is billed. Less than before ends what was disputed: it was not owed."""
+def _correct(ledger: Ledger, reservation: Reservation, billed: int) -> bool:
+    """Make what is entered what is billed, and look; a lower bill ends disputes, which were not owed."""
     posted = (reservation.spent + reservation.disputed).micro_usd
     if billed < posted:
         for entry in ledger.open_disputes(reservation.account):
@@ -199,4 +203,8 @@ def _correct(ledger: Ledger, reservation: Reservation, billed: int, reference: s
         reservation = ledger.find(reservation.token)
         posted = (reservation.spent + reservation.disputed).micro_usd
     if billed != posted:
+        # a bill may come back to an earlier sum: which correction it is makes it one of its own
+        reference = f"bill-{reservation.corrections}-{posted}-{billed}"
         ledger.correct(reservation.token, reference, Amount(0, billed - posted), note="provider's bill")
+        reservation = ledger.find(reservation.token)
+    return (reservation.spent + reservation.disputed).micro_usd == billed

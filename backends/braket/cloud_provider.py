@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -28,8 +28,9 @@ from backends.catalog.batches import refusal
 from backends.catalog.billing import cost_of_end
 from backends.catalog.catalog_provider import DeviceStatus
 from backends.catalog.description import DeviceDescription
-from backends.prices import Usage
+from backends.prices import Price, Usage
 from backends.provider import (
+    TODAYS,
     BillLine,
     JobReport,
     JobState,
@@ -123,7 +124,7 @@ class BraketCloudProvider:
         return [task["quantumTaskArn"] for task in self._tasks() if task["tags"][TOKEN_TAG] == token]
 
     def poll(self, job_id: str) -> JobReport:
-        """The task's state; its cost where the price has no seconds, which only the result tells."""
+        """The task's state and cost; None where its price counts seconds and no result tells them."""
         task = self._task(job_id)
         state = self._state(task)
         cost = self._cost_micro_usd(task, state) if state.ended else None
@@ -141,7 +142,9 @@ class BraketCloudProvider:
         if result.measurements is None or sorted(result.measured_qubits) != list(
             range(plan.circuit.n_qubits)
         ):
-            raise ResultMissing(f"{self.name}: the result of {job_id} measures other qubits than were asked")
+            raise ProviderUnavailable(
+                f"{self.name}: the result of {job_id} measures other qubits than were asked"
+            )
         return Outcome.from_rows([states_of(result.measurements, list(result.measured_qubits))])
 
     def cancel(self, job_id: str) -> JobReport:
@@ -155,37 +158,40 @@ class BraketCloudProvider:
             raise failed_question(error) from None
         return self.poll(job_id)
 
-    def bill(self) -> list[BillLine]:
-        """Our ended tasks at the catalog's price; Braket's API tells shots and run time, not money."""
+    def bill(self, prices: Mapping[str, Price] = TODAYS) -> list[BillLine]:
+        """Our ended tasks at their price; Braket's API tells shots and run time, not money.
+
+        Tasks whose run time cannot be told any more are left out.
+        """
         lines = []
         for summary in self._tasks():
-            task = self._task(summary["quantumTaskArn"])
+            task, token = self._task(summary["quantumTaskArn"]), summary["tags"][TOKEN_TAG]
             state = self._state(task)
             if state.ended:
-                cost = self._cost_micro_usd(task, state, read_result=True)
+                cost = self._cost_micro_usd(task, state, prices.get(token))
                 if cost is not None:
-                    lines.append(BillLine(task["quantumTaskArn"], summary["tags"][TOKEN_TAG], cost))
+                    lines.append(BillLine(task["quantumTaskArn"], token, cost))
         return lines
 
-    def _cost_micro_usd(self, task: dict, state: JobState, *, read_result: bool = False) -> int | None:
-        price, done = self._description.price, state is JobState.DONE
+    def _cost_micro_usd(self, task: dict, state: JobState, price: Price | None = None) -> int | None:
+        price, done = price or self._description.price, state is JobState.DONE
         asked = Usage(shots=task["shots"], seconds=self._description.queue.run_s(1, task["shots"]))
         shots = task.get("numSuccessfulShots", task["shots"] if done else 0)
         seconds = Decimal(0)
         if done and price.per_second_usd:
-            if not read_result:
+            told = self._run_s(task)
+            if told is None:
                 return None
-            seconds = self._run_s(task)
+            seconds = told
         return cost_of_end(price, done=done, asked=asked, used=Usage(shots=shots, seconds=seconds))
 
-    def _run_s(self, task: dict) -> Decimal:
-        """How long a simulator ran, from its result."""
-        metadata = self._result(task).additional_metadata.simulatorMetadata
-        if metadata is None:
-            raise ProviderUnavailable(
-                f"{self.name}: the result of {task['quantumTaskArn']} tells no run time"
-            )
-        return Decimal(metadata.executionDuration) / 1000
+    def _run_s(self, task: dict) -> Decimal | None:
+        """How long a simulator ran, from its result; None where that is gone, or does not tell."""
+        try:
+            metadata = self._result(task).additional_metadata.simulatorMetadata
+        except ResultMissing:
+            return None
+        return None if metadata is None else Decimal(metadata.executionDuration) / 1000
 
     def _result(self, task: dict) -> GateModelQuantumTaskResult:
         job_id = task["quantumTaskArn"]
@@ -202,8 +208,10 @@ class BraketCloudProvider:
             raise failed_question(error) from None
         try:
             return GateModelQuantumTaskResult.from_object(GateModelTaskResult.parse_raw(text))
-        except (ValueError, TypeError, KeyError) as error:
-            raise ResultMissing(f"{self.name}: the result of {job_id} cannot be read: {error}") from None
+        except Exception as error:  # whatever the SDK's decoder meets: the result stays where it is
+            raise ProviderUnavailable(
+                f"{self.name}: the result of {job_id} cannot be read: {error}"
+            ) from None
 
     def _tasks(self) -> Iterator[dict[str, Any]]:
         """Summaries of our tasks on the device, newest page first as Braket gives them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Annotated, Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ class QueueModel(BaseModel):
 
     Waiting is log-normal: median `median_s`, `sigma` the standard deviation of its natural logarithm. Running
     takes seconds_per_job + seconds_per_circuit * circuits + seconds_per_shot * shots, which is also what a
-    price per second bills.
+    price per second bills; `whole_seconds` rounds it up, where a vendor limits and counts no parts of one.
     """
 
     model_config = _FROZEN
@@ -31,6 +31,7 @@ class QueueModel(BaseModel):
     seconds_per_job: Decimal = Field(default=Decimal(0), ge=0)
     seconds_per_circuit: Decimal = Field(default=Decimal(0), ge=0)
     seconds_per_shot: Decimal = Field(default=Decimal(0), ge=0)
+    whole_seconds: bool = False
     date: str = ""
     source: str = ""
 
@@ -45,7 +46,8 @@ class QueueModel(BaseModel):
 
     def run_s(self, circuits: int, shots: int) -> Decimal:
         """How long a job of `circuits` circuits and `shots` shots altogether occupies the device."""
-        return self.seconds_per_job + self.seconds_per_circuit * circuits + self.seconds_per_shot * shots
+        seconds = self.seconds_per_job + self.seconds_per_circuit * circuits + self.seconds_per_shot * shots
+        return seconds.to_integral_value(ROUND_CEILING) if self.whole_seconds else seconds
 
 
 class DeviceDescription(BaseModel):
@@ -68,6 +70,7 @@ class DeviceDescription(BaseModel):
         calibration_age_s: how old a simulated device claims its snapshot to be.
         drop_dead_couplings: see `backends.aer.snapshots.Snapshot.aged`.
         submits_per_minute_max: the vendor's limit, None where there is none.
+        endless: its price counts seconds, and nothing ends a job at those that were quoted.
         verbatim: runs circuits on the physical qubits and with the gates chosen here, so that folds survive.
         honours_tokens: a second submission with the same token buys nothing.
         simulated: nothing quantum is behind it.
@@ -92,6 +95,7 @@ class DeviceDescription(BaseModel):
     calibration_age_s: float = Field(default=3600.0, ge=0)
     drop_dead_couplings: bool = False
     submits_per_minute_max: float | None = Field(default=None, gt=0)
+    endless: bool = False
     verbatim: bool = False
     honours_tokens: bool
     simulated: bool

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,7 +22,9 @@ from backends.catalog.batches import refusal, usage_of
 from backends.catalog.catalog_provider import DeviceStatus
 from backends.catalog.description import DeviceDescription
 from backends.device import Device
+from backends.prices import Price
 from backends.provider import (
+    TODAYS,
     BillLine,
     JobReport,
     JobState,
@@ -153,7 +155,8 @@ class LocalProvider:
         """Too late, always."""
         return self.poll(job_id)
 
-    def bill(self) -> list[BillLine]:
+    def bill(self, prices: Mapping[str, Price] = TODAYS) -> list[BillLine]:
+        """See `Provider.bill`; every job was recorded with its cost."""
         with self._lock:
             jobs = sorted(self._jobs.items())
         return [BillLine(key, job.token, job.cost_micro_usd, f"{job.shots} shots") for key, job in jobs]

@@ -9,9 +9,8 @@ A job is a Sampler V2 job, a PUB for each basis and number of shots. Its usage i
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, cast
 
@@ -31,8 +30,9 @@ from backends.catalog.batches import refusal, usage_of
 from backends.catalog.catalog_provider import DeviceStatus
 from backends.catalog.description import DeviceDescription
 from backends.ibm.account import IbmAccount, status_of
-from backends.prices import Usage
+from backends.prices import Price, Usage
 from backends.provider import (
+    TODAYS,
     BillLine,
     JobReport,
     JobState,
@@ -133,7 +133,7 @@ class IbmCloudProvider:
                     backend_name=self._description.vendor_name,
                     params={"pubs": pubs, "version": 2, "options": {}, "support_qiskit": True},
                     job_tags=[TAG, token],
-                    max_execution_time=math.ceil(usage_of(plan, self._description).seconds),
+                    max_execution_time=int(usage_of(plan, self._description).seconds),
                 )
             except IBMError as error:
                 raise self._account.failed_submission(error) from None
@@ -149,7 +149,7 @@ class IbmCloudProvider:
     def poll(self, job_id: str) -> JobReport:
         state, message = self._state(job_id)
         cost = self._cost_micro_usd(job_id) if state.ended else None
-        return JobReport(job_id, state, cost, message)
+        return JobReport(job_id, state, cost, message, counting=state.ended and cost is None)
 
     def fetch(self, job_id: str, plan: ExecutionPlan) -> Outcome:
         """An ended job's counts; a failed or cancelled one measured nothing."""
@@ -163,8 +163,10 @@ class IbmCloudProvider:
             raise ResultMissing(f"{self.name}: job {job_id} is completed and has no result")
         try:
             return join_results(plan, [(group_rows(plan), list(ResultDecoder.decode(text)))])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ResultMissing(f"{self.name}: the result of job {job_id} cannot be read: {error}") from None
+        except Exception as error:  # whatever the SDK's decoder meets: the result stays where it is
+            raise ProviderUnavailable(
+                f"{self.name}: the result of job {job_id} cannot be read: {error}"
+            ) from None
 
     def cancel(self, job_id: str) -> JobReport:
         try:
@@ -176,20 +178,22 @@ class IbmCloudProvider:
                 raise self._account.failed_question(error) from None
         return self.poll(job_id)
 
-    def bill(self) -> list[BillLine]:
-        """Our ended jobs on this backend, at the catalog's price for the seconds that IBM says they used.
+    def bill(self, prices: Mapping[str, Price] = TODAYS) -> list[BillLine]:
+        """Our ended jobs on this backend, at their price for the seconds that IBM says they used.
 
         IBM tells usage, not money; jobs whose usage is still being counted are left out.
         """
         lines = []
         for job in self._jobs([TAG], self._description.vendor_name):
-            cost = self._cost_micro_usd(job["id"])
+            token = next((tag for tag in job.get("tags", ()) if tag != TAG), None)
+            cost = self._cost_micro_usd(job["id"], prices.get(token or ""))
             if cost is not None:
-                tokens = [tag for tag in job.get("tags", ()) if tag != TAG]
-                lines.append(BillLine(job["id"], tokens[0] if tokens else None, cost))
+                lines.append(BillLine(job["id"], token, cost))
         return lines
 
-    def _jobs(self, tags: list[str], backend: str | None = None) -> Iterator[dict[str, Any]]:
+    def _jobs(self, tags: list[str], backend: str | None = None) -> list[dict[str, Any]]:
+        """Every job once: pages are newest first, so one that is submitted meanwhile shifts them."""
+        found: dict[str, dict[str, Any]] = {}
         skip = 0
         while True:
             page = self._ask(
@@ -197,10 +201,10 @@ class IbmCloudProvider:
                     limit=_PAGE, skip=skip, job_tags=tags, backend_name=backend
                 )
             )
-            yield from page["jobs"]
+            found.update((job["id"], job) for job in page["jobs"])
             skip += len(page["jobs"])
             if not page["jobs"] or skip >= page["count"]:
-                return
+                return list(found.values())
 
     def _state(self, job_id: str) -> tuple[JobState, str]:
         answer = self._ask(lambda: self._account.api.program_job(job_id).get(exclude_params=True))
@@ -213,12 +217,12 @@ class IbmCloudProvider:
             state = JobState.FAILED
         return state, str(told.get("reason") or "")
 
-    def _cost_micro_usd(self, job_id: str) -> int | None:
+    def _cost_micro_usd(self, job_id: str, price: Price | None = None) -> int | None:
         usage = self._ask(self._account.api.program_job(job_id).metadata).get("usage", {})
         seconds = usage.get("qpu_charge_time_seconds")
         if seconds is None or usage.get("status", "pending") == "pending":
             return None
-        return self._description.price.cost_micro_usd(Usage(seconds=Decimal(str(seconds))))
+        return (price or self._description.price).cost_micro_usd(Usage(seconds=Decimal(str(seconds))))
 
     def _transpiled(self, plan: ExecutionPlan) -> Transpiled:
         with self._lock:

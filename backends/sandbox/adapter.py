@@ -17,6 +17,7 @@ Nothing is ever sent twice here: trying again is decided where money is counted.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TypeVar
 
@@ -24,7 +25,9 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from backends.calibration import Calibration
 from backends.catalog.catalog_provider import DeviceStatus
+from backends.prices import Price
 from backends.provider import (
+    TODAYS,
     BillLine,
     JobReport,
     ProviderUnavailable,
@@ -166,8 +169,8 @@ class SandboxProvider:
         """See `Provider.cancel`."""
         return self._report(self._ask("POST", f"/v1/jobs/{job_id}/cancel"), job_id)
 
-    def bill(self) -> list[BillLine]:
-        """See `Provider.bill`; all pages."""
+    def bill(self, prices: Mapping[str, Price] = TODAYS) -> list[BillLine]:
+        """See `Provider.bill`; all pages. The sandbox knows what it charged."""
         lines: list[BillLine] = []
         after = 0
         while page := self._bill_page(after).lines:

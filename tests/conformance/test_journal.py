@@ -6,7 +6,7 @@ import hashlib
 import pytest
 from sqlalchemy import text, update
 
-from ledger import Database, IterationRecord, JobKey, Journal, Lease, NewRun
+from ledger import Database, IterationRecord, JobKey, Journal, Lease, NewRun, now_us
 from ledger.tables import checkpoints, jobs, metadata, runs
 from shotwise.errors import LeaseLostError, RunBusyError, RunFailedError, SpecError
 
@@ -87,6 +87,27 @@ def test_a_dead_drivers_run_is_taken_over_at_once(journal: Journal) -> None:
         host_and_boot = holder.rsplit(":", 2)[0]
         connection.execute(update(runs).values(holder=f"{host_and_boot}:{2**22 + 1}:12345"))
     assert journal.acquire(lease.run_id).fence == lease.fence + 1
+
+
+@pytest.mark.parametrize("place", ["another-boot+4026531836", "-"])
+def test_a_driver_of_a_host_of_this_name_may_live(journal: Journal, place: str) -> None:
+    """Two containers may share a name and a kernel: their process ids say nothing here."""
+    lease = journal.acquire(new_run(journal))
+    with journal.database.write() as connection:
+        holder = connection.execute(text("SELECT holder FROM runs")).scalar_one()
+        host, _, pid, start = holder.rsplit(":", 3)
+        connection.execute(update(runs).values(holder=f"{host}:{place}:{pid}:{start}"))
+    with pytest.raises(RunBusyError):
+        journal.acquire(lease.run_id)
+
+
+def test_a_lease_of_a_clock_that_was_far_ahead_is_over(journal: Journal) -> None:
+    lease = journal.acquire(new_run(journal))
+    someone_elsewhere_holds(lease)
+    with journal.database.write() as connection:
+        connection.execute(update(runs).values(lease_until_us=now_us() + 24 * 3600 * 1_000_000))
+    assert not journal.is_driven(lease.run_id)
+    assert journal.acquire(lease.run_id).fence > lease.fence
 
 
 def test_a_driver_elsewhere_keeps_its_run_until_its_lease_expires(journal: Journal) -> None:

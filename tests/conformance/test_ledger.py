@@ -147,6 +147,19 @@ def test_a_bill_above_every_limit_is_disputed_and_never_lost(ledger: Ledger) -> 
     assert "left 0.00002 USD" in opened.note
 
 
+def test_a_dispute_takes_its_room_from_new_promises_at_every_level(ledger: Ledger) -> None:
+    ledger.set_limit("acme", micro_usd=100)
+    ledger.reserve("t", RUN, Amount(0, 60))
+    ledger.settle("t", Amount(0, 130))  # 70 above the promise, room for 40: disputed
+    assert ledger.balance("acme").disputed == Amount(0, 70)
+    assert ledger.balance("acme").left(Currency.MICRO_USD) == 0
+    with pytest.raises(BudgetExceededError):
+        ledger.reserve("u", OTHER, Amount(0, 1))
+    ledger.reserve("free", OTHER, Amount(5, 0))
+    ledger.resolve("t", "excess", accept=False)
+    ledger.reserve("u", OTHER, Amount(0, 40))
+
+
 def test_a_dispute_ends_once_accepted_or_waived(ledger: Ledger) -> None:
     ledger.set_limit("acme", micro_usd=80)
     ledger.reserve("t", RUN, Amount(10, 60))

@@ -82,10 +82,17 @@ class LedgerModel(RuleBasedStateMachine):
                 total += promise.spent + (promise.reserved if promise.ended is None else NOTHING)
         return total
 
-    def fits(self, account: str, more: Amount) -> bool:
+    def disputed(self, account: str) -> Amount:
+        below = [
+            p for p in self.promises.values() if p.account == account or p.account.startswith(account + "/")
+        ]
+        return sum((a for p in below for s, a in p.disputes.items() if s not in p.verdicts), NOTHING)
+
+    def fits(self, account: str, more: Amount, *, promised: bool = False) -> bool:
+        """Whether an amount fits; what is disputed takes room from what is to be promised."""
         for above in ACCOUNTS:
             if account == above or account.startswith(above + "/"):
-                now = self.used(above)
+                now = self.used(above) + (self.disputed(above) if promised else NOTHING)
                 shots, micro_usd = self.limits.get(above, (None, None))
                 if shots is not None and more.shots > 0 and now.shots + more.shots > shots:
                     return False
@@ -139,7 +146,7 @@ class LedgerModel(RuleBasedStateMachine):
             same = (before.account, before.reserved) == (account, amount)
             expected = None if same else ReservationError
         else:
-            expected = None if self.fits(account, amount) else BudgetExceededError
+            expected = None if self.fits(account, amount, promised=True) else BudgetExceededError
         try:
             if rolled_back:
                 self.reserve_and_crash(token, account, amount)
@@ -251,7 +258,7 @@ class LedgerModel(RuleBasedStateMachine):
             ]
             held = sum((p.reserved for p in below if p.ended is None), NOTHING)
             posted = sum((p.spent for p in below), NOTHING)
-            disputed = sum((a for p in below for s, a in p.disputes.items() if s not in p.verdicts), NOTHING)
+            disputed = self.disputed(balance.account)
             assert (balance.held, balance.posted, balance.disputed) == (held, posted, disputed), balance
             assert (balance.limit_shots, balance.limit_micro_usd) == self.limits.get(
                 balance.account, (None, None)

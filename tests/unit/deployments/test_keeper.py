@@ -14,7 +14,7 @@ from ledger import Database
 from shotwise.home import Home
 
 
-class RunsReachedError(Exception):
+class RunsReachedError(BaseException):
     """Ends the keeper where it comes to the runs."""
 
 

@@ -135,5 +135,6 @@ def test_a_tokens_entries_add_up() -> None:
         settled=Amount(6, 50),
         spent=Amount(6, 30),
         disputed=Amount(0, 9),
+        corrections=2,
     )
     assert rules.reservation(told[1:]) is None

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 
@@ -13,7 +14,8 @@ from sqlalchemy import select, update
 
 from backends.fleet import SANDBOX_URL
 from backends.jax_device import JaxDevice
-from backends.provider import BillLine
+from backends.prices import Price
+from backends.provider import TODAYS, BillLine
 from backends.sandbox import FaultKind, FaultSpec
 from backends.sandbox.adapter import SandboxProvider
 from backends.sandbox.process import SandboxProcess
@@ -142,7 +144,7 @@ def test_a_bill_that_comes_back_to_an_earlier_sum_is_followed(buyer: Buyer) -> N
     lines = [BillLine(job.vendor_job_id or "", job.token, job.cost_micro_usd)]
 
     class Biller(SandboxProvider):
-        def bill(self) -> list[BillLine]:
+        def bill(self, prices: Mapping[str, Price] = TODAYS) -> list[BillLine]:
             return lines
 
     with Biller(IDEAL, os.environ[SANDBOX_URL], honours_tokens=True) as biller:

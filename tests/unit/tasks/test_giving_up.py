@@ -13,6 +13,7 @@ from ledger import (
     Journal,
     Ledger,
 )
+from measurement import ExecutionPlan
 from measurement.mitigation import ReadoutErrors
 from tasks.durable import DeviceGaveUpError
 from tasks.evaluate import plan_iteration
@@ -79,6 +80,36 @@ def test_what_a_device_delivered_before_it_gave_up_is_kept(
     assert measured.shots == plan.shots_total
     again = run.buy()
     np.testing.assert_array_equal(again.parts[0][1].counts, outcome.counts)
+
+
+def test_a_quota_hit_in_mid_batch_sends_the_rest_elsewhere(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch takes several jobs of the first device, which refuses all but the first two of them."""
+    run = Run(journal, usd=None, policy="cheapest", devices=[MANILA, NAIROBI])
+    fleet = run.prepared.fleet
+    assert fleet is not None
+    fleet._descriptions[MANILA] = fleet.description(MANILA).model_copy(update={"circuits_max": 2})
+    submit, sold = LocalProvider.submit, []
+
+    def with_quota(provider: LocalProvider, plan: ExecutionPlan, token: str) -> str:
+        if provider.name == MANILA and len(sold) == 2:
+            raise SubmitRejected("quota reached", permanent=True)
+        sold.extend([token] * (provider.name == MANILA))
+        return submit(provider, plan, token)
+
+    monkeypatch.setattr(LocalProvider, "submit", with_quota)
+    measured = run.buy()
+    assert len(sold) == 2
+    assert measured.shots == plan_iteration(run.prepared, run.state).shots_total
+    done = [job for job in run.jobs if job.state is JobPhase.DONE]
+    assert [job.device for job in done if job.device == MANILA] == [MANILA] * 2
+    assert {job.device for job in done} == {MANILA, NAIROBI}
+    assert run.held == Amount()
+    jobs = run.jobs
+    assert run.buy().shots == measured.shots
+    assert run.jobs == jobs, "what the journal has is not bought again"
+    fleet.forget(MANILA)
 
 
 def test_a_device_that_will_not_be_calibrated_is_left_for_another(

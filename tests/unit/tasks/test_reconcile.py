@@ -1,10 +1,12 @@
 """What a provider bills after the end is entered, whichever way it goes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pytest
 
-from backends.provider import BillLine, Provider, ProviderUnavailable
+from backends.prices import Price
+from backends.provider import TODAYS, BillLine, Provider, ProviderUnavailable
 from ledger import Amount, Journal, Ledger, jobs_of
 from tasks.reconcile import DifferenceKind, Discrepancy, reconcile
 from tests.unit.tasks.journals import enter_run
@@ -18,7 +20,7 @@ class Billing:
 
     lines: list[BillLine]
 
-    def bill(self) -> list[BillLine]:
+    def bill(self, prices: Mapping[str, Price] = TODAYS) -> list[BillLine]:
         return self.lines
 
 
@@ -77,7 +79,7 @@ def test_a_job_bought_while_the_bill_is_read_is_not_called_unknown(journal: Jour
     lines = [BillLine(job.vendor_job_id or "", job.token, 250) for job in jobs_of(journal.database, paid)]
 
     class Buying(Billing):
-        def bill(self) -> list[BillLine]:
+        def bill(self, prices: Mapping[str, Price] = TODAYS) -> list[BillLine]:
             for job in jobs_of(journal.database, enter_run(journal, "meanwhile", [-1.0], micro_usd=250)):
                 self.lines.append(BillLine("another", job.token, 250))
             return self.lines
