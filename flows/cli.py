@@ -186,6 +186,7 @@ def _show_result(home: Home, journal: Journal, run_id: str, *, as_json: bool) ->
         click.echo(json.dumps(wanted))
         return
     from flows.terminal import print_table
+    from shotwise.units import unit_of
     from tasks.result import RunResult, summary_rows
 
     record = journal.run(run_id)
@@ -196,8 +197,8 @@ def _show_result(home: Home, journal: Journal, run_id: str, *, as_json: bool) ->
         print_table((curve.axis, *SCAN_COLUMNS[1:]), scan_rows(curve), title=f"{run_id}: {curve.reason}")
         click.echo(f"curve      {home.curve(run_id)}")
     elif record.result_json:
-        unit = "Ha" if record.kind == "molecule" else ""
-        print_table(("", ""), summary_rows(RunResult.from_json(record.result_json), unit), title=run_id)
+        rows = summary_rows(RunResult.from_json(record.result_json), unit_of(record.kind))
+        print_table(("", ""), rows, title=run_id)
     click.echo(f"details    shotwise show {run_id}")
     click.echo("compare    shotwise ui   (Prefect and MLflow)")
     if home.plot(run_id).exists():

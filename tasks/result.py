@@ -25,12 +25,10 @@ from tasks.evaluate import (
     plan_energies,
 )
 from tasks.gradient import gradient_of
+from tasks.interval import half_width
 from tasks.prepare import Prepared
 from tasks.sampling import final_shots, final_sigmas
 from tasks.state import LoopState, Sample
-
-Z_95 = 1.96
-"""Standard errors to each side of a 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ class RunResult:
         """The 95 % interval of the energy; None where it is exact or unknown."""
         if self.energy is None or not self.energy_std_error:
             return None
-        half = Z_95 * self.energy_std_error
+        half = half_width(self.energy_std_error)
         return self.energy - half, self.energy + half
 
     def to_json(self) -> str:
@@ -370,7 +368,7 @@ def _amount_text(spent: Mapping[str, float]) -> str:
 
 
 def _interval(std_error: float | None) -> str:
-    return f" +- {Z_95 * std_error:.1e} (95 %)" if std_error else ""
+    return f" +- {half_width(std_error):.1e} (95 %)" if std_error else ""
 
 
 def _with_sample(prepared: Prepared, result: RunResult, sample: Sample) -> RunResult:
