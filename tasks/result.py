@@ -36,7 +36,7 @@ class RunResult:
     """The result of a run. Energies are in the problem's unit; graph problems have the cut fields too.
 
     Attributes:
-        state: "completed", "interrupted" or "failed".
+        state: "completed", or "failed" where the optimization diverged.
         reason: why the optimization ended.
         energy, energy_std_error: at the final parameters; sampled runs evaluate them anew for this, so that
             the energy is not biased by having been selected. None where no budget was left for that.
