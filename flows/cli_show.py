@@ -80,7 +80,8 @@ def row_of(record: RunRecord) -> dict[str, Any]:
 def _print_found(home: Home, record: RunRecord) -> None:
     from flows.terminal import print_table
     from shotwise.units import unit_of
-    from tasks.result import RunResult, summary_rows
+    from tasks.result import RunResult
+    from tasks.summary import summary_rows
 
     assert record.result_json is not None, "only a run that has ended has found anything"
     if json.loads(record.spec_json).get("scan"):

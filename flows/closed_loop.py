@@ -37,7 +37,7 @@ from tasks.prepare import Prepared, prepare
 from tasks.progress import Progress, tell_watchers, watching
 from tasks.provenance import new_run, parent_from_environment
 from tasks.purchase import open_buyer
-from tasks.result import RunResult, final_unmeasured, summary_rows
+from tasks.result import RunResult, final_unmeasured
 from tasks.routing import Begun, begun, check_can_start, fits_budget
 from tasks.sampling import final_shots
 from tasks.slots import device_slot
@@ -52,6 +52,7 @@ from tasks.stages import (
 )
 from tasks.starts import resolve_start
 from tasks.state import LoopState
+from tasks.summary import summary_rows
 from tasks.telemetry import span, tracing
 from tasks.tracker import mlflow_run_url
 from tasks.ui import ProgressArtifact, publish_summary
