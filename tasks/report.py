@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tasks.compare import Comparison, RunView
-from tasks.figures import colour, convergence_svg, energy_against_cost_svg, spending_svg
+from tasks.comparison_plots import colour, convergence_svg, energy_against_cost_svg, spending_svg
 from tasks.interval import half_width
 
 
