@@ -11,13 +11,11 @@ import click
 
 from flows import cli_compare, cli_fleet, cli_metrics, cli_show, cli_sweep, cli_team
 from flows.cli_show import row_of, show_result
+from flows.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from ledger import Journal
     from shotwise.home import Home
-
-EXIT_FAILED = 4
-EXIT_INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from shotwise.errors import SpecError
-from shotwise.spec.run import FREE_DEVICE, ExactExecution, RunSpec, ScheduleSpec, ShotsExecution
+from shotwise.spec.run import (
+    FREE_DEVICE,
+    SHOT_CHOOSERS,
+    ExactExecution,
+    RunSpec,
+    ScheduleSpec,
+    ShotsExecution,
+)
 
 _SCHEDULED = {
     "constant": (),
@@ -13,7 +20,6 @@ _SCHEDULED = {
     "warmup_cosine": ("end_value", "warmup_iterations"),
 }
 _WITHOUT_GRADIENT = ("spsa", "rotosolve")
-_SHIFTS_ONLY = ("bayes_newton", "gcans", "icans", "cost_cans")
 
 
 def check_effects(spec: RunSpec) -> None:
@@ -44,7 +50,7 @@ def _check_gradient(spec: RunSpec) -> None:
         raise SpecError("optimizer.gradient", gradient, "says how sampled gradients are got", "leave it out")
     if name in _WITHOUT_GRADIENT:
         raise SpecError("optimizer.gradient", gradient, f"{name} takes no gradient", "leave it out")
-    own_shots = name in _SHIFTS_ONLY or (name == "auto" and spec.execution.adaptive)
+    own_shots = name in SHOT_CHOOSERS or (name == "auto" and spec.execution.adaptive)
     if own_shots and gradient != "parameter_shift":
         problem = f"{name} sets the shots of each derivative itself, by parameter_shift"
         raise SpecError("optimizer.gradient", gradient, problem, "leave it out")
