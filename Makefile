@@ -75,7 +75,7 @@ lint: setup  ## ruff, pyright and the import layers
 	$(BIN)/lint-imports
 	$(BIN)/python -m pip check
 
-check: lint test  ## everything that CI runs
+check: lint test  ## lint and the whole test suite; CI runs `make audit` and `make campaign-scale` too
 
-clean:  ## remove the virtual environment and the state folder
-	rm -rf .venv .shotwise
+clean:  ## remove the virtual environment, the state folder and what benchmarks built
+	rm -rf .venv .shotwise build

@@ -38,10 +38,10 @@ from measurement import (
     Grouping,
     GroupVariances,
     ShiftRule,
+    all_shifts,
     allocate,
     fewest,
     fully_commuting,
-    parameter_shift,
     prior_variances,
     qubit_wise_commuting,
 )
@@ -248,7 +248,7 @@ def adam(shots: int) -> Callable[[str, int], Reached]:
         rule, d = ShiftRule.of(circuit), bench.dimension
         x, m, v, spent, circuits = np.zeros(d), np.zeros(d), np.zeros(d), 0, 0
         for k in range(1, 1000):
-            design = parameter_shift(circuit, rule, x)
+            design = all_shifts(circuit, rule, x)
             means, variances = bench.moments(design.angles)
             energies = means.sum(1) + rng.normal(size=len(design)) * np.sqrt((variances / shots).sum(1))
             gradient = energies @ design.weights[:, 1:]
@@ -277,7 +277,7 @@ def rosalin(molecule: str, seed: int) -> Reached:
     x, chi, xi = np.zeros(d), np.zeros(d), np.zeros(d)
     shots, spent, circuits = np.full(d, least), 0, 0
     for k in range(1, 100_000):
-        design = parameter_shift(circuit, rule, x)
+        design = all_shifts(circuit, rule, x)
         means = bench.term_means(design.angles)[0]
         gradient, scatter = np.zeros(d), np.zeros(d)
         for row in range(1, len(design)):

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows import cli_compare, cli_fleet, cli_metrics, cli_sweep, cli_team
-from flows.cli_fleet import print_decision
+from flows import cli_compare, cli_fleet, cli_metrics, cli_show, cli_sweep, cli_team
+from flows.cli_show import row_of, show_result
+from flows.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
-    from ledger import Journal, RunRecord
+    from ledger import Journal
     from shotwise.home import Home
-
-EXIT_FAILED = 4
-EXIT_INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,6 +30,7 @@ def cli() -> None:
 for _command in (
     *cli_fleet.COMMANDS,
     *cli_sweep.COMMANDS,
+    *cli_show.COMMANDS,
     *cli_compare.COMMANDS,
     *cli_metrics.COMMANDS,
     *cli_team.COMMANDS,
@@ -64,7 +63,7 @@ def resume(run_id: str, as_json: bool, quiet: bool) -> None:
     home, journal = _open_journal()
     record = journal.run(run_id)
     if record.state == "completed":
-        _show_result(home, journal, run_id, as_json=as_json)
+        show_result(home, journal, run_id, as_json=as_json)
         return
     if record.state == "cancelled":
         raise CannotRunError("RUN_ID", run_id, "was cancelled", "run its spec anew")
@@ -80,7 +79,7 @@ def resume(run_id: str, as_json: bool, quiet: bool) -> None:
 def runs(as_json: bool) -> None:
     """List all runs, oldest first. A lost one lost its process: `shotwise resume` goes on with it."""
     _, journal = _open_journal()
-    rows = [_row(record) | {"state": journal.standing(record)} for record in journal.all_runs()]
+    rows = [row_of(record) | {"state": journal.standing(record)} for record in journal.all_runs()]
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -88,33 +87,6 @@ def runs(as_json: bool) -> None:
 
     columns = ("run_id", "name", "state", "reason", "energy")
     print_table(columns, [["" if row[c] is None else str(row[c]) for c in columns] for row in rows])
-
-
-@cli.command()
-@click.argument("run_id")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--decisions", is_flag=True, help="Where each batch went, and why.")
-def show(run_id: str, as_json: bool, decisions: bool) -> None:
-    """Show what RUN_ID is and what it found."""
-    home, journal = _open_journal()
-    record = journal.run(run_id)
-    if decisions:
-        _show_decisions(journal, run_id, as_json=as_json)
-        return
-    if as_json:
-        click.echo(json.dumps(_details(journal, record)))
-        return
-    from flows.terminal import print_table
-
-    details = _details(journal, record)
-    spec = details.pop("spec")
-    shown = {
-        k: v for k, v in details.items() if k not in ("versions", "parameters", "points") and v is not None
-    }
-    print_table(("", ""), [[k, str(v)] for k, v in shown.items()], title=run_id)
-    print_table(("", ""), [[k, json.dumps(v)] for k, v in spec.items()], title="spec")
-    if home.plot(run_id).exists():
-        click.echo(f"plot: {home.plot(run_id)}")
 
 
 @cli.command()
@@ -174,75 +146,9 @@ def _drive(spec: Any, run_id: str | None, *, as_json: bool, quiet: bool) -> None
     if state == "interrupted":
         click.echo(f"interrupted; the journal is intact. Go on with: shotwise resume {run_id}", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    _show_result(home, journal, run_id, as_json=as_json)
+    show_result(home, journal, run_id, as_json=as_json)
     if journal.run(run_id).state == "failed":
         sys.exit(EXIT_FAILED)
-
-
-def _show_result(home: Home, journal: Journal, run_id: str, *, as_json: bool) -> None:
-    details = _details(journal, journal.run(run_id))
-    if as_json:
-        wanted = {k: v for k, v in details.items() if k not in ("spec", "versions")}
-        click.echo(json.dumps(wanted))
-        return
-    from flows.terminal import print_table
-    from tasks.result import RunResult, summary_rows
-
-    record = journal.run(run_id)
-    if record.result_json and json.loads(record.spec_json).get("scan"):
-        from tasks.scan import SCAN_COLUMNS, ScanResult, scan_rows
-
-        curve = ScanResult.from_json(record.result_json)
-        print_table((curve.axis, *SCAN_COLUMNS[1:]), scan_rows(curve), title=f"{run_id}: {curve.reason}")
-        click.echo(f"curve      {home.curve(run_id)}")
-    elif record.result_json:
-        unit = "Ha" if record.kind == "molecule" else ""
-        print_table(("", ""), summary_rows(RunResult.from_json(record.result_json), unit), title=run_id)
-    click.echo(f"details    shotwise show {run_id}")
-    click.echo("compare    shotwise ui   (Prefect and MLflow)")
-    if home.plot(run_id).exists():
-        click.echo(f"plot       {home.plot(run_id)}")
-
-
-def _show_decisions(journal: Journal, run_id: str, *, as_json: bool) -> None:
-    from ledger import decisions_of
-
-    found = [(i, batch, json.loads(text)) for i, batch, _, text in decisions_of(journal.database, run_id)]
-    if as_json:
-        click.echo(json.dumps([{"iteration": i, "batch": batch, **decision} for i, batch, decision in found]))
-        return
-    if not found:
-        click.echo(f"{run_id} was not routed: its spec names a device that is called directly")
-    for iteration, _, decision in found:
-        title = f"iteration {iteration}: {', '.join(device for device, _ in decision['route'])}"
-        print_decision(decision, title=f"{title} ({decision['policy']})")
-
-
-def _row(record: RunRecord) -> dict[str, Any]:
-    result = json.loads(record.result_json) if record.result_json else {}
-    return {
-        "run_id": record.run_id,
-        "name": record.name,
-        "state": record.state,
-        "reason": record.reason,
-        "energy": result.get("energy"),
-    }
-
-
-def _details(journal: Journal, record: RunRecord) -> dict[str, Any]:
-    """Everything about a run as plain data; the result's fields at the top level."""
-    result = json.loads(record.result_json) if record.result_json else {}
-    flow_run_ids = journal.flow_run_ids(record.run_id)
-    return {
-        **_row(record),
-        **result,
-        "state": record.state,
-        "reason": record.reason,
-        "mlflow_run_id": record.mlflow_run_id,
-        "prefect_flow_run_id": flow_run_ids[-1] if flow_run_ids else None,
-        "spec": json.loads(record.spec_json),
-        "versions": json.loads(record.versions_json),
-    }
 
 
 def _home() -> Home:

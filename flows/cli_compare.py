@@ -56,6 +56,7 @@ def _print_table(comparison: Comparison, places: range) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from flows.terminal import open_console
     from tasks.compare import sparkline
     from tasks.report import bias_text, duration_text, energy_text, error_text
 
@@ -84,7 +85,7 @@ def _print_table(comparison: Comparison, places: range) -> None:
     row("driven for", [duration_text(run.duration_s) for run in runs])
     for name, values in comparison.differing.items():
         row(name, [values[at] or "–" for at in places])
-    _console().print(table)
+    open_console().print(table)
     if not comparison.comparable:
         click.echo("The runs minimise different problems: their energies do not compare.")
 
@@ -93,6 +94,8 @@ def _print_spending(comparison: Comparison) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
+
+    from flows.terminal import open_console
 
     rows = [(run, device) for run in comparison.runs for device in run.devices]
     if not rows:
@@ -114,23 +117,13 @@ def _print_spending(comparison: Comparison) -> None:
             f"${device.cost_micro_usd / 1e6:,.4f}",
             Text(_bar(device.cost_micro_usd / most_cost), style="yellow"),
         )
-    _console().print(table)
+    open_console().print(table)
 
 
 def _bar(share: float) -> str:
     """A bar in eighths of a block."""
     eighths = round(share * _BAR * 8)
     return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8] if eighths % 8 else "")
-
-
-def _console():
-    import sys
-
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    console.width = console.width if sys.stdout.isatty() else max(console.width, 120)
-    return console
 
 
 def _as_json(comparison: Comparison) -> dict[str, object]:

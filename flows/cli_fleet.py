@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flows.exit_codes import EXIT_CANNOT_RUN, EXIT_FAILED
+
 if TYPE_CHECKING:
     from ledger import Balance, Ledger
     from tasks.planner import RunPlan
@@ -113,7 +115,7 @@ def plan(spec: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     )
     click.echo(json.dumps(_plan_json(planned))) if as_json else _print_plan(planned)
     if planned.refusal or planned.iterations_affordable == 0:
-        sys.exit(3)
+        sys.exit(EXIT_CANNOT_RUN)
 
 
 def _plan_json(planned: RunPlan) -> dict:
@@ -326,7 +328,7 @@ def reconcile(correct: bool, as_json: bool) -> None:
             click.echo(f"{d.kind}: {d.device} {d.token[:12]} {amounts} {note}")
         click.echo(f"{len(found)} differences")
     if any(not d.corrected for d in found):
-        sys.exit(4)
+        sys.exit(EXIT_FAILED)
 
 
 def _limit(option: str, text: str, unit: int) -> int | None:

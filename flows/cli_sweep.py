@@ -11,6 +11,8 @@ from uuid import UUID
 
 import click
 
+from flows.exit_codes import EXIT_FAILED
+
 if TYPE_CHECKING:
     from flows.sweep import Runner
 
@@ -59,7 +61,7 @@ def sweep(
         ]
         print_table(("point", "run_id", "state", "energy"), shown, title=sweep_id)
     if any(row["state"] != "completed" for row in rows):
-        sys.exit(4)
+        sys.exit(EXIT_FAILED)
 
 
 def _drive(home: Any, sweep_id: str, points: Any, workers: int, runner: Runner) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-EXIT_STILL_RUNNING = 4
+from flows.exit_codes import EXIT_FAILED
 
 
 @click.command()
@@ -116,7 +116,7 @@ def cancel(run_id: str) -> None:
     state = cancel_run(journal, run_id)
     if state == "running":
         click.echo(f"{run_id} is in the middle of a step and ends after it; see `shotwise status`", err=True)
-        sys.exit(EXIT_STILL_RUNNING)
+        sys.exit(EXIT_FAILED)
     click.echo(f"{run_id} {state}")
 
 

@@ -5,7 +5,6 @@ The journal is the truth. Whatever this process loses when it is killed, the nex
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,10 +12,9 @@ from uuid import UUID
 
 from prefect.runtime import flow_run
 
-from flows.driven import Stopped, driven
+from flows.driven import Stopped, driven, open_run
 from ledger import (
     BudgetExceededError,
-    Database,
     IterationRecord,
     Journal,
     Ledger,
@@ -26,8 +24,7 @@ from ledger import (
 from measurement import ExecutionPlan
 from optimizers import Reason
 from shotwise.errors import SpecError
-from shotwise.home import Home
-from shotwise.spec import RunSpec, validate
+from shotwise.spec import RunSpec
 from tasks.cancelling import leave, settle_in_flight
 from tasks.driving import Drive, StopAsked, where_it_stands
 from tasks.durable import Buyer
@@ -37,7 +34,7 @@ from tasks.prepare import Prepared, prepare
 from tasks.progress import Progress, tell_watchers, watching
 from tasks.provenance import new_run, parent_from_environment
 from tasks.purchase import open_buyer
-from tasks.result import RunResult, final_unmeasured, summary_rows
+from tasks.result import RunResult, final_unmeasured
 from tasks.routing import Begun, begun, check_can_start, fits_budget
 from tasks.sampling import final_shots
 from tasks.slots import device_slot
@@ -52,6 +49,7 @@ from tasks.stages import (
 )
 from tasks.starts import resolve_start
 from tasks.state import LoopState
+from tasks.summary import summary_rows
 from tasks.telemetry import span, tracing
 from tasks.tracker import mlflow_run_url
 from tasks.ui import ProgressArtifact, publish_summary
@@ -76,20 +74,19 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | Stopped
     """
     if spec is not None and spec.flow not in ("vqe", "qaoa"):
         raise SpecError("spec", spec.flow, "not a single loop", f"give it to the flow {spec.flow}")
-    home = Home.from_environment().make()
-    journal = Journal(Database(home.database_url))
+    opened = open_run(spec, run_id)
     handed_over = run_id is not None
     if run_id is None:
-        assert spec is not None, "a new run needs a spec"
-        run_id = _enter(journal, spec)
-    record = journal.run(run_id)
-    if record.state == "completed" and record.result_json:
-        return RunResult.from_json(record.result_json)
-    if record.state == Stopped.CANCELLED:
+        run_id = _enter(opened.journal, opened.spec)
+        opened = opened.entered(run_id)
+    if opened.result_json:
+        return RunResult.from_json(opened.result_json)
+    if opened.cancelled:
         return Stopped.CANCELLED
+    home, journal = opened.home, opened.journal
     with driven(home, journal, run_id) as held:
         artifact = ProgressArtifact(run_id)
-        prepared = prepare(validate(json.loads(record.spec_json)))
+        prepared = prepare(opened.spec)
         if handed_over and held.lease.fence == 1:
             check_can_start(prepared, Ledger(journal.database))
         with watching(artifact), tracing(home, journal, held.lease):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from uuid import UUID
 
 from httpx import HTTPError
 from prefect.runtime import flow_run
 
-from ledger import Database, Journal, Lease, StorageError
+from ledger import Database, Journal, Lease, RunRecord, StorageError
 from shotwise.home import Home
 from shotwise.spec import RunSpec, validate
 from tasks.driving import Drive, acquire_patiently, driving
@@ -44,31 +44,50 @@ class Driven:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A run to drive: new, where it was not entered before.
+    """A run to drive, with its home and journal.
 
     Attributes:
-        result_json: of one that has ended.
-        cancelled: it has ended without one.
+        given: the spec of a new run.
+        record: of one that was entered before, None of a new one.
     """
 
     home: Home
     journal: Journal
-    spec: RunSpec
-    result_json: str | None = None
-    cancelled: bool = False
+    given: RunSpec | None
+    record: RunRecord | None = None
+
+    def entered(self, run_id: str) -> Opened:
+        """The same, of a run that is in the journal."""
+        return replace(self, given=None, record=self.journal.run(run_id))
+
+    @property
+    def spec(self) -> RunSpec:
+        """What it is.
+
+        Raises:
+            SpecError: it was entered by a version whose specs are no longer taken.
+        """
+        if self.record is not None:
+            return validate(json.loads(self.record.spec_json))
+        assert self.given is not None, "a new run needs a spec"
+        return self.given
+
+    @property
+    def result_json(self) -> str | None:
+        """Of one that has ended."""
+        return self.record.result_json if self.record and self.record.state == "completed" else None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it has ended without a result."""
+        return self.record is not None and self.record.state == Stopped.CANCELLED
 
 
 def open_run(spec: RunSpec | None, run_id: str | None) -> Opened:
     """A new run of `spec` on this machine's journal, or the run `run_id` that is there."""
     home = Home.from_environment().make()
-    journal = Journal(Database(home.database_url))
-    if run_id is None:
-        assert spec is not None, "a new run needs a spec"
-        return Opened(home, journal, spec)
-    record = journal.run(run_id)
-    ended = record.result_json if record.state == "completed" else None
-    cancelled = record.state == Stopped.CANCELLED
-    return Opened(home, journal, validate(json.loads(record.spec_json)), ended, cancelled)
+    opened = Opened(home, Journal(Database(home.database_url)), spec)
+    return opened if run_id is None else opened.entered(run_id)
 
 
 @contextmanager

@@ -34,14 +34,14 @@ def drive_to_state(spec: RunSpec | None, run_id: str | None) -> dict[str, Any] |
     return to_state(closed_loop(spec, run_id))
 
 
-def to_state(result: Result | Stopped | None) -> dict[str, Any] | State:
-    """A result as plain data, or the state Cancelled where there is none.
+def to_state(result: Result | Stopped) -> dict[str, Any] | State:
+    """A result as plain data, or the state Cancelled where it was left without one.
 
     A run that is left for another driver ends as `INTERRUPTED`, to tell it from one that was to end.
     """
     if result is Stopped.CANCELLED:
         return Cancelled(message="Cancelled; what was in flight is settled, and nothing is held any more.")
-    if result is None or result is Stopped.INTERRUPTED:
+    if result is Stopped.INTERRUPTED:
         message = "Asked to stop; the journal is intact and the run can be resumed."
         return Cancelled(name=INTERRUPTED, message=message)
     return json.loads(result.to_json())

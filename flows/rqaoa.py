@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.elimination import elimination_loop
+from flows.elimination_loop import elimination_loop
 from flows.outcome import flow_run_label, to_state
 from shotwise.spec import RunSpec
 

@@ -9,6 +9,7 @@ from ledger import BudgetExceededError, Journal, Submissions
 from optimizers import Reason
 from shotwise.errors import NoRoomError, RunFailedError, SpecError
 from shotwise.spec import QaoaAnsatz, RunSpec
+from shotwise.units import unit_of
 from tasks.cancelling import leave
 from tasks.result import RunResult
 from tasks.scan import (
@@ -66,7 +67,7 @@ def scan_loop(spec: RunSpec | None, run_id: str | None) -> ScanResult | Stopped:
         if reason is Reason.CONVERGED:  # as far as every point is
             reason = next((point.reason for point in points if point.reason != reason), reason)
         curve = ScanResult(run_id, "completed", reason, axis_of(spec), points)
-        plot_scan(curve, home.curve(run_id), unit="Ha" if spec.problem.kind == "molecule" else "")
+        plot_scan(curve, home.curve(run_id), unit=unit_of(spec.problem.kind))
         held.lease.finish(state=curve.state, reason=curve.reason, result_json=curve.to_json())
     return curve
 

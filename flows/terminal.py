@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tasks.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _LIVE_EVERY_S = 0.1
 _LINE_EVERY_S = 5.0
 _PIPED_WIDTH = 10_000
-"""A line of a table is a line of a file."""
 _TEXT_WIDTH_MIN = 24
 
 
@@ -55,7 +57,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title:
     """A table on standard output."""
     from rich.box import SIMPLE_HEAD
     from rich.cells import cell_len
-    from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
 
@@ -68,8 +69,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title:
         table.add_column(column, overflow="fold", min_width=width)
     for row in cells[1:]:
         table.add_row(*row)
-    console = Console(highlight=False)
+    console = open_console()
     narrowest = Measurement.get(console, console.options.update_width(_PIPED_WIDTH), table).minimum
     # a table that is too wide goes on in the terminal's next line; rich would cut it off
-    console.width = max(console.width, narrowest) if sys.stdout.isatty() else _PIPED_WIDTH
+    console.width = max(console.width, narrowest)
     console.print(table)
+
+
+def open_console() -> Console:
+    """Standard output: as wide as the terminal; a line of a table is one line where it is piped."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not sys.stdout.isatty():
+        console.width = _PIPED_WIDTH
+    return console

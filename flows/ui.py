@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import click
 
 from deployments.environment import mlflow_environment
 from shotwise.errors import CannotRunError, RunFailedError
 from shotwise.home import MLFLOW_UI_PORT, Home
-from shotwise.signals import Bell
+from shotwise.signals import set_by_signals
 from tasks.prefect_server import PrefectServer
 
 _MLFLOW_START_S_MAX = 180.0
@@ -34,7 +32,8 @@ def serve(home: Home) -> None:
     has_mlflow = home.mlflow_uri.startswith(("http://", "https://"))
     if not has_mlflow:
         _check_port()
-    with _stop_asked() as stop, ThreadPoolExecutor(1) as beside, ExitStack() as started:
+    stop = threading.Event()
+    with set_by_signals(stop), ThreadPoolExecutor(1) as beside, ExitStack() as started:
         server = PrefectServer.start(home)
         started.callback(server.stop)
         mlflow = None if has_mlflow else _start_mlflow(home)
@@ -47,26 +46,6 @@ def serve(home: Home) -> None:
                 if mlflow is not None and mlflow.poll() is not None:
                     return
         click.echo("ending ...")
-
-
-@contextmanager
-def _stop_asked() -> Iterator[threading.Event]:
-    """Set by SIGINT and SIGTERM; a second one interrupts at once."""
-    stop = threading.Event()
-    bell = Bell(stop)
-
-    def ask(number: int, frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        bell.ring()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        bell.close()
 
 
 def _say_where(home: Home, server: PrefectServer, mlflow: subprocess.Popen[bytes] | None) -> None:

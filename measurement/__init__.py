@@ -4,7 +4,7 @@ from measurement.allocation import SHOTS_PER_GROUP_MIN, allocate, allocate_all, 
 from measurement.choice import Terms, choose_grouping
 from measurement.combination import Combination, combine
 from measurement.estimator import Estimates, estimate
-from measurement.gradient_design import GradientDesign, coordinate_subset, parameter_shift, simultaneous
+from measurement.gradient_design import GradientDesign, all_shifts, coordinate_subset, simultaneous
 from measurement.group_variances import GroupVariances, prior_variances
 from measurement.grouping import Group, Grouping, fewest, fully_commuting, overlapping, qubit_wise_commuting
 from measurement.parameter_shift import ShiftRule
@@ -24,6 +24,7 @@ __all__ = [
     "Outcome",
     "ShiftRule",
     "Terms",
+    "all_shifts",
     "allocate",
     "allocate_all",
     "choose_grouping",
@@ -35,7 +36,6 @@ __all__ = [
     "fully_commuting",
     "honest_sigmas",
     "overlapping",
-    "parameter_shift",
     "prior_variances",
     "quantile",
     "qubit_wise_commuting",

@@ -47,7 +47,7 @@ class GradientDesign:
         return share @ wanted
 
 
-def parameter_shift(circuit: Circuit, rule: ShiftRule, point: np.ndarray) -> GradientDesign:
+def all_shifts(circuit: Circuit, rule: ShiftRule, point: np.ndarray) -> GradientDesign:
     """Every shift of every parameter (see `measurement.parameter_shift`), the point itself first."""
     return _shifted(circuit, rule, point, np.ones(len(rule), dtype=bool), 1.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from optimizers import adaptive_descent, bayes_newton, gradient_descent, lbfgs, natural_gradient, spsa
 from optimizers.adaptive_descent import AdaptiveDescent, Rule, adaptive_options
@@ -19,13 +19,13 @@ from optimizers.protocol import Optimizer
 from optimizers.spsa import Spsa
 from optimizers.termination import Termination
 from shotwise.errors import SpecError
-from shotwise.spec.run import OptimizerSpec, ScheduleSpec
+from shotwise.spec.run import SHOT_CHOOSERS, OptimizerSpec, ScheduleSpec
 
 QUIET_SWEEPS_OF_LINE_FITS = 2
 """Whole sweeps of exact line minima that must change nothing; a sweep already looks along every axis."""
 
 
-_RULES: dict[str, Rule] = {"gcans": "gcans", "icans": "icans", "cost_cans": "cost_cans"}
+_RULES: dict[str, Rule] = {rule: rule for rule in get_args(Rule)}
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Sampling:
 
 def optimizer_names() -> tuple[str, ...]:
     """Every value that `optimizer.name` may have."""
-    return tuple(sorted((*optax_names(), *_RULES, "bayes_newton", "lbfgs", "qng", "rotosolve", "spsa")))
+    return tuple(sorted((*optax_names(), *SHOT_CHOOSERS, "lbfgs", "qng", "rotosolve", "spsa")))
 
 
 def needs_spectrum(name: str) -> bool:
@@ -59,7 +59,7 @@ def needs_spectrum(name: str) -> bool:
 
 def needs_sampling(name: str) -> bool:
     """Whether an optimizer chooses its shots, which only sampled energies have."""
-    return name in ("bayes_newton", *_RULES)
+    return name in SHOT_CHOOSERS
 
 
 def build_optimizer(

@@ -7,8 +7,12 @@ the thread may just hold because it waits for that event, and would then wait fo
 
 from __future__ import annotations
 
+import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
+from types import FrameType
 
 
 class Bell:
@@ -28,3 +32,29 @@ class Bell:
     def _answer(self, event: threading.Event) -> None:
         while self._rings.get():
             event.set()
+
+
+@contextmanager
+def set_by_signals(stop: threading.Event) -> Iterator[None]:
+    """Within the block SIGINT and SIGTERM set an event; a second one interrupts at once.
+
+    Handlers are only set where Python allows it, in the main thread.
+
+    Raises:
+        KeyboardInterrupt: a signal came when the event was set.
+    """
+    bell = Bell(stop)
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        bell.ring()
+
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)} if in_main else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        bell.close()

@@ -12,6 +12,8 @@ import numpy as np
 from ledger import Journal, RunRecord
 from ledger.measures import job_measures
 from shotwise.errors import SpecError
+from shotwise.units import unit_of
+from tasks.interval import upper_end
 from tasks.tracked_values import scalars
 
 RUNS_MAX = 12
@@ -96,7 +98,7 @@ class Comparison:
     def best(self) -> int | None:
         """The run of the lowest energy, counted with its error: the lowest upper end of a 95 % interval."""
         ends = {
-            at: run.energy + 1.96 * run.energy_std_error
+            at: upper_end(run.energy, run.energy_std_error)
             for at, run in enumerate(self.runs)
             if run.energy is not None
         }
@@ -165,7 +167,7 @@ def _view(journal: Journal, record: RunRecord) -> RunView:
         reason=record.reason,
         problem_sha256=record.problem_sha256,
         settings=_settings(spec),
-        unit="Ha" if record.kind == "molecule" else "",
+        unit=unit_of(record.kind),
         energy=energy,
         energy_std_error=error or 0.0,
         predicted_bias=result.get("predicted_bias"),

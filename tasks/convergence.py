@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ledger import IterationRecord
+from tasks.interval import half_width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +57,7 @@ def plot_convergence(
     axes = figure.add_subplot()
     at = [r.iteration for r in records]
     energy = np.array([r.energy for r in records])
-    bars = 1.96 * np.array([r.energy_std_error for r in records])
+    bars = half_width(np.array([r.energy_std_error for r in records]))
     if bars.any():
         axes.errorbar(
             at, energy, yerr=bars, fmt=".", color="#1f5fa8", ecolor="#9dc1e8", label=f"{name}, 95 %"

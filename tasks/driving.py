@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 
 from ledger import Journal, Lease, Submissions
 from shotwise.errors import LeaseLostError, RunBusyError
-from shotwise.signals import Bell
+from shotwise.signals import set_by_signals
 from shotwise.spec import BudgetSpec
 from tasks.prepare import Prepared
 from tasks.state import LoopState, from_bytes, initial, to_bytes
@@ -131,25 +129,10 @@ def driving(lease: Lease, active_before_us: int) -> Iterator[Drive]:
     """Keep a lease alive, and turn a cancellation, SIGINT and SIGTERM into a request to stop.
 
     The run obeys after its current step, or at once where it only waits (for a provider, say). A second
-    signal interrupts at once whatever it does; whatever was committed stays. Handlers are only set where
-    Python allows it, in the main thread.
+    signal interrupts at once whatever it does; whatever was committed stays.
     """
     drive = Drive(lease, time.monotonic(), active_before_us)
     drive.heed_cancellation()
-    bell = Bell(drive.stop)
-
-    def ask_to_stop(number: int, frame: FrameType | None) -> None:
-        if drive.stop.is_set():
-            raise KeyboardInterrupt
-        bell.ring()
-
-    in_main = threading.current_thread() is threading.main_thread()
-    before = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)} if in_main else {}
-    try:
-        # a lease that is lost: the next commit will say why
-        with renewing(lease, drive.heed_cancellation, lost=drive.stop.set):
-            yield drive
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        bell.close()
+    # a lease that is lost: the next commit will say why
+    with set_by_signals(drive.stop), renewing(lease, drive.heed_cancellation, lost=drive.stop.set):
+        yield drive

@@ -15,7 +15,6 @@ from prefect.client.orchestration import get_client as _get_client
 from prefect.client.schemas.actions import DeploymentFlowRunCreate
 from prefect.client.schemas.filters import (
     FlowRunFilter,
-    FlowRunFilterDeploymentId,
     FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateType,
@@ -29,7 +28,7 @@ from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running
-from prefect.states import Cancelled, Crashed, Scheduled, to_state_create
+from prefect.states import Crashed, Scheduled, to_state_create
 
 from ledger import Submission
 from shotwise.errors import CannotRunError
@@ -116,22 +115,14 @@ class FlowRuns:
             work_queue_name=old.work_queue_name,
         )
 
-    def in_pool(
-        self, states: Iterable[StateType], deployment_ids: list[UUID] | None = None
-    ) -> list[FlowRunView]:
+    def in_pool(self, states: Iterable[StateType]) -> list[FlowRunView]:
         """The team's flow runs in given states, whatever they run."""
         wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))))
-        if deployment_ids:
-            wanted.deployment_id = FlowRunFilterDeploymentId(any_=deployment_ids)
         return [FlowRunView.of(each) for each in self._read(wanted)]
 
     def crash(self, flow_run_id: UUID, message: str) -> None:
         """End a flow run whose process is gone."""
         self._client.set_flow_run_state(flow_run_id, Crashed(message=message), force=True)
-
-    def cancel(self, flow_run_id: UUID, message: str) -> None:
-        """End a flow run whose run was cancelled while nobody drove it."""
-        self._client.set_flow_run_state(flow_run_id, Cancelled(message=message), force=True)
 
     def _create(self, deployment_id: UUID, *, due: datetime | None = None, **wanted: Any) -> FlowRunView:
         """A flow run whose parameters were checked before they came here.

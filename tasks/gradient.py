@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from measurement import GradientDesign, ShiftRule, coordinate_subset, parameter_shift, simultaneous
+from measurement import GradientDesign, ShiftRule, all_shifts, coordinate_subset, simultaneous
 from problems import Circuit
 from tasks.prepare import Prepared
 
@@ -56,7 +56,7 @@ def design_of(
     """What to measure around a point."""
     match how.kind:
         case "parameter_shift":
-            return parameter_shift(circuit, rule, point)
+            return all_shifts(circuit, rule, point)
         case "coordinates":
             return coordinate_subset(circuit, rule, point, SUBSET, rng)
         case "spsa":

@@ -26,12 +26,12 @@ from ledger.measures import (
     job_measures,
     latest_reconciliation,
 )
-from tasks.run_figures import (
+from tasks.run_metrics import (
     DECISION_BUCKETS_S,
     QUEUE_BUCKETS_S,
     ROUND_TRIP_BUCKETS_S,
     Histogram,
-    RunFigures,
+    RunMetrics,
 )
 
 LABEL_VALUES_MAX = 50
@@ -43,7 +43,7 @@ class _Known:
     updated_us: int
     mode: str
     tenant: str
-    figures: RunFigures
+    figures: RunMetrics
 
 
 class JournalCollector(Collector):
@@ -78,7 +78,7 @@ class JournalCollector(Collector):
     def _refresh(self, runs: Sequence[RunRecord]) -> None:
         """Read the runs that have changed, all in a few queries."""
         database, run_ids = self.journal.database, [run.run_id for run in runs]
-        figures = {run_id: RunFigures() for run_id in run_ids}
+        figures = {run_id: RunMetrics() for run_id in run_ids}
         for job in job_measures(database, run_ids):
             figures[job.run_id].add_job(job)
         for run_id, took_us in decisions_took_us(database, run_ids):

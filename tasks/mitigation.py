@@ -98,7 +98,7 @@ def choice(prepared: Prepared, device: str, plan: ExecutionPlan) -> tuple[Choice
     Raises:
         CannotRunError: the spec names techniques that the device cannot be asked for.
     """
-    execution = _execution(prepared)
+    execution = prepared.shots_execution
     if execution.mitigation == "none" or prepared.fleet is None:
         return None, ""
     named = None if execution.mitigation == "auto" else execution.mitigation
@@ -131,7 +131,7 @@ def choice(prepared: Prepared, device: str, plan: ExecutionPlan) -> tuple[Choice
 
 def priced(prepared: Prepared, candidate: Candidate, plan: ExecutionPlan) -> Candidate:
     """A candidate at the cost and the error that the batch has once it is mitigated there."""
-    asked = _execution(prepared).mitigation != "none" and not plan.bases.varied
+    asked = prepared.shots_execution.mitigation != "none" and not plan.bases.varied
     if candidate.refusal is not None or not asked or prepared.fleet is None:
         return candidate
     try:
@@ -153,7 +153,7 @@ def priced(prepared: Prepared, candidate: Candidate, plan: ExecutionPlan) -> Can
 
 def calibration_quote_micro_usd(prepared: Prepared, devices: Iterable[str], plan: ExecutionPlan) -> int:
     """Worst case of the readout calibrations that the devices' treatments would ask for."""
-    execution, fleet = _execution(prepared), prepared.fleet
+    execution, fleet = prepared.shots_execution, prepared.fleet
     if execution.mitigation == "none" or execution.readout_from == "snapshot" or fleet is None:
         return 0
     prepares = calibration_plan(plan, calibration_shots(plan), plan.seed)
@@ -219,9 +219,3 @@ def _reference_state(problem: Problem, plan: ExecutionPlan) -> int | None:
 def calibration_shots(plan: ExecutionPlan) -> int:
     """Shots of the readout calibration that a batch asks for."""
     return int(np.clip(plan.shots_total, *CALIBRATION_SHOTS))
-
-
-def _execution(prepared: Prepared) -> ShotsExecution:
-    execution = prepared.spec.execution
-    assert isinstance(execution, ShotsExecution), "only sampled energies are mitigated"
-    return execution

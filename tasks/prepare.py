@@ -28,7 +28,14 @@ from problems import Ansatz, Circuit, Problem, build_ansatz, build_problem, grow
 from shotwise.errors import CannotRunError, SpecError
 from shotwise.home import Home
 from shotwise.rng import Purpose, stream
-from shotwise.spec import AdaptAnsatz, CvarObjective, OptimizerSpec, RunSpec, ShotsExecution
+from shotwise.spec import (
+    SHOT_CHOOSERS,
+    AdaptAnsatz,
+    CvarObjective,
+    OptimizerSpec,
+    RunSpec,
+    ShotsExecution,
+)
 from tasks.credentials import credential
 from tasks.mitigation import check as check_mitigation
 from tasks.sampling import (
@@ -380,7 +387,7 @@ def _check_shots(prepared: Prepared) -> None:
             "optimizer.name",
             prepared.optimizer_spec.name,
             "does not choose its shots, the spec asks for adaptive ones",
-            "use auto, bayes_newton, gcans, icans or cost_cans, or a fixed number of shots",
+            f"use auto, {', '.join(SHOT_CHOOSERS[:-1])} or {SHOT_CHOOSERS[-1]}, or a fixed number of shots",
         )
     shots, groups = prepared.shots_per_evaluation, len(prepared.grouping)
     least = SHOTS_PER_GROUP_MIN * groups

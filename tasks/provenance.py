@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import subprocess
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,16 +18,23 @@ from shotwise.spec import RunSpec, check_effects
 
 _PACKAGES = (
     "shotwise",
+    "amazon-braket-default-simulator",
+    "amazon-braket-sdk",
     "jax",
     "jaxlib",
+    "networkx",
     "numpy",
     "optax",
     "pennylane",
     "pennylane-lightning",
-    "pyscf",
     "prefect",
+    "pyscf",
+    "qiskit",
+    "qiskit-aer",
+    "qiskit-ibm-runtime",
+    "scipy",
 )
-
+"""What results depend on; simulators and vendors' clients too, for they draw what a run samples."""
 
 PARENT_VARIABLE = "SHOTWISE_PARENT"
 _PARENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -57,13 +65,11 @@ def parent_from_environment() -> str | None:
 
 @lru_cache(maxsize=1)
 def versions_json() -> str:
-    """JSON of package versions and the git commit ("unknown" outside a checkout)."""
+    """JSON of installed packages' versions and the git commit ("unknown" outside a checkout)."""
     found = {"python": platform.python_version(), "machine": platform.machine(), "git_commit": _git_commit()}
     for package in _PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
     return json.dumps(found, sort_keys=True)
 
 

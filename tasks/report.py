@@ -8,7 +8,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tasks.compare import Comparison, RunView
-from tasks.figures import colour, convergence_svg, energy_against_cost_svg, spending_svg
+from tasks.comparison_plots import colour, convergence_svg, energy_against_cost_svg, spending_svg
+from tasks.interval import half_width
 
 
 def html_report(comparison: Comparison) -> str:
@@ -41,7 +42,7 @@ def energy_text(run: RunView) -> str:
     unit = f" {run.unit}" if run.unit else ""
     if not run.energy_std_error:
         return f"{run.energy:.8f}{unit}"
-    half = 1.96 * run.energy_std_error
+    half = half_width(run.energy_std_error)
     return f"{run.energy:.{_digits(half)}f} ± {half:.{_digits(half)}f}{unit}"
 
 
@@ -50,7 +51,7 @@ def error_text(run: RunView) -> str:
     if run.error is None:
         return "–"
     scale, unit = (1e3, " mHa") if run.unit == "Ha" else (1.0, "")
-    half = 1.96 * scale * run.energy_std_error
+    half = half_width(scale * run.energy_std_error)
     if not half:
         return f"{scale * run.error:+.3f}{unit}"
     return f"{scale * run.error:+.{_digits(half)}f} ± {half:.{_digits(half)}f}{unit}"

@@ -1,4 +1,4 @@
-"""What a run found: the final evaluation and the result that is kept, shown and printed as JSON."""
+"""What a run found: the final evaluation and the result that is kept and printed as JSON."""
 
 from __future__ import annotations
 
@@ -25,12 +25,10 @@ from tasks.evaluate import (
     plan_energies,
 )
 from tasks.gradient import gradient_of
+from tasks.interval import half_width
 from tasks.prepare import Prepared
 from tasks.sampling import final_shots, final_sigmas
 from tasks.state import LoopState, Sample
-
-Z_95 = 1.96
-"""Standard errors to each side of a 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class RunResult:
     """The result of a run. Energies are in the problem's unit; graph problems have the cut fields too.
 
     Attributes:
-        state: "completed", "interrupted" or "failed".
+        state: "completed", or "failed" where the optimization diverged.
         reason: why the optimization ended.
         energy, energy_std_error: at the final parameters; sampled runs evaluate them anew for this, so that
             the energy is not biased by having been selected. None where no budget was left for that.
@@ -105,7 +103,7 @@ class RunResult:
         """The 95 % interval of the energy; None where it is exact or unknown."""
         if self.energy is None or not self.energy_std_error:
             return None
-        half = Z_95 * self.energy_std_error
+        half = half_width(self.energy_std_error)
         return self.energy - half, self.energy + half
 
     def to_json(self) -> str:
@@ -273,104 +271,6 @@ def method_of(prepared: Prepared, state: LoopState) -> dict[str, str]:
         return method
     gradient = gradient_of(prepared, stage.circuit, stage.shift_rule)
     return {**method, "gradient": f"{gradient.kind} ({gradient.reason})"}
-
-
-def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
-    """The result as (name, value) rows for a table."""
-    suffix = f" {unit}" if unit else ""
-
-    def energy(value: float | None) -> str | None:
-        return None if value is None else f"{value:.8f}{suffix}"
-
-    asked = result.target_std_error
-    rows = [
-        ("state", f"{result.state} ({result.reason})"),
-        ("  what next", _advice(result.reason)),
-        (
-            "energy",
-            f"{energy(result.energy)}{_interval(result.energy_std_error)}"
-            if result.energy is not None
-            else _why_without_energy(result.reason),
-        ),
-        (
-            "  beside the interval",
-            f"a bias of about {result.predicted_bias:.1e}{suffix}, predicted from the devices' calibration"
-            if result.predicted_bias and result.energy is not None
-            else None,
-        ),
-        (
-            "  the devices disagree",
-            f"chi square is {result.disagreement:.1f} per degree of freedom; the interval was widened for it"
-            if result.disagreement
-            else None,
-        ),
-        (f"reference ({result.reference_method})", energy(result.reference_energy)),
-        (
-            "standard error",
-            None
-            if asked is None or result.energy_std_error is None
-            else f"{result.energy_std_error:.1e} achieved, {asked:.1e} asked for",
-        ),
-        ("error", None if result.error is None else f"{result.error:.2e}{suffix}"),
-        ("CVaR", None if result.cvar is None else f"{energy(result.cvar)}{_interval(result.cvar_std_error)}"),
-        (
-            "fidelity without noise" if result.predicted_bias is not None else "fidelity",
-            None if result.fidelity is None else f"{result.fidelity:.6f}",
-        ),
-        ("cut value (expected)", None if result.cut_value is None else f"{result.cut_value:.6g}"),
-        ("best cut found", None if result.best_cut_value is None else f"{result.best_cut_value:.6g}"),
-        (
-            "reference cut",
-            None if result.reference_cut_value is None else f"{result.reference_cut_value:.6g}",
-        ),
-        (
-            f"{result.baseline_method} cut",
-            None if result.baseline_cut_value is None else f"{result.baseline_cut_value:.6g}",
-        ),
-        (
-            "approximation ratio",
-            None if result.approximation_ratio is None else f"{result.approximation_ratio:.4f}",
-        ),
-        (
-            "best value found",
-            None
-            if result.best_value is None or result.best_cut_value is not None
-            else f"{result.best_value:.6g}",
-        ),
-        ("best bitstring", result.bitstring),
-        ("grown operators", None if result.operators is None else str(result.operators)),
-        ("iterations", str(result.iterations)),
-        ("energy evaluations", str(result.evaluations)),
-        ("shots", f"{result.shots:,}"),
-        ("cost", f"${result.cost_usd:.2f}"),
-        *((f"  {name}", _amount_text(spent)) for name, spent in result.spent_by_phase.items()),
-        *((f"  on {name}", _amount_text(spent)) for name, spent in result.spent_by_device.items()),
-        (
-            "  of it calibrations",
-            f"{result.calibration_shots:,} shots, ${result.calibration_cost_usd:.2f}"
-            if result.calibration_shots
-            else None,
-        ),
-        *result.method.items(),
-        ("mitigation", result.mitigation),
-    ]
-    return [(name, value) for name, value in rows if value is not None]
-
-
-def _why_without_energy(reason: str) -> str | None:
-    return "not measured: no budget was left for it" if reason == Reason.BUDGET_REACHED else None
-
-
-def _advice(reason: str) -> str | None:
-    return None if reason == Reason.CONVERGED else Reason(reason).advice
-
-
-def _amount_text(spent: Mapping[str, float]) -> str:
-    return f"{spent['shots']:,.0f} shots, ${spent['cost_usd']:.2f}"
-
-
-def _interval(std_error: float | None) -> str:
-    return f" +- {Z_95 * std_error:.1e} (95 %)" if std_error else ""
 
 
 def _with_sample(prepared: Prepared, result: RunResult, sample: Sample) -> RunResult:

@@ -17,6 +17,7 @@ from ledger import IterationRecord, now_us
 from problems import stretched
 from shotwise.errors import RunFailedError
 from shotwise.spec import BondScan, BudgetSpec, MoleculeSpec, QaoaAnsatz, RunSpec
+from tasks.interval import half_width
 from tasks.result import RunResult
 from tasks.starts import transferred
 
@@ -178,7 +179,7 @@ def scan_rows(result: ScanResult) -> list[list[str]]:
         [
             f"{point.value:g}",
             "" if point.energy is None else f"{point.energy:.8f}",
-            f"{1.96 * point.energy_std_error:.1e}" if point.energy_std_error else "",
+            f"{half_width(point.energy_std_error):.1e}" if point.energy_std_error else "",
             "" if point.reference_energy is None else f"{point.reference_energy:.8f}",
             ""
             if point.energy is None or point.reference_energy is None
@@ -210,7 +211,7 @@ def plot_scan(result: ScanResult, path: Path, *, unit: str) -> None:
     axes.errorbar(
         values,
         energies,
-        yerr=1.96 * errors,
+        yerr=half_width(errors),
         fmt="o",
         markersize=4,
         color="#1f5fa8",

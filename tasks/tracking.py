@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from ledger import Database, Journal, RunRecord
 from shotwise.home import Home
+from shotwise.units import unit_of
+from tasks.interval import upper_end
 from tasks.telemetry import trace_id
 from tasks.tracked_values import experiment_name, final_metrics, iteration_metrics, scalars
 
@@ -176,7 +178,7 @@ class _Run:
         found = [child.data.metrics for child in children if "energy_best" in child.data.metrics]
         summary = {"children": float(len(children))}
         if found:
-            best = min(found, key=lambda m: m["energy_best"] + 1.96 * m.get("energy_best_std_error", 0.0))
+            best = min(found, key=lambda m: upper_end(m["energy_best"], m.get("energy_best_std_error", 0.0)))
             summary |= {key: value for key, value in best.items() if key.startswith("energy_best")}
         for key, value in summary.items():
             self.client.log_metric(parent, key, value, ended_ms)
@@ -199,9 +201,8 @@ class _Run:
         versions = self.client.search_model_versions(f"name='{name}'")
         if not any(version.run_id == self.mlflow_run_id for version in versions):
             self._log_model(ansatz)
-            half = 1.96 * ansatz["energy_std_error"]
             tags = {key: str(ansatz[key]) for key in ("run_id", "energy", "energy_std_error", "unit")}
-            tags["energy_upper"] = repr(ansatz["energy"] + half)
+            tags["energy_upper"] = repr(upper_end(ansatz["energy"], ansatz["energy_std_error"]))
             source = f"{self.client.get_run(self.mlflow_run_id).info.artifact_uri}/{_MODEL}"
             self.client.create_model_version(name, source, self.mlflow_run_id, tags)
         versions = self.client.search_model_versions(f"name='{name}'")
@@ -239,7 +240,7 @@ class _Run:
                     records,
                     folder / "convergence.png",
                     title=self.run_id,
-                    unit="Ha" if self.spec["problem"]["kind"] == "molecule" else "",
+                    unit=unit_of(self.record.kind),
                     reference=result.get("reference_energy"),
                     around=_sees_means(self.spec, result),
                 )

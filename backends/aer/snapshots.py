@@ -4,7 +4,7 @@ Its `fake_provider` folder holds the vendor's own answers for 60 devices as JSON
 importing the package to list devices would take seconds.
 
 The snapshots are years old. A simulated device behaves as its snapshot says at any time, so its calibration
-is reported as taken a configured age ago (`Snapshot.aged`); `measured_us` keeps when it really was measured.
+is reported as taken a configured age ago (`Snapshot.aged`).
 """
 
 from __future__ import annotations
@@ -48,10 +48,6 @@ class Snapshot:
     couplings: tuple[tuple[int, int], ...]
     shots_max: int
     circuits_max: int
-
-    @property
-    def measured_us(self) -> int:
-        return self.calibration.taken_us
 
     def aged(self, now_us: int, age_s: float, *, drop_dead_couplings: bool) -> Calibration:
         """The calibration of a simulated device: the snapshot's values, taken `age_s` before `now_us`.

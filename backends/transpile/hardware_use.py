@@ -48,8 +48,6 @@ def hardware_use(circuit: QuantumCircuit, target: Target, layout: list[int]) -> 
         layout=tuple(layout),
         one_qubit_gates=tuple(sorted(ones.items())),
         two_qubit_gates=tuple(sorted(twos.items())),
-        depth=circuit.depth(),
-        two_qubit_depth=circuit.depth(lambda instruction: len(instruction.qubits) == 2),
         idle_s=tuple((qubit, max(end_s[qubit] - busy_s[qubit], 0.0)) for qubit in used),
         duration_s=max(end_s.values(), default=0.0) + readout_s,
     )

@@ -32,8 +32,6 @@ class HardwareUse:
         layout: our qubit q is measured on physical qubit layout[q].
         one_qubit_gates: ((physical qubit, count), ...) without virtual gates, which cost nothing.
         two_qubit_gates: (((a, b), count), ...), a < b.
-        depth: of native gates, virtual ones included.
-        two_qubit_depth: of two-qubit gates alone.
         idle_s: ((physical qubit, seconds), ...) that used qubits wait between their first gate and readout.
         duration_s: schedule length of one shot, readout included, without reset and delay between shots.
     """
@@ -41,8 +39,6 @@ class HardwareUse:
     layout: tuple[int, ...]
     one_qubit_gates: tuple[tuple[int, int], ...]
     two_qubit_gates: tuple[tuple[tuple[int, int], int], ...]
-    depth: int
-    two_qubit_depth: int
     idle_s: tuple[tuple[int, float], ...]
     duration_s: float
 

@@ -63,11 +63,10 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Choice:
-    """The treatment to use, and every forecast it was chosen among, best first."""
+    """The treatment to use, and what not to treat would bring."""
 
     chosen: Forecast
     untreated: Forecast
-    forecasts: tuple[Forecast, ...]
 
     @property
     def reason(self) -> str:
@@ -136,7 +135,7 @@ def choose(treatments: Sequence[Treatment], setting: Setting, noise: Noise) -> C
         key=lambda f: (f.error, len(f.treatment.names)),
     )
     near = [f for f in forecasts if f.error * (1 - GAIN_MIN) <= forecasts[0].error]
-    return Choice(min(near, key=lambda f: len(f.treatment.names)), untreated, tuple(forecasts))
+    return Choice(min(near, key=lambda f: len(f.treatment.names)), untreated)
 
 
 def forecast(

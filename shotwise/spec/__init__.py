@@ -14,6 +14,7 @@ from shotwise.spec.problem import (
     RandomRegular,
 )
 from shotwise.spec.run import (
+    SHOT_CHOOSERS,
     AccountSpec,
     AdaptAnsatz,
     AnsatzSpec,
@@ -34,6 +35,7 @@ from shotwise.spec.run import (
 from shotwise.spec.scan import BondScan, LayersScan, ScanSpec
 
 __all__ = [
+    "SHOT_CHOOSERS",
     "AccountSpec",
     "AdaptAnsatz",
     "AnsatzSpec",

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from shotwise.errors import SpecError
-from shotwise.spec.run import FREE_DEVICE, AdaptAnsatz, ExactExecution, RunSpec, ScheduleSpec, ShotsExecution
+from shotwise.spec.run import (
+    FREE_DEVICE,
+    SHOT_CHOOSERS,
+    AdaptAnsatz,
+    ExactExecution,
+    RunSpec,
+    ScheduleSpec,
+    ShotsExecution,
+)
 
 _SCHEDULED = {
     "constant": (),
@@ -13,7 +21,6 @@ _SCHEDULED = {
     "warmup_cosine": ("end_value", "warmup_iterations"),
 }
 _WITHOUT_GRADIENT = ("spsa", "rotosolve")
-_SHIFTS_ONLY = ("bayes_newton", "gcans", "icans", "cost_cans")
 
 
 def check_effects(spec: RunSpec) -> None:
@@ -46,7 +53,7 @@ def _check_gradient(spec: RunSpec) -> None:
         raise SpecError("optimizer.gradient", gradient, "says how sampled gradients are got", "leave it out")
     if name in _WITHOUT_GRADIENT:
         raise SpecError("optimizer.gradient", gradient, f"{name} takes no gradient", "leave it out")
-    own_shots = name in _SHIFTS_ONLY or (name == "auto" and spec.execution.adaptive)
+    own_shots = name in SHOT_CHOOSERS or (name == "auto" and spec.execution.adaptive)
     if own_shots and gradient != "parameter_shift":
         problem = f"{name} sets the shots of each derivative itself, by parameter_shift"
         raise SpecError("optimizer.gradient", gradient, problem, "leave it out")
@@ -66,7 +73,7 @@ def _check_shots(spec: RunSpec, execution: ShotsExecution) -> None:
     if execution.adaptive and isinstance(spec.ansatz, AdaptAnsatz):
         remedy = "leave policy: adaptive out, and give shots or target_std_error"
         raise SpecError("execution.policy", "adaptive", "adapt takes fixed shots for every energy", remedy)
-    if not execution.adaptive and name in _SHIFTS_ONLY:
+    if not execution.adaptive and name in SHOT_CHOOSERS:
         problem = "sets its shots itself, the spec asks for fixed ones"
         raise SpecError("optimizer.name", name, problem, "add policy: adaptive, or use another optimizer")
 

@@ -127,6 +127,10 @@ class ScheduleSpec(Section):
     warmup_iterations: int = Field(default=10, ge=1)
 
 
+SHOT_CHOOSERS = ("bayes_newton", "gcans", "icans", "cost_cans")
+"""Optimizers that choose the shots of every point that they ask for."""
+
+
 class OptimizerSpec(Section):
     """How parameters move and when to stop.
 
@@ -242,7 +246,7 @@ class AccountSpec(Section):
     project: AccountName = "default"
 
 
-_EXPECTATION_ONLY = ("rotosolve", "qng", "bayes_newton", "gcans", "icans", "cost_cans")
+_EXPECTATION_ONLY = ("rotosolve", "qng", *SHOT_CHOOSERS)
 """Optimizers that fit an expectation, or set shots by its scatter."""
 
 

@@ -270,7 +270,7 @@ def test_snapshots_that_lack_values_are_read_and_distrusted() -> None:
             load_snapshot(missing)
 
 
-USE = HardwareUse((0, 1), ((0, 2),), (((0, 1), 3),), 5, 3, ((0, 0.0), (1, 1e-5)), 1e-6)
+USE = HardwareUse((0, 1), ((0, 2),), (((0, 1), 3),), ((0, 0.0), (1, 1e-5)), 1e-6)
 
 
 def calibrated(

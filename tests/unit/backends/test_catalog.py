@@ -254,7 +254,7 @@ def test_a_plan_that_fits_stays_as_it_is() -> None:
 
 
 def test_usage_counts_tasks_shots_gates_and_seconds() -> None:
-    use = HardwareUse((0, 1), ((0, 3), (1, 2)), (((0, 1), 4),), 9, 4, (), 1e-6)
+    use = HardwareUse((0, 1), ((0, 3), (1, 2)), (((0, 1), 4),), (), 1e-6)
     queue = {"seconds_per_job": 2, "seconds_per_circuit": "0.5", "seconds_per_shot": "0.01"}
     usage = usage_of(plan_of([10, 20]), described(queue=queue), use)
     assert usage == Usage(

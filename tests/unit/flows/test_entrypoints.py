@@ -1,5 +1,6 @@
 """Every flow loads from its path entrypoint for real, as a deployment loads it, and shadows no package."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ ENTRYPOINTS = {
     "flows/qaoa.py:qaoa": "qaoa",
     "flows/rqaoa.py:rqaoa": "rqaoa",
     "flows/scan.py:scan": "scan",
+    "flows/sweep.py:sweep": "sweep",
+    "flows/calibrate.py:calibrate": "calibrate",
     "flows/reconcile.py:reconcile_ledger": "reconcile",
 }
 SCRIPT = """
@@ -37,6 +40,12 @@ def test_every_entrypoint_loads_without_a_placeholder(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == list(ENTRYPOINTS.values())
+
+
+def test_no_flow_is_missing_here() -> None:
+    files = (ROOT / "flows").glob("*.py")
+    flows = [(path, re.findall(r"^@flow\(.*\)\ndef (\w+)", path.read_text(), re.M)) for path in files]
+    assert {f"flows/{path.name}:{name}" for path, names in flows for name in names} == set(ENTRYPOINTS)
 
 
 def test_no_file_of_the_flows_is_named_like_a_package() -> None:

@@ -13,6 +13,7 @@ from measurement import (
     GroupVariances,
     ShiftRule,
     Terms,
+    all_shifts,
     allocate,
     allocate_all,
     choose_grouping,
@@ -21,7 +22,6 @@ from measurement import (
     fewest,
     fully_commuting,
     overlapping,
-    parameter_shift,
     prior_variances,
     qubit_wise_commuting,
     shots_for,
@@ -225,7 +225,7 @@ def test_designs_agree_with_the_adjoint_gradient() -> None:
         energies = device.expectation(CIRCUIT, HAMILTONIAN, design.angles, gradient=False).values
         return design.combine(energies, np.zeros_like(energies))[2]
 
-    np.testing.assert_allclose(found(parameter_shift(CIRCUIT, rule, POINT)), gradient, atol=1e-12)
+    np.testing.assert_allclose(found(all_shifts(CIRCUIT, rule, POINT)), gradient, atol=1e-12)
     subsets = [found(coordinate_subset(CIRCUIT, rule, POINT, 1, rng)) for _ in range(60)]
     for one in subsets:
         at = np.flatnonzero(one)
@@ -235,7 +235,7 @@ def test_designs_agree_with_the_adjoint_gradient() -> None:
 
 
 def test_a_designs_shots_go_where_its_weights_are() -> None:
-    design = parameter_shift(CIRCUIT, ShiftRule.of(CIRCUIT), POINT)
+    design = all_shifts(CIRCUIT, ShiftRule.of(CIRCUIT), POINT)
     wanted = np.array([10.0, 100.0, 200.0, 300.0])
     shots = design.shots(wanted)
     assert shots.sum() == pytest.approx(wanted.sum())

@@ -12,9 +12,9 @@ from measurement import (
     Grouping,
     Outcome,
     ShiftRule,
+    all_shifts,
     allocate,
     estimate,
-    parameter_shift,
     qubit_wise_commuting,
 )
 from measurement.estimator import group_mean
@@ -96,7 +96,7 @@ def test_shifted_energies_give_the_adjoint_gradient() -> None:
     assert adjoint.gradients is not None
     expected = adjoint.gradients @ CIRCUIT.jacobian()
     for at, point in enumerate(points):
-        design = parameter_shift(CIRCUIT, rule, point)
+        design = all_shifts(CIRCUIT, rule, point)
         shifted = device.expectation(CIRCUIT, HAMILTONIAN, design.angles, gradient=False).values
         value, _, gradient, variances = design.combine(shifted, np.ones_like(shifted))
         assert value == pytest.approx(adjoint.values[at], abs=1e-12)

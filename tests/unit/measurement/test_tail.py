@@ -12,9 +12,9 @@ from measurement import (
     ExecutionPlan,
     Grouping,
     ShiftRule,
+    all_shifts,
     clipped,
     estimate,
-    parameter_shift,
     quantile,
     qubit_wise_commuting,
     tail_estimates,
@@ -99,7 +99,7 @@ def test_the_exact_gradient_is_the_finite_difference(problem: Problem, ansatz: A
 def test_sampled_values_and_gradients_agree_with_exact_ones(problem: Problem, ansatz: Ansatz) -> None:
     """Five standard errors: false alarms in about 3 of a million, over five numbers."""
     point = 0.4 * ansatz.start
-    design = parameter_shift(ansatz.circuit, ShiftRule.of(ansatz.circuit), point)
+    design = all_shifts(ansatz.circuit, ShiftRule.of(ansatz.circuit), point)
     grouping = qubit_wise_commuting(problem.hamiltonian)
     plan = plan_of(ansatz, grouping, design.angles, 20_000, 5)
     leaders = np.zeros(len(design), dtype=np.int64)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from optimizers import (
@@ -21,7 +23,7 @@ from optimizers import (
 )
 from optimizers.learning_rate import build_learning_rate
 from shotwise.errors import SpecError
-from shotwise.spec.run import OptimizerSpec, ScheduleSpec
+from shotwise.spec.run import SHOT_CHOOSERS, OptimizerSpec, ScheduleSpec
 
 SPECTRUM = (Frequencies(1.0, 1), Frequencies(0.5, 2))
 
@@ -163,3 +165,11 @@ def test_schedules(schedule, start, middle, end):
         if iteration == 1000 and schedule.kind == "exponential_decay":
             expected = max(0.4 * schedule.decay_rate**10, schedule.end_value)
         assert math.isclose(value(rate, iteration), expected, rel_tol=1e-6)
+
+
+@pytest.mark.parametrize("name", optimizer_names())
+def test_shots_are_chosen_by_those_that_the_spec_says_choose_them(name):
+    optimizer = build_optimizer(OptimizerSpec(name=name), SPECTRUM, Sampling(shots_min=10))
+    state = optimizer.init(jnp.zeros(len(SPECTRUM)), jax.random.PRNGKey(0))
+    chosen = optimizer.shots(state)
+    assert (chosen is not None) == (name in SHOT_CHOOSERS)

@@ -146,6 +146,16 @@ def test_the_command_prints_a_table_json_and_a_file(
         CliRunner().invoke(command, ["nobody"], catch_exceptions=False)
 
 
+def test_a_row_is_one_line_of_a_pipe(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOTWISE_HOME", str(tmp_path))
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    run_ids = [enter_run(journal, "of-a-long-name-" * 3, [-1.0, -1.1]) for _ in range(4)]
+    (header, *_) = CliRunner().invoke(command, run_ids).output.strip().splitlines()
+    assert header.split() == run_ids
+
+
 def test_sparklines_fall_as_energies_do() -> None:
     assert sparkline(np.array([])) == ""
     assert sparkline(np.array([1.0])) == "▁"

@@ -19,10 +19,10 @@ from tasks.result import (
     final_from,
     final_plan,
     final_unmeasured,
-    summary_rows,
 )
 from tasks.segment import STEPS_MAX, compiles, iterate
 from tasks.state import LoopState, from_bytes, initial, to_bytes
+from tasks.summary import summary_rows
 
 H2 = {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"}
 SHOTS = {"mode": "shots", "shots": 200, "grouping": "qubit_wise"}
@@ -266,21 +266,6 @@ def test_runs_that_differ_by_their_geometry_share_what_is_compiled() -> None:
     near, far = stage_of(0.7), stage_of(1.1)
     assert near.optimizer is far.optimizer
     assert near.termination is far.termination
-
-
-def test_a_summary_says_what_to_do_next_and_what_its_interval_does_not_hold() -> None:
-    prepared = ready(H2, SHOTS, optimizer={"name": "spsa", "max_iterations": 2})
-    result = result_of(prepared, run(prepared)[0])
-    told = dict(summary_rows(result, "Ha"))
-    assert told["  what next"].startswith("Raise optimizer.max_iterations")
-    assert "  beside the interval" not in told
-    assert "  the devices disagree" not in told
-    told = dict(
-        summary_rows(replace(result, reason="converged", predicted_bias=0.0123, disagreement=7.25), "Ha")
-    )
-    assert "  what next" not in told
-    assert told["  beside the interval"].startswith("a bias of about 1.2e-02 Ha")
-    assert "7.2 per degree of freedom" in told["  the devices disagree"]
 
 
 def test_a_run_without_budget_for_its_final_evaluation_says_so_and_has_no_energy() -> None:

@@ -20,8 +20,9 @@ from tasks.recursion import (
     recursion_result,
     to_bytes,
 )
-from tasks.result import RunResult, summary_rows
+from tasks.result import RunResult
 from tasks.stages import SEGMENT_S, stage
+from tasks.summary import summary_rows
 from tasks.tracker import mlflow_run_url
 from tasks.ui import ProgressArtifact, publish_summary
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.compare import Comparison, RunView
+from tasks.interval import half_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +113,7 @@ def spending_svg(comparison: Comparison) -> str:
 
 def _draw_energies(axes: Axes, run: RunView, at: np.ndarray, base: float, colour: str) -> None:
     kept = np.unique(np.linspace(0, run.iterations - 1, min(run.iterations, _POINTS_MAX)).astype(int))
-    x, y, bars = at[kept], run.energies[kept] - base, 1.96 * run.std_errors[kept]
+    x, y, bars = at[kept], run.energies[kept] - base, half_width(run.std_errors[kept])
     if not bars.any():
         axes.plot(x, y, color=colour, linewidth=1.6)
     elif len(kept) <= _BARS_MAX:
@@ -130,7 +131,7 @@ def _draw_final(axes: Axes, run: RunView, at: float, base: float, colour: str) -
         axes.errorbar(
             [at],
             [run.energy - base],
-            yerr=1.96 * run.energy_std_error,
+            yerr=half_width(run.energy_std_error),
             fmt="D",
             markersize=6,
             color=colour,

@@ -42,7 +42,7 @@ def _queue() -> Histogram:
 
 
 @dataclass(eq=False)
-class RunFigures:
+class RunMetrics:
     """What one run adds to the metrics; jobs by (device, ...)."""
 
     ended: Counter[tuple[str, str]] = field(default_factory=Counter)

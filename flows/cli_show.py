@@ -1,0 +1,143 @@
+"""The command about one run, show; and what is printed when a run has ended."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flows.cli_fleet import print_decision
+
+if TYPE_CHECKING:
+    from ledger import Journal, RunRecord
+    from shotwise.home import Home
+
+_LIST_CHARACTERS_MAX = 200
+_IDS = ("name", "parameters_sha256", "mlflow_run_id", "prefect_flow_run_id")
+
+
+@click.command()
+@click.argument("run_id")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--decisions", is_flag=True, help="Where each batch went, and why.")
+def show(run_id: str, as_json: bool, decisions: bool) -> None:
+    """Show what RUN_ID is and what it found."""
+    from ledger import Database, Journal
+    from shotwise.home import Home
+
+    home = Home.from_environment().make()
+    journal = Journal(Database(home.database_url))
+    record = journal.run(run_id)
+    if decisions:
+        _show_decisions(journal, run_id, as_json=as_json)
+        return
+    details = _details(journal, record)
+    if as_json:
+        click.echo(json.dumps(details))
+        return
+    from flows.terminal import print_table
+
+    if record.result_json:
+        _print_found(home, record)
+    else:
+        state = f"{record.state} ({record.reason})" if record.reason else record.state
+        print_table(("", ""), [("state", state)], title=run_id)
+    print_table(("", ""), [(name, details[name]) for name in _IDS if details.get(name)], title="ids")
+    print_table(("", ""), _spec_rows(details["spec"]), title="spec")
+    if home.plot(run_id).exists():
+        click.echo(f"plot: {home.plot(run_id)}")
+
+
+def show_result(home: Home, journal: Journal, run_id: str, *, as_json: bool) -> None:
+    """Print what a run that has ended found, and where to look next."""
+    record = journal.run(run_id)
+    if as_json:
+        details = _details(journal, record)
+        click.echo(json.dumps({k: v for k, v in details.items() if k not in ("spec", "versions")}))
+        return
+    if record.result_json:
+        _print_found(home, record)
+    click.echo(f"details    shotwise show {run_id}")
+    click.echo(f"compare    shotwise compare {run_id} RUN")
+    click.echo("watch      shotwise ui   (Prefect and MLflow)")
+    if home.plot(run_id).exists():
+        click.echo(f"plot       {home.plot(run_id)}")
+
+
+def row_of(record: RunRecord) -> dict[str, Any]:
+    """A run in a list of runs."""
+    result = json.loads(record.result_json) if record.result_json else {}
+    return {
+        "run_id": record.run_id,
+        "name": record.name,
+        "state": record.state,
+        "reason": record.reason,
+        "energy": result.get("energy"),
+    }
+
+
+def _print_found(home: Home, record: RunRecord) -> None:
+    from flows.terminal import print_table
+    from shotwise.units import unit_of
+    from tasks.result import RunResult
+    from tasks.summary import summary_rows
+
+    assert record.result_json is not None, "only a run that has ended has found anything"
+    if json.loads(record.spec_json).get("scan"):
+        from tasks.scan import SCAN_COLUMNS, ScanResult, scan_rows
+
+        curve = ScanResult.from_json(record.result_json)
+        title = f"{record.run_id}: {curve.reason}"
+        print_table((curve.axis, *SCAN_COLUMNS[1:]), scan_rows(curve), title=title)
+        click.echo(f"curve      {home.curve(record.run_id)}")
+    else:
+        rows = summary_rows(RunResult.from_json(record.result_json), unit_of(record.kind))
+        print_table(("", ""), rows, title=record.run_id)
+
+
+def _spec_rows(section: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """The spec by dotted path, as `--set` takes it; what is not set is left out, and so is a long list."""
+    rows: list[tuple[str, str]] = []
+    for name, value in section.items():
+        if isinstance(value, dict):
+            rows += _spec_rows(value, f"{prefix}{name}.")
+        elif value is not None:
+            text = value if isinstance(value, str) else json.dumps(value)
+            if isinstance(value, list) and len(text) > _LIST_CHARACTERS_MAX:
+                text = f"{len(value):,} entries; --json prints them"
+            rows.append((f"{prefix}{name}", text))
+    return rows
+
+
+def _details(journal: Journal, record: RunRecord) -> dict[str, Any]:
+    """Everything about a run as plain data; the result's fields at the top level."""
+    result = json.loads(record.result_json) if record.result_json else {}
+    flow_run_ids = journal.flow_run_ids(record.run_id)
+    return {
+        **row_of(record),
+        **result,
+        "state": record.state,
+        "reason": record.reason,
+        "mlflow_run_id": record.mlflow_run_id,
+        "prefect_flow_run_id": flow_run_ids[-1] if flow_run_ids else None,
+        "spec": json.loads(record.spec_json),
+        "versions": json.loads(record.versions_json),
+    }
+
+
+def _show_decisions(journal: Journal, run_id: str, *, as_json: bool) -> None:
+    from ledger import decisions_of
+
+    found = [(i, batch, json.loads(text)) for i, batch, _, text in decisions_of(journal.database, run_id)]
+    if as_json:
+        click.echo(json.dumps([{"iteration": i, "batch": batch, **decision} for i, batch, decision in found]))
+        return
+    if not found:
+        click.echo(f"{run_id} was not routed: its spec names a device that is called directly")
+    for iteration, _, decision in found:
+        title = f"iteration {iteration}: {', '.join(device for device, _ in decision['route'])}"
+        print_decision(decision, title=f"{title} ({decision['policy']})")
+
+
+COMMANDS = (show,)

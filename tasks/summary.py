@@ -1,0 +1,112 @@
+"""A result as the rows of a table, for the terminal and for Prefect's pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from optimizers import Reason
+from tasks.interval import half_width
+from tasks.result import RunResult
+
+_Rows = list[tuple[str, str | None]]
+"""Names and values; a row without a value is left out."""
+
+
+def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
+    """The result as (name, value) rows for a table."""
+    suffix = f" {unit}" if unit else ""
+    rows = [
+        ("state", f"{result.state} ({result.reason})"),
+        ("  what next", _advice(result.reason)),
+        *_energy_rows(result, suffix),
+        *_cut_rows(result),
+        *_spending_rows(result),
+        *result.method.items(),
+        ("mitigation", result.mitigation),
+    ]
+    return [(name, value) for name, value in rows if value is not None]
+
+
+def _energy_rows(result: RunResult, suffix: str) -> _Rows:
+    """The energy and what is known of how good it is."""
+    noisy = result.predicted_bias is not None
+    return [
+        ("energy", _energy(result.energy, suffix, result.energy_std_error) or _why_without(result.reason)),
+        ("  beside the interval", _bias(result, suffix)),
+        ("  the devices disagree", _disagreement(result.disagreement)),
+        (f"reference ({result.reference_method})", _energy(result.reference_energy, suffix)),
+        ("standard error", _precision(result)),
+        ("error", None if result.error is None else f"{result.error:.2e}{suffix}"),
+        ("CVaR", _energy(result.cvar, suffix, result.cvar_std_error)),
+        ("fidelity without noise" if noisy else "fidelity", _number(result.fidelity, ".6f")),
+    ]
+
+
+def _cut_rows(result: RunResult) -> _Rows:
+    """The best sample and the cut that it is; of a problem that is no cut its value."""
+    value = result.best_value if result.best_cut_value is None else None
+    return [
+        ("cut value (expected)", _number(result.cut_value)),
+        ("best cut found", _number(result.best_cut_value)),
+        ("reference cut", _number(result.reference_cut_value)),
+        (f"{result.baseline_method} cut", _number(result.baseline_cut_value)),
+        ("approximation ratio", _number(result.approximation_ratio, ".4f")),
+        ("best value found", _number(value)),
+        ("best bitstring", result.bitstring),
+    ]
+
+
+def _spending_rows(result: RunResult) -> _Rows:
+    """What it took, in all and where."""
+    calibrations = {"shots": result.calibration_shots, "cost_usd": result.calibration_cost_usd}
+    return [
+        ("grown operators", None if result.operators is None else str(result.operators)),
+        ("iterations", str(result.iterations)),
+        ("energy evaluations", str(result.evaluations)),
+        ("shots", f"{result.shots:,}"),
+        ("cost", f"${result.cost_usd:.2f}"),
+        *((f"  {name}", _amount(spent)) for name, spent in result.spent_by_phase.items()),
+        *((f"  on {name}", _amount(spent)) for name, spent in result.spent_by_device.items()),
+        ("  of it calibrations", _amount(calibrations) if result.calibration_shots else None),
+    ]
+
+
+def _energy(value: float | None, suffix: str, std_error: float | None = None) -> str | None:
+    if value is None:
+        return None
+    interval = f" +- {half_width(std_error):.1e} (95 %)" if std_error else ""
+    return f"{value:.8f}{suffix}{interval}"
+
+
+def _number(value: float | None, form: str = ".6g") -> str | None:
+    return None if value is None else f"{value:{form}}"
+
+
+def _amount(spent: Mapping[str, float]) -> str:
+    return f"{spent['shots']:,.0f} shots, ${spent['cost_usd']:.2f}"
+
+
+def _advice(reason: str) -> str | None:
+    return None if reason == Reason.CONVERGED else Reason(reason).advice
+
+
+def _why_without(reason: str) -> str | None:
+    return "not measured: no budget was left for it" if reason == Reason.BUDGET_REACHED else None
+
+
+def _bias(result: RunResult, suffix: str) -> str | None:
+    if not result.predicted_bias or result.energy is None:
+        return None
+    return f"a bias of about {result.predicted_bias:.1e}{suffix}, predicted from the devices' calibration"
+
+
+def _disagreement(chi_square: float | None) -> str | None:
+    if not chi_square:
+        return None
+    return f"chi square is {chi_square:.1f} per degree of freedom; the interval was widened for it"
+
+
+def _precision(result: RunResult) -> str | None:
+    if result.target_std_error is None or result.energy_std_error is None:
+        return None
+    return f"{result.energy_std_error:.1e} achieved, {result.target_std_error:.1e} asked for"

@@ -1,0 +1,78 @@
+"""`shotwise show` and what is printed at the end of a run: for people, with nothing of Python in it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from flows.cli import cli
+from flows.cli_show import show_result
+from ledger import Database, Journal, NewRun
+from shotwise.home import Home
+from shotwise.spec import validate
+from tasks.result import RunResult
+
+SPEC = {
+    "name": "triangle",
+    "problem": {"kind": "maxcut", "edges": [[0, 1], [1, 2], [0, 2]]},
+    "ansatz": {"kind": "qaoa", "layers": 1},
+    "execution": {"mode": "exact"},
+}
+RESULT = RunResult(
+    "", "completed", "converged", -2.0, 0.0, -2.0, "exhaustive", 0.0, 1.0, 7, 21, 0, 0.0, "f00d", [0.1, 0.2],
+    method={"optimizer": "adam"},
+)  # fmt: skip
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("SHOTWISE_HOME", str(tmp_path))
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    return Home.from_environment()
+
+
+def enter(home: Home, result: RunResult | None, **changed: object) -> tuple[Journal, str]:
+    journal = Journal(Database(home.database_url))
+    text = validate({**SPEC, **changed}).canonical_json()
+    run_id = journal.create_run(NewRun("triangle", "maxcut", text, "", "{}"))
+    if result is not None:
+        lease = journal.acquire(run_id)
+        lease.finish(state=result.state, reason=result.reason, result_json=result.to_json())
+    return journal, run_id
+
+
+def printed(*arguments: str) -> str:
+    done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_a_result_is_shown_as_it_was_after_the_run(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    journal, run_id = enter(home, RESULT)
+    show_result(home, journal, run_id, as_json=False)
+    after = capsys.readouterr().out
+    table, hints = after.split("details", 1)
+    assert f"shotwise compare {run_id} RUN" in hints
+    assert "shotwise ui" in hints
+    shown = printed("show", run_id)
+    assert shown.startswith(table)
+    for wanted in ("completed (converged)", "f00d", "optimizer", "adam", "ansatz.layers"):
+        assert wanted in shown
+    assert not set("{}'") & set(shown), "no Python, no JSON objects"
+
+
+def test_raw_fields_are_for_json(home: Home) -> None:
+    _, run_id = enter(home, RESULT)
+    told = json.loads(printed("show", run_id, "--json"))
+    assert told["parameters"] == [0.1, 0.2]
+    assert told["spent_by_phase"] == {}
+    assert told["spec"]["ansatz"]["layers"] == 1
+
+
+def test_a_run_without_a_result_says_how_it_stands(home: Home) -> None:
+    edges = [[i, i + 1] for i in range(60)]
+    _, run_id = enter(home, None, problem={"kind": "maxcut", "edges": edges})
+    shown = printed("show", run_id)
+    assert "created" in shown
+    assert "60 entries; --json prints them" in shown
