@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -89,7 +90,8 @@ def predicted_bias(database: Database, run_id: str) -> float | None:
         decision = json.loads(text)
         used = {device for device, _ in decision["route"]}
         candidates = (verdict["candidate"] for verdict in decision["verdicts"])
-        biases += [candidate["bias"] for candidate in candidates if candidate["device"] in used]
+        told = [candidate["bias"] for candidate in candidates if candidate["device"] in used]
+        biases += [bias for bias in told if math.isfinite(bias)]
     return max(biases, default=None)
 
 

@@ -8,6 +8,10 @@ from optimizers import Reason
 from tasks.interval import half_width
 from tasks.result import RunResult
 
+_SIGMAS = 4.0
+_ROUNDING = 1e-6
+"""Below an exact reference by more than these is no accident."""
+
 _Rows = list[tuple[str, str | None]]
 """Names and values; a row without a value is left out."""
 
@@ -35,6 +39,7 @@ def _energy_rows(result: RunResult, suffix: str) -> _Rows:
         ("  beside the interval", _bias(result, suffix)),
         ("  the devices disagree", _disagreement(result.disagreement)),
         (f"reference ({result.reference_method})", _energy(result.reference_energy, suffix)),
+        ("  below it", _below(result)),
         ("standard error", _precision(result)),
         ("error", None if result.error is None else f"{result.error:.2e}{suffix}"),
         ("CVaR", _energy(result.cvar, suffix, result.cvar_std_error)),
@@ -98,6 +103,16 @@ def _bias(result: RunResult, suffix: str) -> str | None:
     if not result.predicted_bias or result.energy is None:
         return None
     return f"a bias of about {result.predicted_bias:.1e}{suffix}, predicted from the devices' calibration"
+
+
+def _below(result: RunResult) -> str | None:
+    """Why a molecule's energy can lie below its exact reference: that is the lowest of its own electrons."""
+    if result.error is None or result.predicted_bias is not None or result.reference_method is None:
+        return None
+    noise = _SIGMAS * (result.energy_std_error or 0.0)
+    if not result.reference_method.startswith("FCI") or result.error > -max(noise, _ROUNDING):
+        return None
+    return "the ansatz has left the molecule's electrons: uccsd, kupccgsd and adapt keep their number"
 
 
 def _disagreement(chi_square: float | None) -> str | None:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from optimizers import Reason
 from tasks.result import RunResult
 from tasks.summary import summary_rows
@@ -55,3 +57,18 @@ def test_spending_is_told_in_all_and_where() -> None:
     assert told["shots"] == "12,345"
     assert told["  on forte"] == "12,000 shots, $1.50"
     assert told["  of it calibrations"] == "345 shots, $0.00"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"error": -0.164, "energy_std_error": 0.0}, True),
+        ({"error": -0.164}, True),
+        ({"error": -0.003}, False),  # three standard errors
+        ({"error": -0.164, "predicted_bias": 0.2}, False),
+        ({"error": -0.164, "reference_method": "brute force"}, False),
+    ],
+)
+def test_an_energy_below_a_molecules_ground_state_is_explained(changed: dict, said: bool) -> None:
+    told = dict(summary_rows(replace(RESULT, **changed), "Ha"))
+    assert ("  below it" in told) is said
