@@ -6,7 +6,8 @@
 
 `reach`: shots at the device until the true energy of the current parameters is within 1.6 mHa of FCI, from
 Hartree-Fock, sampling ideal, all contenders in one run; medians and quartiles. Money is that of the same runs
-at $0.30 a circuit and $0.00145 a shot.
+at $0.30 a circuit and $0.00145 a shot. `h2/spatial` is `h2` without the amplitudes that its symmetry forbids,
+for every contender.
 
 Contenders outside Shotwise are written out here, since their own simulators would take days; their circuits
 and shots are counted as theirs are run:
@@ -85,7 +86,10 @@ NEVER = Reached(math.inf, math.inf, 0)
 
 
 def ready(molecule: str, seed: int, optimizer: str, execution: str) -> Prepared:
+    molecule, _, symmetry = molecule.partition("/")
     overrides = [f"seed={seed}", f"optimizer={optimizer}", f"execution={execution}"]
+    if symmetry:
+        overrides.append(f"ansatz.symmetry={symmetry}")
     if molecule in LARGER:
         overrides.append(f"problem={LARGER[molecule]}")
     file = "lih_active" if molecule in LARGER else molecule
@@ -93,6 +97,10 @@ def ready(molecule: str, seed: int, optimizer: str, execution: str) -> Prepared:
 
 
 # --- Shotwise's own, through its loop ---------------------------------------------------------------------
+
+
+def shots_max(molecule: str) -> float:
+    return SHOTS_MAX[molecule.partition("/")[0]]
 
 
 class Priced(Prepared):
@@ -115,7 +123,7 @@ def own(
             circuits += len(plan)
             if above_reference(prepared, state) < ACCURACY:
                 return Reached(state.shots, circuits, state.iteration)
-            if state.shots > SHOTS_MAX[molecule]:
+            if state.shots > shots_max(molecule):
                 break
         return NEVER
 
@@ -258,7 +266,7 @@ def adam(shots: int) -> Callable[[str, int], Reached]:
             x = x - 0.1 * (m / (1 - 0.9**k)) / (np.sqrt(v / (1 - 0.999**k)) + 1e-8)
             if bench.reached(x):
                 return Reached(spent, circuits, k)
-            if spent > SHOTS_MAX[molecule]:
+            if spent > shots_max(molecule):
                 break
         return NEVER
 
@@ -300,7 +308,7 @@ def rosalin(molecule: str, seed: int) -> Reached:
         shots = np.clip(wanted, least, max(wanted[np.argmax(gains)], least)).astype(int)
         if bench.reached(x):
             return Reached(spent, circuits, k)
-        if spent > SHOTS_MAX[molecule]:
+        if spent > shots_max(molecule):
             break
     return NEVER
 

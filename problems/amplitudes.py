@@ -9,13 +9,14 @@ import numpy as np
 
 from problems.circuit import Rotation
 from problems.electronic import ElectronicHamiltonian
-from problems.excitations import singles_and_doubles
 from problems.sector import Sector
 from shotwise.errors import CannotRunError
 
 
-def amplitude_angles(method: str, integrals: ElectronicHamiltonian, sector: Sector) -> np.ndarray:
-    """Angles of `singles_and_doubles`, in their order, that prepare a method's amplitudes to first order.
+def amplitude_angles(
+    method: str, integrals: ElectronicHamiltonian, sector: Sector, excitations: Sequence[Rotation]
+) -> np.ndarray:
+    """Angles of excitations of the Hartree-Fock state that prepare a method's amplitudes to first order.
 
     A rotation by `angle` gives its determinant the weight s sin(angle/2) beside cos(angle/2) of the
     Hartree-Fock one, so an amplitude t (of a^dagger_a a^dagger_b a_j a_i, i < j, a < b) asks for
@@ -35,7 +36,7 @@ def amplitude_angles(method: str, integrals: ElectronicHamiltonian, sector: Sect
         [
             2.0 * np.arctan(_amplitude(row, reference, singles, doubles, occupied))
             * (-1) ** (reference & row.z).bit_count()
-            for row in singles_and_doubles(sector)
+            for row in excitations
         ]
     )  # fmt: skip
 

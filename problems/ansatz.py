@@ -15,6 +15,7 @@ from problems.problem import Problem
 from problems.qaoa import qaoa_angles, qaoa_circuit
 from problems.relaxation import goemans_williamson
 from problems.sector import Sector
+from problems.spatial_symmetry import allowed
 from shotwise.errors import SpecError
 from shotwise.rng import Purpose, stream
 from shotwise.spec import (
@@ -66,11 +67,11 @@ def build_ansatz(spec: AnsatzSpec, problem: Problem) -> Ansatz:
     """
     match spec:
         case UccsdAnsatz():
-            return _started(_uccsd(_sector(spec.kind, problem)), spec, problem)
+            return _started(_uccsd(spec, problem), spec, problem)
         case KUpccgsdAnsatz():
             return _kupccgsd(spec, _sector(spec.kind, problem))
         case AdaptAnsatz():
-            return _adapt(_sector(spec.kind, problem))
+            return _adapt(spec, problem)
         case HardwareEfficientAnsatz():
             return _started(_hardware_efficient(problem, spec.layers), spec, problem)
         case QaoaAnsatz():
@@ -92,7 +93,8 @@ def _started(
     if isinstance(spec, UccsdAnsatz) and spec.start != "hartree_fock":
         assert problem.sector is not None
         assert isinstance(problem.observable, ElectronicHamiltonian), "a molecule keeps its integrals"
-        return replace(ansatz, start=amplitude_angles(spec.start, problem.observable, problem.sector))
+        pool = tuple(ansatz.circuit.rotations())
+        return replace(ansatz, start=amplitude_angles(spec.start, problem.observable, problem.sector, pool))
     return ansatz
 
 
@@ -126,6 +128,22 @@ def _sector(kind: str, problem: Problem) -> Sector:
     return problem.sector
 
 
+def _symmetric_excitations(spec: UccsdAnsatz | AdaptAnsatz, problem: Problem) -> tuple[Rotation, ...]:
+    pool = _excitations(spec.kind, _sector(spec.kind, problem))
+    if spec.symmetry == "none":
+        return pool
+    assert isinstance(problem.observable, ElectronicHamiltonian), "a molecule keeps its integrals"
+    kept = allowed(problem.observable, pool)
+    if not kept:
+        raise SpecError(
+            "ansatz.symmetry",
+            spec.symmetry,
+            "forbids every excitation: Hartree-Fock is exact here",
+            "use a larger basis or active space",
+        )
+    return kept
+
+
 def _excitations(kind: str, sector: Sector) -> tuple[Rotation, ...]:
     pool = singles_and_doubles(sector)
     if not pool:
@@ -138,9 +156,9 @@ def _excitations(kind: str, sector: Sector) -> tuple[Rotation, ...]:
     return pool
 
 
-def _uccsd(sector: Sector) -> Ansatz:
+def _uccsd(spec: UccsdAnsatz, problem: Problem) -> Ansatz:
     """First-order Trotter product of `singles_and_doubles`, in their order (arXiv:1805.04340)."""
-    pool = _excitations("uccsd", sector)
+    sector, pool = _sector(spec.kind, problem), _symmetric_excitations(spec, problem)
     rotations = [rotation._replace(parameter=index) for index, rotation in enumerate(pool)]
     circuit = Circuit.build(2 * sector.orbitals, rotations, initial_state=sector.hartree_fock_state)
     return Ansatz(circuit, np.zeros(circuit.n_parameters))
@@ -158,10 +176,11 @@ def _kupccgsd(spec: KUpccgsdAnsatz, sector: Sector) -> Ansatz:
     return Ansatz(circuit, np.zeros(circuit.n_parameters), spread=_SPREAD)
 
 
-def _adapt(sector: Sector) -> Ansatz:
+def _adapt(spec: AdaptAnsatz, problem: Problem) -> Ansatz:
     """The Hartree-Fock state and the operators that it may grow by (arXiv:1812.11173)."""
+    sector = _sector(spec.kind, problem)
     circuit = Circuit.build(2 * sector.orbitals, [], initial_state=sector.hartree_fock_state)
-    return Ansatz(circuit, np.zeros(0), pool=_excitations("adapt", sector))
+    return Ansatz(circuit, np.zeros(0), pool=_symmetric_excitations(spec, problem))
 
 
 def _qaoa(problem: Problem, spec: QaoaAnsatz) -> Ansatz:

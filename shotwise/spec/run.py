@@ -30,13 +30,18 @@ class _Started(Section):
     )
 
 
+Symmetry = Literal["none", "spatial"]
+
+
 class UccsdAnsatz(_Started):
     """Unitary coupled cluster with singles and doubles, first-order Trotter (arXiv:1805.04340).
 
-    Starts at Hartree-Fock (all zero), or at the amplitudes of MP2 or CCSD.
+    Starts at Hartree-Fock (all zero), or at the amplitudes of MP2 or CCSD. `symmetry: spatial` leaves out
+    amplitudes that the molecule's symmetry forbids: they would stay zero (arXiv:2109.02110).
     """
 
     kind: Literal["uccsd"]
+    symmetry: Symmetry = Field(default="none", exclude_if=lambda kind: kind == "none")
     start: str = Field(
         default="hartree_fock",
         pattern=r"^(hartree_fock|mp2|ccsd|run:[A-Za-z0-9._-]{1,100})$",
@@ -48,10 +53,12 @@ class AdaptAnsatz(Section):
     """ADAPT-VQE: grown one excitation at a time by gradient (arXiv:1812.11173).
 
     After every growth the parameters move for up to `optimizer.max_iterations`. It ends when no excitation of
-    the pool has a gradient above `gradient_tolerance` (or above its noise), or at `operators_max`.
+    the pool has a gradient above `gradient_tolerance` (or above its noise), or at `operators_max`. `symmetry:
+    spatial` leaves out of the pool what the molecule's symmetry forbids.
     """
 
     kind: Literal["adapt"]
+    symmetry: Symmetry = Field(default="none", exclude_if=lambda kind: kind == "none")
     gradient_tolerance: float = Field(default=1e-3, gt=0)
     operators_max: int = Field(default=40, ge=1, le=1000)
 
