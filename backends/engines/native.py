@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from backends.engines.program import capacity
 from problems.sparse_rows import SparseRows
 
 jax.config.update("jax_enable_x64", True)
@@ -71,7 +72,10 @@ class Pairs(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """H in compressed sparse rows, as `problems.sparse_rows.SparseRows`."""
+    """H in compressed sparse rows, as `problems.sparse_rows.SparseRows`.
+
+    There is room behind the last row, so that other geometries, with other zeros, share the arrays' shape.
+    """
 
     starts: jax.Array
     columns: jax.Array
@@ -79,8 +83,9 @@ class Rows(NamedTuple):
 
     @classmethod
     def of(cls, matrix: SparseRows) -> Rows:
-        starts, columns = (jnp.asarray(part, dtype=jnp.int32) for part in (matrix.starts, matrix.columns))
-        return cls(starts, columns, jnp.asarray(matrix.values))
+        room = capacity(len(matrix.values)) - len(matrix.values)
+        starts, columns = matrix.starts.astype(np.int32), np.pad(matrix.columns.astype(np.int32), (0, room))
+        return cls(jnp.asarray(starts), jnp.asarray(columns), jnp.asarray(np.pad(matrix.values, (0, room))))
 
     def apply(self, psi: jax.Array) -> jax.Array:
         return _call("couple", _like(psi), *self, psi)
