@@ -12,7 +12,7 @@ from uuid import UUID
 from httpx import HTTPError
 from prefect.runtime import flow_run
 
-from ledger import Database, Journal, Lease, RunRecord, StorageError
+from ledger import Database, Journal, Lease, RunRecord, RunState, StorageError
 from shotwise.home import Home
 from shotwise.spec import RunSpec, validate
 from tasks.driving import Drive, acquire_patiently, driving
@@ -24,9 +24,9 @@ from tasks.tracker import Tracker
 class Stopped(StrEnum):
     """How a run that has no result yet was left."""
 
-    INTERRUPTED = "interrupted"
+    INTERRUPTED = RunState.INTERRUPTED
     """It can be gone on with."""
-    CANCELLED = "cancelled"
+    CANCELLED = RunState.CANCELLED
     """It was asked to end, and what was in flight is settled."""
 
 
@@ -75,7 +75,7 @@ class Opened:
     @property
     def result_json(self) -> str | None:
         """Of one that has ended."""
-        return self.record.result_json if self.record and self.record.state == "completed" else None
+        return self.record.result_json if self.record and self.record.state is RunState.COMPLETED else None
 
     @property
     def cancelled(self) -> bool:
@@ -115,7 +115,7 @@ def driven(home: Home, journal: Journal, run_id: str) -> Iterator[Driven]:
 
 def _enter_failure(lease: Lease, error: Exception) -> None:
     """Say in the journal that the run failed; or can be gone on with, where the database is what failed."""
-    state = Stopped.INTERRUPTED if isinstance(error, StorageError) else "failed"
+    state = Stopped.INTERRUPTED if isinstance(error, StorageError) else RunState.FAILED
     with suppress(Exception):  # the error that is being raised says more
         lease.finish(state=state, reason=type(error).__name__[:32], result_json=None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flows.driven import Stopped, driven, enter_run, open_run
 from flows.qaoa import qaoa
 from flows.vqe import vqe
-from ledger import BudgetExceededError, Journal, Submissions
+from ledger import BudgetExceededError, Journal, RunState, Submissions
 from optimizers import Reason
 from shotwise.errors import NoRoomError, RunFailedError, SpecError
 from shotwise.spec import QaoaAnsatz, RunSpec
@@ -82,7 +82,7 @@ def _run_point(
     except SpecError:
         enter_run(journal, point_spec(spec, done), point_id, parent=scan_id)
     else:
-        if record.state == "completed" and record.result_json:
+        if record.state is RunState.COMPLETED and record.result_json:
             return RunResult.from_json(record.result_json)
     flow = qaoa if isinstance(spec.ansatz, QaoaAnsatz) else vqe  # a scan's points are nothing else
     state = flow(run_id=point_id, return_state=True)

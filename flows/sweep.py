@@ -23,7 +23,7 @@ from prefect.futures import wait
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from flows.session import flow_of
-from ledger import Database, Journal
+from ledger import Database, Journal, RunState
 from shotwise.errors import CannotRunError, ShotwiseError
 from shotwise.home import Home
 from shotwise.spec import validate
@@ -82,7 +82,7 @@ def drive_point(run_id: str) -> dict[str, Any]:
     journal = Journal(Database(Home.from_environment().database_url))
     record = journal.run(run_id)
     told: dict[str, Any] = {}
-    if record.state != "completed":
+    if record.state is not RunState.COMPLETED:
         drive = flow_of(validate(json.loads(record.spec_json)))
         Tracker.defer_ends()
         try:

@@ -17,17 +17,16 @@ from ledger.jobs import (
     spent_by_device,
     treatments_of,
 )
-from ledger.journal import ENDED, Journal
+from ledger.journal import Journal
 from ledger.lease import Lease
 from ledger.ledger import Ledger
 from ledger.pacing import claim_submission
-from ledger.records import CALIBRATION, IterationRecord, JobKey, NewRun, RunRecord, now_us
+from ledger.records import CALIBRATION, IterationRecord, JobKey, NewRun, RunRecord, RunState, now_us
 from ledger.rules import Entry, EntryKind, Reservation, ReservationState
 from ledger.submissions import Submission, Submissions
 
 __all__ = [
     "CALIBRATION",
-    "ENDED",
     "KEEP",
     "TREATMENTS",
     "Amount",
@@ -57,6 +56,7 @@ __all__ = [
     "ReservationError",
     "ReservationState",
     "RunRecord",
+    "RunState",
     "StorageError",
     "Submission",
     "Submissions",

@@ -8,20 +8,18 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, insert, select, true, update
 
 from ledger.database import Database
 from ledger.holders import is_dead, this_process
 from ledger.lease import Lease
-from ledger.records import IterationRecord, NewRun, RunRecord, now_us
+from ledger.records import IterationRecord, NewRun, RunRecord, RunState, now_us
 from ledger.tables import drives, iterations, runs
 from shotwise.errors import RunBusyError, RunEndedError, SpecError
 
 LEASE_S = 30.0
 _LEFT_US_MAX = 600_000_000
 """A lease that ends later was written by a clock far ahead; should its writer live, its fence is stale."""
-RUNNING = "running"
-ENDED = ("completed", "cancelled")
 """States that no drive follows."""
 _RUN = [column for column in runs.c if column.name != "ansatz_json"]
 
@@ -31,7 +29,7 @@ def enter_run(
 ) -> str:
     """Enter a new run in a transaction that says more about it; its id."""
     run_id, at = run_id or f"{new.name}-{secrets.token_hex(4)}", now_us()
-    row = {**vars(new), "run_id": run_id, "state": "created", "created_us": at, "updated_us": at}
+    row = {**vars(new), "run_id": run_id, "state": RunState.CREATED, "created_us": at, "updated_us": at}
     connection.execute(insert(runs).values(**row, parent=parent))
     return run_id
 
@@ -61,7 +59,7 @@ class Journal:
             row = connection.execute(select(*_RUN).where(runs.c.run_id == run_id)).mappings().first()
         if row is None:
             raise SpecError("RUN_ID", run_id, "no such run", "list the runs with `shotwise runs`")
-        return RunRecord(**row)
+        return _run_of(row)
 
     def all_runs(self) -> list[RunRecord]:
         """Every run, oldest first."""
@@ -80,7 +78,7 @@ class Journal:
     def _runs(self, condition: ColumnElement[bool]) -> list[RunRecord]:
         query = select(*_RUN).where(condition).order_by(runs.c.created_us, runs.c.run_id)
         with self.database.read() as connection:
-            return [RunRecord(**row) for row in connection.execute(query).mappings()]
+            return [_run_of(row) for row in connection.execute(query).mappings()]
 
     def iterations(self, run_id: str, *, after: int = -1) -> list[IterationRecord]:
         """A run's iterations later than `after`, in order."""
@@ -115,7 +113,7 @@ class Journal:
     def standing(self, record: RunRecord) -> str:
         """The run's state; `lost` where it is running and no living process drives it."""
         held = _is_held(record.holder, record.lease_until_us)
-        return record.state if held or record.state != "running" else "lost"
+        return record.state if held or record.state is not RunState.RUNNING else "lost"
 
     def check_free(self, run_id: str) -> None:
         """Raise RunBusyError if a live process drives the run; `acquire` decides again, and for good."""
@@ -151,7 +149,8 @@ class Journal:
             if row is None:
                 raise SpecError("RUN_ID", run_id, "no such run", "list the runs with `shotwise runs`")
             _check_free(run_id, row["holder"], row["lease_until_us"])
-            if row["state"] in ENDED and not ended:
+            final = RunState(row["state"]).is_final
+            if final and not ended:
                 raise RunEndedError("RUN_ID", run_id, f"has {row['state']}", "see it with `shotwise show`")
             fence = row["fence"] + 1
             connection.execute(
@@ -161,7 +160,7 @@ class Journal:
                     fence=fence,
                     holder=this_process(),
                     lease_until_us=at + int(lease_s * 1e6),
-                    **({} if row["state"] in ENDED else {"state": RUNNING, "reason": None}),
+                    **({} if final else {"state": RunState.RUNNING, "reason": None}),
                     updated_us=at,
                 )
             )
@@ -179,6 +178,10 @@ def _check_free(run_id: str, holder: str | None, lease_until_us: int) -> None:
 def _is_held(holder: str | None, lease_until_us: int) -> bool:
     left_us = lease_until_us - now_us()
     return holder is not None and 0 < left_us < _LEFT_US_MAX and not is_dead(holder)
+
+
+def _run_of(row: RowMapping) -> RunRecord:
+    return RunRecord(**{**row, "state": RunState(row["state"])})
 
 
 def _iterations_of(run_id: str) -> Select[Any]:

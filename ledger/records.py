@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,28 @@ CALIBRATION = "calibration"
 """The kind of a run that probes a device and has no spec."""
 
 
+class RunState(StrEnum):
+    """Where a run stands in the journal."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    """Left for another driver."""
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """It has a result or was ended for good: nothing drives it any more."""
+        return self in (RunState.COMPLETED, RunState.CANCELLED)
+
+    @property
+    def has_ended(self) -> bool:
+        """Nothing drives it now; a failed run can be driven on."""
+        return self.is_final or self is RunState.FAILED
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """One row of `runs`."""
@@ -34,7 +57,7 @@ class RunRecord:
     run_id: str
     name: str
     kind: str
-    state: str
+    state: RunState
     reason: str | None
     spec_json: str
     problem_sha256: str

@@ -12,12 +12,10 @@ from sqlalchemy import Connection, func, insert, or_, select, true
 
 from ledger.database import Database
 from ledger.journal import enter_run
-from ledger.records import NewRun, now_us
+from ledger.records import NewRun, RunState, now_us
 from ledger.tables import cancellations, drives, iterations, runs, submissions
 
-INTERRUPTED = "interrupted"
-CANCELLED = "cancelled"
-_UNFINISHED = ("created", "running", INTERRUPTED)
+_UNFINISHED = [state for state in RunState if not state.has_ended]
 
 
 @dataclass(frozen=True)

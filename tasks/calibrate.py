@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from backends.fleet import Fleet
 from ledger import (
     CALIBRATION,
-    ENDED,
     Database,
     DeviceHealth,
     JobBook,
@@ -24,6 +23,7 @@ from ledger import (
     Ledger,
     NewRun,
     Probe,
+    RunState,
     jobs_of,
     now_us,
 )
@@ -39,7 +39,6 @@ ACCOUNT = "/".join(_PAYER.values())
 _QUBITS_MAX = 4
 _MIRROR_LAYERS = 4
 _MIRROR_CIRCUITS = 4
-_ENDED = (*ENDED, "failed")
 _PATIENCE = Patience(unavailable_s=60.0)
 """A device that takes nothing for so long is not waited for: there are others to look at."""
 
@@ -142,10 +141,10 @@ def probe_device(database: Database, fleet: Fleet, device: str, *, shots: int) -
     except CannotRunError:
         # the next probe is a new one with attempts of its own, unless something of this one is out
         out = jobs_of(database, lease.run_id, out=True)
-        lease.finish(state="interrupted" if out else "failed", reason="probe", result_json=None)
+        lease.finish(state=RunState.INTERRUPTED if out else RunState.FAILED, reason="probe", result_json=None)
         raise
     except BaseException:
-        lease.finish(state="interrupted", reason="probe", result_json=None)
+        lease.finish(state=RunState.INTERRUPTED, reason="probe", result_json=None)
         raise
     health = DeviceHealth(database)
     readout, mirror = canaries
@@ -169,7 +168,7 @@ def probe_device(database: Database, fleet: Fleet, device: str, *, shots: int) -
     )
     standing = _standing(device in health.quarantined(), judged)
     health.enter(probe, quarantined=standing)
-    lease.finish(state="completed", reason=judged.verdict, result_json=None)
+    lease.finish(state=RunState.COMPLETED, reason=judged.verdict, result_json=None)
     return probe, standing
 
 
@@ -191,7 +190,7 @@ def _acquire(database: Database, device: str) -> tuple[Lease, int]:
     """A probe that an earlier process left unfinished, or a new one; with the seed of its circuits."""
     journal = Journal(database)
     for record in journal.all_runs():
-        if record.kind != CALIBRATION or record.state in _ENDED or journal.is_driven(record.run_id):
+        if record.kind != CALIBRATION or record.state.has_ended or journal.is_driven(record.run_id):
             continue
         told = json.loads(record.spec_json)
         if told["device"] == device:

@@ -8,7 +8,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 from backends.fleet import Fleet
-from ledger import CALIBRATION, ENDED, JobBook, Journal, Lease, Submissions, jobs_of
+from ledger import CALIBRATION, JobBook, Journal, Lease, RunState, Submissions, jobs_of
 from optimizers import Reason
 from shotwise.errors import CannotRunError, RunBusyError, RunEndedError, RunFailedError
 from shotwise.home import Home
@@ -24,12 +24,11 @@ from tasks.result import final_plan
 from tasks.routing import question_of
 from tasks.state import LoopState
 
-CANCELLED = "cancelled"
 _OBEYS_S_MAX = 60.0
 _LOOK_AGAIN_S = 0.5
 
 
-def cancel(journal: Journal, run_id: str) -> str:
+def cancel(journal: Journal, run_id: str) -> RunState:
     """Have a run end: by its driver if it has one, else here and now. The run's state afterwards.
 
     A driver obeys within seconds, unless it is in the middle of a computation: then the state is still
@@ -41,10 +40,10 @@ def cancel(journal: Journal, run_id: str) -> str:
     """
     record = journal.run(run_id)
     if _is_over(journal, run_id, record.state):
-        if record.state == CANCELLED:
-            return CANCELLED
+        if record.state is RunState.CANCELLED:
+            return record.state
         raise CannotRunError("RUN_ID", run_id, f"has {record.state}", "see it with `shotwise show`")
-    if record.state not in ENDED:
+    if not record.state.is_final:
         Submissions(journal.database).ask_to_cancel(run_id)
     give_up = time.monotonic() + _OBEYS_S_MAX
     while time.monotonic() < give_up:
@@ -62,7 +61,7 @@ def cancel(journal: Journal, run_id: str) -> str:
 
 def finish_cancelled(lease: Lease) -> None:
     """Enter that the run ended by request, and give the lease back."""
-    lease.finish(state=CANCELLED, reason=CANCELLED, result_json=None)
+    lease.finish(state=RunState.CANCELLED, reason="cancelled", result_json=None)
 
 
 def leave(drive: Drive) -> None:
@@ -70,7 +69,7 @@ def leave(drive: Drive) -> None:
     if drive.cancelled.is_set():
         finish_cancelled(drive.lease)
     else:
-        drive.lease.finish(state="interrupted", reason=Reason.INTERRUPTED, result_json=None)
+        drive.lease.finish(state=RunState.INTERRUPTED, reason=Reason.INTERRUPTED, result_json=None)
 
 
 def settle_in_flight(prepared: Prepared, buyer: Buyer | None, state: LoopState) -> None:
@@ -122,9 +121,9 @@ def _abandon(buyer: Buyer) -> None:
         buyer.abandon(job)
 
 
-def _is_over(journal: Journal, run_id: str, state: str) -> bool:
+def _is_over(journal: Journal, run_id: str, state: RunState) -> bool:
     """Whether a run has ended and left nothing in flight."""
-    return state in (*ENDED, "failed") and not jobs_of(journal.database, run_id, out=True)
+    return state.has_ended and not jobs_of(journal.database, run_id, out=True)
 
 
 def _end_part(journal: Journal, run_id: str) -> None:
@@ -141,7 +140,7 @@ def _end_without_driver(journal: Journal, lease: Lease) -> None:
         if jobs_of(journal.database, lease.run_id, out=True):
             _end_in_flight(journal, lease)
     except BaseException:
-        lease.finish(state="interrupted", reason="cancelling", result_json=None)
+        lease.finish(state=RunState.INTERRUPTED, reason="cancelling", result_json=None)
         raise
     finish_cancelled(lease)
 

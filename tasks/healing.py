@@ -16,7 +16,7 @@ from enum import Enum, auto
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 
-from ledger import Journal, Submission, Submissions
+from ledger import Journal, RunState, Submission, Submissions
 from shotwise.errors import CannotRunError, RunBusyError
 from tasks.flow_runs import INTERRUPTED, FlowRuns, FlowRunView, tell
 
@@ -155,7 +155,7 @@ def _heal_before_its_run(
 
 
 def _has_ended(journal: Journal, run_id: str) -> bool:
-    return journal.run(run_id).state in ("completed", "failed", "cancelled")
+    return journal.run(run_id).state.has_ended
 
 
 def _was_cancelled_in_prefect(known: Sequence[FlowRunView]) -> bool:
@@ -171,7 +171,7 @@ def _give_up(journal: Journal, run: Submission) -> None:
         lease = journal.acquire(run.run_id)
     except RunBusyError:
         return
-    lease.finish(state="failed", reason="kills_its_drivers", result_json=None)
+    lease.finish(state=RunState.FAILED, reason="kills_its_drivers", result_json=None)
 
 
 def _epitaph(run: Submission, successor: FlowRunView | None) -> str:

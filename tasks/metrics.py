@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ledger import Currency, Database, Journal, Ledger, RunRecord, now_us
+from ledger import Currency, Database, Journal, Ledger, RunRecord, RunState, now_us
 from ledger.measures import (
     DriveMeasure,
     calibrations_taken_us,
@@ -223,7 +223,7 @@ def _run_metrics(runs: Sequence[RunRecord]) -> Iterator[Metric]:
     for (kind, state), count in Counter((run.kind, run.state) for run in runs).items():
         by_state.add_metric((kind, state), count)
     yield by_state
-    stalled = sum(run.state == "running" and run.lease_until_us < now_us() for run in runs)
+    stalled = sum(run.state is RunState.RUNNING and run.lease_until_us < now_us() for run in runs)
     yield GaugeMetricFamily(
         "shotwise_runs_stalled", "Runs in state running whose lease has expired", value=stalled
     )

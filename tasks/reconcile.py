@@ -10,7 +10,6 @@ from enum import StrEnum
 from backends.prices import Price
 from backends.provider import BillLine, Provider
 from ledger import (
-    ENDED,
     Amount,
     Database,
     JobPhase,
@@ -75,7 +74,7 @@ def reconcile(
         for difference in ledger.audit()
     ]
     by_device: dict[str, list[JobRecord]] = defaultdict(list)
-    ended = {run.run_id for run in Journal(database).all_runs() if run.state in (*ENDED, "failed")}
+    ended = {run.run_id for run in Journal(database).all_runs() if run.state.has_ended}
     for job in jobs_of(database):
         by_device[job.device].append(job)
         if job.run_id in ended and not job.state.ended:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ledger import Journal, RunRecord
+from ledger import Journal, RunRecord, RunState
 from shotwise.errors import SpecError
 from shotwise.spec import RunSpec, load_spec
 from shotwise.spec.load import parse
@@ -104,7 +104,7 @@ def row_of(record: RunRecord) -> dict[str, Any]:
 
 def finished(journal: Journal, sweep_id: str, points: Sequence[SweepPoint]) -> list[dict[str, Any]] | None:
     """The rows of a sweep whose every point is completed; None where something is left to do."""
-    known = {record.run_id: record for record in journal.all_runs() if record.state == "completed"}
+    known = {record.run_id: record for record in journal.all_runs() if record.state is RunState.COMPLETED}
     run_ids = [point.run_id(sweep_id) for point in points]
     return [row_of(known[run_id]) for run_id in run_ids] if known.keys() >= set(run_ids) else None
 

@@ -27,7 +27,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from ledger import Journal, Lease
+from ledger import Journal, Lease, RunState
 from ledger.measures import JobMeasure, job_measures
 from tasks.progress import Progress
 from tasks.telemetry import span_id, trace_id
@@ -154,8 +154,8 @@ class RunTrace:
         """Tell the rest, the run itself if it has ended, and see it exported."""
         self._tell_new()
         record = self.journal.run(self.run_id)
-        if record.state in ("completed", "failed"):
-            if self.sampled and record.state == "completed":
+        if record.state in (RunState.COMPLETED, RunState.FAILED):
+            if self.sampled and record.state is RunState.COMPLETED:
                 self._tell_iteration(self.told_iteration + 1, record.updated_us, name="final evaluation")
             self.traces.tell(
                 "run",
@@ -164,7 +164,7 @@ class RunTrace:
                 None,
                 (record.created_us, record.updated_us),
                 {"kind": record.kind, "state": record.state, "reason": record.reason},
-                error=record.reason if record.state == "failed" else None,
+                error=record.reason if record.state is RunState.FAILED else None,
             )
         self.traces.flush()
 

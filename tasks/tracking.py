@@ -24,7 +24,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
 
-from ledger import Database, Journal, RunRecord
+from ledger import Database, Journal, RunRecord, RunState
 from shotwise.home import Home
 from shotwise.units import unit_of
 from tasks.interval import upper_end
@@ -39,11 +39,11 @@ _METRICS_A_CALL = 1000
 _SCAN = "shotwise.scan"
 _MODEL = "ansatz"
 _STATUS = {
-    "completed": "FINISHED",
-    "failed": "FAILED",
-    "interrupted": "KILLED",
-    "cancelled": "KILLED",
-    "running": "KILLED",
+    RunState.COMPLETED: "FINISHED",
+    RunState.FAILED: "FAILED",
+    RunState.INTERRUPTED: "KILLED",
+    RunState.CANCELLED: "KILLED",
+    RunState.RUNNING: "KILLED",
 }
 
 
@@ -192,7 +192,7 @@ class _Run:
         from mlflow.exceptions import MlflowException
 
         text = self.journal.ansatz_json(self.run_id)
-        if text is None or record.state != "completed":
+        if text is None or record.state is not RunState.COMPLETED:
             return
         ansatz = json.loads(text)
         name = f"{experiment_name(self.spec)}-{record.problem_sha256[:12]}"
