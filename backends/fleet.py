@@ -12,18 +12,17 @@ from pathlib import Path
 
 from backends.calibration import STALE_AFTER_S, Calibration, as_probability, distrust
 from backends.catalog import (
+    CatalogProvider,
     DeviceDescription,
     DeviceStatus,
     QueueModel,
     Surroundings,
     load_catalog,
     open_provider,
-    usage_of,
 )
 from backends.dispatch import Candidate
 from backends.prediction import UsageOf, Work, predict, quote_micro_usd, success_untranspiled
-from backends.prices import Usage
-from backends.provider import Provider, ProviderUnavailable
+from backends.provider import ProviderUnavailable
 from backends.transpile.success import HardwareUse, circuit_success
 from measurement import ExecutionPlan, Grouping
 from measurement.mitigation import Noise
@@ -60,7 +59,7 @@ class Fleet:
     trust: Trust = Trust()
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000
     secret: Callable[[str], str | None] = field(default=os.environ.get, repr=False)
-    _providers: dict[str, Provider] = field(default_factory=dict, repr=False)
+    _providers: dict[str, CatalogProvider] = field(default_factory=dict, repr=False)
     _descriptions: dict[str, DeviceDescription] = field(default_factory=dict, repr=False)
     _lines: dict[str, tuple[int, DeviceStatus]] = field(default_factory=dict, repr=False)
     _predictions: dict[tuple, Candidate] = field(default_factory=dict, repr=False)
@@ -78,7 +77,7 @@ class Fleet:
             )
         return self._descriptions[name]
 
-    def provider(self, name: str) -> Provider:
+    def provider(self, name: str) -> CatalogProvider:
         """The device, ready for jobs. Raises CannotRunError."""
         if name not in self._providers:
             self._providers[name] = self._open(name)
@@ -88,7 +87,7 @@ class Fleet:
         """Ask for a device's description again when it is next needed: its price or queue has changed."""
         self._descriptions.pop(name, None)
 
-    def _open(self, name: str) -> Provider:
+    def _open(self, name: str) -> CatalogProvider:
         description = self.description(name)
         if not _in_sandbox(name):
             return open_provider(description, Surroundings(secret=self.secret, jobs_folder=self.jobs_folder))
@@ -99,18 +98,12 @@ class Fleet:
     def close(self) -> None:
         """Close idle connections; the devices open again when needed."""
         for provider in self._providers.values():
-            close = getattr(provider, "close", None)
-            if close:
-                close()
+            provider.close()
         self._providers.clear()
 
     def calibration(self, name: str) -> Calibration | None:
         """Its latest calibration, None where it publishes none. Raises ProviderUnavailable."""
-        provider = self.provider(name)
-        if _in_sandbox(name):
-            return provider.calibration()  # pyright: ignore[reportAttributeAccessIssue]
-        told = getattr(provider, "calibration", None)
-        return told(self.now_us()) if told else None
+        return self.provider(name).calibration(self.now_us())
 
     def calibration_json(self, name: str) -> str | None:
         """The latest calibration for the journal, None where there is none or it cannot be had now."""
@@ -155,8 +148,7 @@ class Fleet:
         """Whether the device takes jobs and how many wait; asked at most every `_STATUS_KEPT_US`."""
         known = self._lines.get(name)
         if known is None or not 0 <= self.now_us() - known[0] < _STATUS_KEPT_US:
-            told = getattr(self.provider(name), "status", None)
-            known = self._lines[name] = (self.now_us(), told() if told else DeviceStatus(online=True))
+            known = self._lines[name] = (self.now_us(), self.provider(name).status())
         return known[1]
 
     def _predicted(self, name: str, work: Work, calibration: Calibration | None) -> Candidate:
@@ -178,8 +170,7 @@ class Fleet:
         self, name: str, plan: ExecutionPlan, calibration: Calibration | None
     ) -> tuple[HardwareUse | None, float]:
         """What the circuit does to the hardware where the device can tell, and its predicted success."""
-        told = getattr(self.provider(name), "hardware_use", None)
-        found = told(plan) if told else None
+        found = self.provider(name).hardware_use(plan)
         if found is not None:
             return found
         return None, 1.0 if calibration is None else success_untranspiled(plan.circuit, calibration)
@@ -189,10 +180,9 @@ class Fleet:
 
         None where the device tells no errors, or places and compiles circuits itself.
         """
-        told = getattr(self.provider(name), "hardware_use", None)
-        if not self.description(name).verbatim or told is None:
+        if not self.description(name).verbatim:
             return None
-        found, calibration = told(plan), self.calibration(name)
+        found, calibration = self.provider(name).hardware_use(plan), self.calibration(name)
         if found is None or calibration is None:
             return None
         use = found[0]
@@ -201,13 +191,11 @@ class Fleet:
 
     def quote_micro_usd(self, name: str, plan: ExecutionPlan) -> int:
         """Worst case of the whole plan at the price of now: every job that it is split into."""
-        use = None if _in_sandbox(name) else self._use(name, plan, None)[0]
+        use = self._use(name, plan, None)[0]
         return quote_micro_usd(plan, self.description(name), self._usage(name, use))
 
     def _usage(self, name: str, use: HardwareUse | None) -> UsageOf:
-        if _in_sandbox(name):
-            return partial(_sandbox_usage, self.provider(name))
-        return partial(usage_of, device=self.description(name), use=use)
+        return partial(self.provider(name).usage, use=use)
 
 
 def fleet_names(devices: Sequence[str] | None) -> tuple[str, ...]:
@@ -269,10 +257,3 @@ def _sandbox_description(name: str) -> DeviceDescription:
         simulated=True,
         enabled=True,
     )
-
-
-def _sandbox_usage(provider: Provider, plan: ExecutionPlan) -> Usage:
-    """A sandbox bills by its own compiler's counts, a task a circuit: it is the one to ask."""
-    from backends.sandbox.usage import usage_of as usage_in_sandbox
-
-    return usage_in_sandbox(plan, provider.description().queue)  # pyright: ignore[reportAttributeAccessIssue]

@@ -24,7 +24,7 @@ from backends.braket.account import code_of, failed_question, failed_submission
 from backends.braket.circuits import circuit_of, states_of
 from backends.braket.device_calibration import read_calibration
 from backends.calibration import Calibration
-from backends.catalog.batches import refusal
+from backends.catalog.batches import refusal, usage_of
 from backends.catalog.billing import cost_of_end
 from backends.catalog.catalog_provider import DeviceStatus
 from backends.catalog.description import DeviceDescription
@@ -96,6 +96,12 @@ class BraketCloudProvider:
     def hardware_use(self, plan: ExecutionPlan) -> tuple[HardwareUse, float] | None:
         """None: Braket compiles for its devices itself."""
         return None
+
+    def usage(self, plan: ExecutionPlan, use: HardwareUse | None) -> Usage:
+        return usage_of(plan, self._description, use)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
 
     def submit(self, plan: ExecutionPlan, token: str) -> str:
         """Buy the shots of the plan's one row; the task's ARN."""

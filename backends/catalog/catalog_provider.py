@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from backends.calibration import Calibration
+from backends.prices import Usage
 from backends.provider import Provider
 from backends.transpile.success import HardwareUse
 from measurement.plan import ExecutionPlan
@@ -46,4 +47,16 @@ class CatalogProvider(Provider, Protocol):
         Raises:
             CannotRunError: the device is too small for the circuit.
         """
+        ...
+
+    def usage(self, plan: ExecutionPlan, use: HardwareUse | None) -> Usage:
+        """What one job of the plan uses at most, by which it is priced.
+
+        Args:
+            use: as `hardware_use` told.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close idle connections; it opens them again when it is asked next."""
         ...

@@ -22,7 +22,7 @@ from backends.catalog.batches import refusal, usage_of
 from backends.catalog.catalog_provider import DeviceStatus
 from backends.catalog.description import DeviceDescription
 from backends.device import Device
-from backends.prices import Price
+from backends.prices import Price, Usage
 from backends.provider import (
     TODAYS,
     BillLine,
@@ -106,6 +106,12 @@ class LocalProvider:
     def hardware_use(self, plan: ExecutionPlan) -> tuple[HardwareUse, float] | None:
         """What one circuit of the plan does to the hardware, and its predicted success; None if unknown."""
         return self._hardware_use(plan) if self._hardware_use else None
+
+    def usage(self, plan: ExecutionPlan, use: HardwareUse | None) -> Usage:
+        return usage_of(plan, self._description, use)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
 
     def submit(self, plan: ExecutionPlan, token: str) -> str:
         """Record the job; the same token again is the same job."""

@@ -112,6 +112,12 @@ class IbmCloudProvider:
         transpiled = self._transpiled(plan)
         return transpiled.use, transpiled.success
 
+    def usage(self, plan: ExecutionPlan, use: HardwareUse | None) -> Usage:
+        return usage_of(plan, self._description, use)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
     def submit(self, plan: ExecutionPlan, token: str) -> str:
         """Buy the plan's shots; IBM ends the job at the run time that the catalog's queue model gives."""
         if not 1 <= len(token) <= 64:

@@ -25,7 +25,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from backends.calibration import Calibration
 from backends.catalog.catalog_provider import DeviceStatus
-from backends.prices import Price
+from backends.prices import Price, Usage
 from backends.provider import (
     TODAYS,
     BillLine,
@@ -55,7 +55,9 @@ from backends.sandbox.messages import (
     Receipt,
     Submission,
 )
+from backends.sandbox.usage import usage_of
 from backends.sandbox.wire import OutcomeMessage, PlanMessage
+from backends.transpile.success import HardwareUse
 from measurement.plan import ExecutionPlan, Outcome
 
 __all__ = ["KEY_VARIABLE", "SandboxProvider", "Timeouts"]
@@ -184,8 +186,8 @@ class SandboxProvider:
         """Limits, queue and today's price. Raises ProviderUnavailable."""
         return self._read(self._ask("GET", self._device_path), DeviceDescription)
 
-    def calibration(self) -> Calibration | None:
-        """The latest snapshot as published, None where there is none: judge it before use.
+    def calibration(self, now_us: int = 0) -> Calibration | None:
+        """The latest snapshot as published by the sandbox's own clock, None where there is none.
 
         Raises:
             ProviderUnavailable: no usable answer.
@@ -202,6 +204,14 @@ class SandboxProvider:
     def queue(self) -> QueueAnswer:
         """How long the line is. Raises ProviderUnavailable."""
         return self._read(self._ask("GET", f"{self._device_path}/queue"), QueueAnswer)
+
+    def hardware_use(self, plan: ExecutionPlan) -> tuple[HardwareUse, float] | None:
+        """None: the sandbox compiles itself."""
+        return None
+
+    def usage(self, plan: ExecutionPlan, use: HardwareUse | None) -> Usage:
+        """By the sandbox's own counts, a task a circuit. Raises ProviderUnavailable."""
+        return usage_of(plan, self.description().queue)
 
     def close(self) -> None:
         """Close idle connections; the provider cannot be used after."""

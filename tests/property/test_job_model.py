@@ -26,8 +26,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import update
 
 from backends.catalog import DeviceDescription, QueueModel, usage_of
+from backends.catalog.catalog_provider import DeviceStatus
 from backends.fleet import Fleet
-from backends.prices import Price
+from backends.prices import Price, Usage
 from backends.provider import (
     BillLine,
     JobReport,
@@ -163,6 +164,21 @@ class Shop:
             simulated=True,
             enabled=True,
         )
+
+    def status(self) -> DeviceStatus:
+        return DeviceStatus(online=True)
+
+    def calibration(self, now_us: int) -> None:
+        return None
+
+    def hardware_use(self, plan: ExecutionPlan) -> None:
+        return None
+
+    def usage(self, plan: ExecutionPlan, use: object) -> Usage:
+        return usage_of(plan, self.description)
+
+    def close(self) -> None:
+        pass
 
     def submit(self, plan: ExecutionPlan, token: str) -> str:
         came = self.world.step("submit", lambda: self._sell(plan, token))
