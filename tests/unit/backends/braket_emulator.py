@@ -1,10 +1,7 @@
 """Braket's REST API and S3, emulated over HTTP; tasks run on the SDK's local simulator."""
 
 import json
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlparse
 
@@ -174,14 +171,3 @@ CAPABILITIES = {
         "twoQubitProperties": {"1-2": {"twoQubitGateFidelity": [{"gateName": "CZ", "fidelity": 0.99}]}},
     },
 }
-
-
-@contextmanager
-def running(server: Emulator) -> Iterator[Emulator]:
-    """A server that answers until the block ends."""
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()

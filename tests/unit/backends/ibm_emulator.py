@@ -4,8 +4,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
@@ -146,14 +145,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def told(self, job: dict) -> dict:
         return {key: job[key] for key in ("id", "tags", "backend", "program", "state")}
-
-
-@contextmanager
-def running(server: Emulator) -> Iterator[Emulator]:
-    """A server that answers until the block ends."""
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -26,7 +26,8 @@ from backends.provider import (
 from measurement.plan import Bases, ExecutionPlan, Outcome
 from problems.circuit import Circuit, Rotation
 from shotwise.errors import CannotRunError
-from tests.unit.backends.braket_emulator import ARN, KEY, SECRET, Emulator, running
+from tests.unit.backends.braket_emulator import ARN, KEY, SECRET, Emulator
+from tests.unit.backends.emulating import running
 
 
 def plan_of(rows: list[tuple[int, int]], shots: int) -> ExecutionPlan:

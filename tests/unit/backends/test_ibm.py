@@ -23,7 +23,8 @@ from backends.provider import (
 from measurement.plan import Bases, ExecutionPlan
 from problems.circuit import Circuit, Rotation
 from shotwise.errors import CannotRunError
-from tests.unit.backends.ibm_emulator import BACKEND, CRN, KEY, Emulator, running
+from tests.unit.backends.emulating import running
+from tests.unit.backends.ibm_emulator import BACKEND, CRN, KEY, Emulator
 
 
 @pytest.fixture

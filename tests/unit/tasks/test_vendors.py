@@ -35,6 +35,7 @@ from tasks.durable import Buyer, DeviceGaveUpError, UnresolvedJobError
 from tasks.patience import Patience
 from tasks.reconcile import reconcile
 from tests.unit.backends import braket_emulator, ibm_emulator
+from tests.unit.backends.emulating import running
 from tests.unit.tasks.buying import plan
 
 QUICK = Patience(first_s=0.01, longest_s=0.05, unavailable_s=1.0, visible_s=0.05, counted_s=0.2)
@@ -42,7 +43,7 @@ QUICK = Patience(first_s=0.01, longest_s=0.05, unavailable_s=1.0, visible_s=0.05
 
 @pytest.fixture
 def ibm(monkeypatch: pytest.MonkeyPatch) -> Iterator[ibm_emulator.Emulator]:
-    with ibm_emulator.running(ibm_emulator.Emulator()) as server:
+    with running(ibm_emulator.Emulator()) as server:
         monkeypatch.setenv("IAM_URL", server.url)
         monkeypatch.setenv("USAGE_DATA_OPT_OUT", "True")
         yield server
@@ -50,7 +51,7 @@ def ibm(monkeypatch: pytest.MonkeyPatch) -> Iterator[ibm_emulator.Emulator]:
 
 @pytest.fixture
 def braket(monkeypatch: pytest.MonkeyPatch) -> Iterator[braket_emulator.Emulator]:
-    with braket_emulator.running(braket_emulator.Emulator()) as server:
+    with running(braket_emulator.Emulator()) as server:
         monkeypatch.setenv("BRAKET_ENDPOINT", server.url)
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
