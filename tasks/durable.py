@@ -190,7 +190,7 @@ class Buyer:
                 calibration_json=self.fleet.calibration_json(device),
             )
             return self._submit(key, provider, description, plan, sold)
-        _check_same_work(record, plan)
+        self._check_same_work(record, plan)
         if record.state is JobPhase.DONE:
             if record.outcome is None:
                 raise RunFailedError(f"job {key.token}: its outcome is damaged; restore the database")
@@ -201,6 +201,22 @@ class Buyer:
             assert record.vendor_job_id is not None
             return self._await(key, provider, description, plan, record.vendor_job_id)
         return self._resolve(key, provider, description, plan)
+
+    def _check_same_work(self, record: JobRecord, plan: ExecutionPlan) -> None:
+        """Refuse to read a job as another batch's: a device's limits may have changed since it was bought.
+
+        Raises:
+            NothingMoreIsBoughtError: closing; the job is for `abandon` to end.
+        """
+        if record.plan_sha256 in (None, shape_sha256(plan)):
+            return
+        if self.closing:
+            raise NothingMoreIsBoughtError(f"{record.run_id}: shall end")
+        raise RunFailedError(
+            f"job {record.token} on {record.device} was bought for other circuits or shots than this version "
+            "cuts now; put the catalog's limits back to what they were and `shotwise resume`, or "
+            "`shotwise cancel` the run"
+        )
 
     def _worst_micro_usd(self, description: DeviceDescription, plan: ExecutionPlan) -> int:
         """What a job is promised: its quote, and on a device that ends no job at it, what one has cost."""
@@ -365,13 +381,3 @@ class Buyer:
                 if time.monotonic() - asked > self.patience.unavailable_s:
                     raise
             pause.wait()
-
-
-def _check_same_work(record: JobRecord, plan: ExecutionPlan) -> None:
-    """Refuse to read a job as another batch's: limits of a device may have changed since it was bought."""
-    if record.plan_sha256 not in (None, shape_sha256(plan)):
-        raise RunFailedError(
-            f"job {record.token} on {record.device} was bought for other circuits or shots than this version "
-            "cuts now; put the catalog's limits back to what they were and `shotwise resume`, or "
-            "`shotwise cancel` the run"
-        )

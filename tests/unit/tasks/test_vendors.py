@@ -1,6 +1,7 @@
 """Buying from the IBM and Braket adapters, each before its vendor's API emulated over HTTP."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 
@@ -31,7 +32,7 @@ from ledger import (
 )
 from ledger.tables import account_submissions, runs
 from shotwise.errors import LeaseLostError, RunFailedError
-from tasks.durable import Buyer, DeviceGaveUpError, UnresolvedJobError
+from tasks.durable import Buyer, DeviceGaveUpError, NothingMoreIsBoughtError, UnresolvedJobError
 from tasks.patience import Patience
 from tasks.reconcile import reconcile
 from tests.unit.backends import braket_emulator, ibm_emulator
@@ -294,4 +295,6 @@ def test_a_job_is_not_read_as_another_batch(ibm: ibm_emulator.Emulator, journal:
     other = type(cut)(cut.circuit, cut.angles, cut.bases, cut.point, np.array([1, 0]), cut.shots, cut.seed)
     with pytest.raises(RunFailedError, match="other circuits or shots"):
         buyer.buy(0, 0, description.name, other)
+    with pytest.raises(NothingMoreIsBoughtError):  # a cancellation goes on to end what is out
+        replace(buyer, closing=True).buy(0, 0, description.name, other)
     assert len(ibm.jobs) == 1
