@@ -1,24 +1,47 @@
-"""Holding a run of the journal for a flow: the lease, its Prefect flow run, tracking, failure entered."""
+"""A run of the journal in a flow's hands: entered or opened, held while it is driven, left, published."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from httpx import HTTPError
 from prefect.runtime import flow_run
 
-from ledger import Database, Journal, Lease, RunRecord, RunState, StorageError
+from ledger import Database, Journal, Lease, RunRecord, RunState, StorageError, Submissions
+from optimizers import Reason
+from shotwise.errors import SpecError
 from shotwise.home import Home
 from shotwise.spec import RunSpec, validate
+from tasks.cancelling import finish_cancelled
 from tasks.driving import Drive, acquire_patiently, driving
+from tasks.flow_runs import deployment_of, is_being_cancelled, is_deployed
 from tasks.prefect_records import close_stale
 from tasks.provenance import new_run, parent_from_environment
-from tasks.tracker import Tracker
+from tasks.readiness import check_ready
+from tasks.starts import resolve_start
+from tasks.tracker import Tracker, mlflow_run_url
+from tasks.ui import ProgressArtifact, publish_summary
+
+R = TypeVar("R")
+
+
+class Result(Protocol):
+    """What a run ends with."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+
+    def to_json(self) -> str: ...
 
 
 class Stopped(StrEnum):
@@ -44,21 +67,15 @@ class Driven:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A run to drive, with its home and journal.
-
-    Attributes:
-        given: the spec of a new run.
-        record: of one that was entered before, None of a new one.
-    """
+    """A run that is in the journal, with its home."""
 
     home: Home
     journal: Journal
-    given: RunSpec | None
-    record: RunRecord | None = None
+    record: RunRecord
 
-    def entered(self, run_id: str) -> Opened:
-        """The same, of a run that is in the journal."""
-        return replace(self, given=None, record=self.journal.run(run_id))
+    @property
+    def run_id(self) -> str:
+        return self.record.run_id
 
     @property
     def spec(self) -> RunSpec:
@@ -67,36 +84,53 @@ class Opened:
         Raises:
             SpecError: it was entered by a version whose specs are no longer taken.
         """
-        if self.record is not None:
-            return validate(json.loads(self.record.spec_json))
-        assert self.given is not None, "a new run needs a spec"
-        return self.given
+        return validate(json.loads(self.record.spec_json))
 
-    @property
-    def result_json(self) -> str | None:
-        """Of one that has ended."""
-        return self.record.result_json if self.record and self.record.state is RunState.COMPLETED else None
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether it has ended without a result."""
-        return self.record is not None and self.record.state == Stopped.CANCELLED
+    def ended(self, read: Callable[[str], R]) -> R | Stopped | None:
+        """What it came to, its result by `read`; None where it can be driven."""
+        if self.record.state is RunState.CANCELLED:
+            return Stopped.CANCELLED
+        completed = self.record.state is RunState.COMPLETED
+        return read(self.record.result_json) if completed and self.record.result_json else None
 
 
-def open_run(spec: RunSpec | None, run_id: str | None) -> Opened:
-    """A new run of `spec` on this machine's journal, or the run `run_id` that is there."""
+def open_run(spec: RunSpec | None, run_id: str | None, *flows: str) -> Opened:
+    """The run `run_id` of this machine's journal; or a new one of `spec`, which is one for `flows`.
+
+    Raises:
+        SpecError, CannotRunError: there is no such run, or a new one cannot start; it is not entered.
+    """
     home = Home.from_environment().make()
-    opened = Opened(home, Journal(Database(home.database_url)), spec)
-    return opened if run_id is None else opened.entered(run_id)
+    journal = Journal(Database(home.database_url))
+    if run_id is None:
+        assert spec is not None, "a new run needs a spec"
+        if spec.flow not in flows:
+            raise SpecError("spec", spec.flow, "not of this flow", f"give it to the flow {spec.flow}")
+        run_id = _enter(journal, spec)
+    return Opened(home, journal, journal.run(run_id))
+
+
+def _enter(journal: Journal, spec: RunSpec) -> str:
+    """Enter a new run that can start here; where a deployment asks for it, as the team's to finish."""
+    submissions, flow_run_id = Submissions(journal.database), str(flow_run.id)
+    if known := submissions.of_flow_run(flow_run_id):
+        return known
+    spec = resolve_start(spec, journal)
+    check_ready(spec, journal.database, new=True)
+    if not is_deployed():
+        return journal.create_run(new_run(spec), parent=parent_from_environment())
+    name, queue = deployment_of(UUID(flow_run_id))
+    return submissions.enter(new_run(spec), deployment=name, queue=queue, flow_run_id=flow_run_id)
 
 
 @contextmanager
-def driven(home: Home, journal: Journal, run_id: str) -> Iterator[Driven]:
+def driven(opened: Opened) -> Iterator[Driven]:
     """Drive a run within the block; an exception is entered as its failure and raised on.
 
     Raises:
         RunBusyError: another process drives it.
     """
+    home, journal, run_id = opened.home, opened.journal, opened.run_id
     lease = acquire_patiently(journal, run_id)
     flow_run_id = str(flow_run.id)
     with ExitStack() as stack:
@@ -120,12 +154,29 @@ def _enter_failure(lease: Lease, error: Exception) -> None:
         lease.finish(state=state, reason=type(error).__name__[:32], result_json=None)
 
 
-def enter_run(
-    journal: Journal, spec: RunSpec, run_id: str | None = None, *, parent: str | None = None
-) -> str:
-    """Enter a new run, part of `parent` if it is a point of a scan, and return its id."""
-    return journal.create_run(
-        new_run(spec),
-        run_id=run_id,
-        parent=parent or parent_from_environment(),
-    )
+def leave(drive: Drive, settle: Callable[[], None] = lambda: None) -> Stopped:
+    """Leave a run that was asked to stop: to the next driver; or for good, cancelled here or in Prefect's UI.
+
+    Args:
+        settle: brings what of a run that shall end is in flight to its end.
+    """
+    lease = drive.lease
+    if is_being_cancelled(UUID(str(flow_run.id))):
+        Submissions(lease.database).ask_to_cancel(lease.run_id)
+    drive.heed_cancellation()
+    if not drive.cancelled.is_set():
+        lease.finish(state=Stopped.INTERRUPTED, reason=Reason.INTERRUPTED, result_json=None)
+        return Stopped.INTERRUPTED
+    settle()
+    finish_cancelled(lease)
+    return Stopped.CANCELLED
+
+
+def publish(
+    opened: Opened, artifact: ProgressArtifact, result: Result, rows: Sequence[Sequence[str]]
+) -> None:
+    """Show in Prefect's UI how a run ended, and where MLflow has it; the heads of `rows` come first."""
+    artifact.end(f"{result.run_id}: {result.state}, {result.reason}")
+    mlflow_run_id = opened.journal.run(opened.run_id).mlflow_run_id
+    url = mlflow_run_url(opened.home, mlflow_run_id) if mlflow_run_id else None
+    publish_summary(result.run_id, rows, url)

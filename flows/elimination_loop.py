@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from flows.driven import Stopped, driven, enter_run, open_run
+from flows.driven import Stopped, driven, leave, open_run, publish
 from ledger import IterationRecord
 from optimizers import Reason
 from problems import Elimination
 from shotwise.spec import RunSpec
-from tasks.cancelling import leave
+from tasks.driving import Drive
 from tasks.progress import Progress, tell_watchers, watching
 from tasks.recursion import (
     Recursion,
@@ -23,8 +23,7 @@ from tasks.recursion import (
 from tasks.result import RunResult
 from tasks.stages import SEGMENT_S, stage
 from tasks.summary import summary_rows
-from tasks.tracker import mlflow_run_url
-from tasks.ui import ProgressArtifact, publish_summary
+from tasks.ui import ProgressArtifact
 
 
 def elimination_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | Stopped:
@@ -32,36 +31,34 @@ def elimination_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | St
 
     Args, errors: as `flows.closed_loop.closed_loop`.
     """
-    opened = open_run(spec, run_id)
-    if opened.result_json:
-        return RunResult.from_json(opened.result_json)
-    if opened.cancelled:
-        return Stopped.CANCELLED
-    home, journal, spec = opened.home, opened.journal, opened.spec
-    recursion = prepare_recursion(spec)
-    run_id = run_id or enter_run(journal, spec)
-    artifact = ProgressArtifact(run_id)
-    with driven(home, journal, run_id) as held, watching(artifact):
-        state = from_bytes(recursion, held.checkpoint) if held.checkpoint else Elimination.of(recursion.model)
-        reason = Reason.CONVERGED
-        while not is_done(recursion, state):
-            if held.drive.stop.is_set():
-                leave(held.drive)
-                return Stopped.CANCELLED if held.drive.cancelled.is_set() else Stopped.INTERRUPTED
-            if held.drive.active_us >= 1e6 * (spec.budget.wall_s or float("inf")):
-                reason = Reason.BUDGET_REACHED
-                break
-            state, records = eliminate_segment(recursion, state)
-            held.lease.commit(
-                records, iteration=len(state.steps), state=to_bytes(state), active_us=held.drive.active_us
-            )
-            _tell(recursion, run_id, state, records[-1])
-        result = finish_elimination(recursion, run_id, state, reason)
-        held.lease.finish(state=result.state, reason=result.reason, result_json=result.to_json())
-    artifact.end(result)
-    mlflow_run_id = journal.run(run_id).mlflow_run_id
-    url = mlflow_run_url(home, mlflow_run_id) if mlflow_run_id else None
-    publish_summary(result, summary_rows(result, ""), url)
+    opened = open_run(spec, run_id, "rqaoa")
+    if ended := opened.ended(RunResult.from_json):
+        return ended
+    with driven(opened) as held:
+        artifact = ProgressArtifact(opened.run_id)
+        recursion = prepare_recursion(opened.spec)
+        with watching(artifact):
+            result = _drive(recursion, held.drive, held.checkpoint)
+    if not isinstance(result, Stopped):
+        publish(opened, artifact, result, [("", ""), *summary_rows(result, "")])
+    return result
+
+
+def _drive(recursion: Recursion, drive: Drive, checkpoint: bytes | None) -> RunResult | Stopped:
+    """Eliminate from the journal's last checkpoint on; the result is entered."""
+    lease, reason = drive.lease, Reason.CONVERGED
+    state = from_bytes(recursion, checkpoint) if checkpoint else Elimination.of(recursion.model)
+    while not is_done(recursion, state):
+        if drive.stop.is_set():
+            return leave(drive)
+        if drive.is_out_of_time(recursion.spec.budget):
+            reason = Reason.BUDGET_REACHED
+            break
+        state, records = eliminate_segment(recursion, state)
+        lease.commit(records, iteration=len(state.steps), state=to_bytes(state), active_us=drive.active_us)
+        _tell(recursion, lease.run_id, state, records[-1])
+    result = finish_elimination(recursion, lease.run_id, state, reason)
+    lease.finish(state=result.state, reason=result.reason, result_json=result.to_json())
     return result
 
 

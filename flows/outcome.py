@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Protocol
+from typing import Any
 
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
-from flows.closed_loop import closed_loop
-from flows.driven import Stopped
-from shotwise.spec import RunSpec
+from flows.driven import Result, Stopped
 from tasks.flow_runs import INTERRUPTED
-
-
-class Result(Protocol):
-    """What a run ends with."""
-
-    def to_json(self) -> str: ...
 
 
 def flow_run_label() -> str:
@@ -27,11 +19,6 @@ def flow_run_label() -> str:
     spec = parameters.get("spec")
     name = spec.get("name") if isinstance(spec, dict) else getattr(spec, "name", None)
     return str(parameters.get("run_id") or name or "run")
-
-
-def drive_to_state(spec: RunSpec | None, run_id: str | None) -> dict[str, Any] | State:
-    """The closed loop's result as plain data, or the state Cancelled where it was asked to stop."""
-    return to_state(closed_loop(spec, run_id))
 
 
 def to_state(result: Result | Stopped) -> dict[str, Any] | State:

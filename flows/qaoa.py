@@ -6,7 +6,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows.outcome import drive_to_state, flow_run_label
+from flows.closed_loop import closed_loop
+from flows.outcome import flow_run_label, to_state
 from shotwise.spec import RunSpec
 
 
@@ -16,4 +17,4 @@ def qaoa(spec: RunSpec | None = None, run_id: str | None = None) -> Any:
 
     Returns the result as plain data; the flow run ends as Cancelled where it was asked to stop.
     """
-    return drive_to_state(spec, run_id)
+    return to_state(closed_loop(spec, run_id))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flows.driven import Stopped, driven, enter_run, open_run
+from functools import partial
+
+from flows.driven import Opened, Stopped, driven, leave, open_run, publish
 from flows.qaoa import qaoa
 from flows.vqe import vqe
 from ledger import BudgetExceededError, Journal, RunState, Submissions
@@ -10,9 +12,13 @@ from optimizers import Reason
 from shotwise.errors import NoRoomError, RunFailedError, SpecError
 from shotwise.spec import QaoaAnsatz, RunSpec
 from shotwise.units import unit_of
-from tasks.cancelling import leave
+from tasks.cancelling import end_parts
+from tasks.driving import Drive
+from tasks.progress import Progress
+from tasks.provenance import new_run
 from tasks.result import RunResult
 from tasks.scan import (
+    SCAN_COLUMNS,
     ScanPoint,
     ScanResult,
     axis_of,
@@ -22,9 +28,10 @@ from tasks.scan import (
     point_run_id,
     point_spec,
     points_of,
+    scan_rows,
     to_bytes,
 )
-from tasks.starts import resolve_start
+from tasks.ui import ProgressArtifact
 
 
 def scan_loop(spec: RunSpec | None, run_id: str | None) -> ScanResult | Stopped:
@@ -33,42 +40,45 @@ def scan_loop(spec: RunSpec | None, run_id: str | None) -> ScanResult | Stopped:
     Args, errors: as `flows.closed_loop.closed_loop`. The scan holds its own lease; every point is a run with
     a lease of its own, so a scan that is resumed goes on inside the point that it was stopped in.
     """
-    opened = open_run(spec, run_id)
-    if opened.result_json:
-        return ScanResult.from_json(opened.result_json)
-    if opened.cancelled:
-        return Stopped.CANCELLED
-    home, journal = opened.home, opened.journal
-    spec = resolve_start(opened.spec, journal)
-    run_id = run_id or enter_run(journal, spec)
-    with driven(home, journal, run_id) as held:
-        points = from_bytes(held.checkpoint) if held.checkpoint else ()
-        reason = Reason.CONVERGED
-        while len(points) < len(points_of(spec)):
-            if budget_is_spent(spec, points):
-                reason = Reason.BUDGET_REACHED
-                break
-            try:
-                result = None if held.drive.stop.is_set() else _run_point(journal, run_id, spec, points)
-            except (BudgetExceededError, NoRoomError):
-                if not points or spec.budget.shots is spec.budget.usd is None:
-                    raise
-                reason = Reason.BUDGET_REACHED  # what is left is no room for one more point
-                break
-            if result is None:
-                held.drive.heed_cancellation()
-                leave(held.drive)
-                return Stopped.CANCELLED if held.drive.cancelled.is_set() else Stopped.INTERRUPTED
-            points = (*points, ScanPoint.of(points_of(spec)[len(points)], result))
-            records = [points[-1].record(len(points) - 1)]
-            held.lease.commit(
-                records, iteration=len(points), state=to_bytes(points), active_us=held.drive.active_us
-            )
-        if reason is Reason.CONVERGED:  # as far as every point is
-            reason = next((point.reason for point in points if point.reason != reason), reason)
-        curve = ScanResult(run_id, "completed", reason, axis_of(spec), points)
-        plot_scan(curve, home.curve(run_id), unit=unit_of(spec.problem.kind))
-        held.lease.finish(state=curve.state, reason=curve.reason, result_json=curve.to_json())
+    opened = open_run(spec, run_id, "scan")
+    if ended := opened.ended(ScanResult.from_json):
+        return ended
+    with driven(opened) as held:
+        artifact = ProgressArtifact(opened.run_id)
+        result = _drive(opened, held.drive, held.checkpoint, artifact)
+    if not isinstance(result, Stopped):
+        publish(opened, artifact, result, [(result.axis, *SCAN_COLUMNS[1:]), *scan_rows(result)])
+    return result
+
+
+def _drive(
+    opened: Opened, drive: Drive, checkpoint: bytes | None, artifact: ProgressArtifact
+) -> ScanResult | Stopped:
+    """Run the points that are left; the curve is drawn and entered."""
+    journal, lease, spec, reason = opened.journal, drive.lease, opened.spec, Reason.CONVERGED
+    points = from_bytes(checkpoint) if checkpoint else ()
+    while len(points) < len(points_of(spec)):
+        if budget_is_spent(spec, points):
+            reason = Reason.BUDGET_REACHED
+            break
+        try:
+            result = None if drive.stop.is_set() else _run_point(journal, lease.run_id, spec, points)
+        except (BudgetExceededError, NoRoomError):
+            if not points or spec.budget.shots is spec.budget.usd is None:
+                raise
+            reason = Reason.BUDGET_REACHED  # what is left is no room for one more point
+            break
+        if result is None:
+            return leave(drive, partial(end_parts, journal, lease.run_id))
+        points = (*points, ScanPoint.of(points_of(spec)[len(points)], result))
+        records = [points[-1].record(len(points) - 1)]
+        lease.commit(records, iteration=len(points), state=to_bytes(points), active_us=drive.active_us)
+        artifact(_progress(spec, lease.run_id, points))
+    if reason is Reason.CONVERGED:  # as far as every point is
+        reason = next((point.reason for point in points if point.reason != reason), reason)
+    curve = ScanResult(lease.run_id, "completed", reason, axis_of(spec), points)
+    plot_scan(curve, opened.home.curve(lease.run_id), unit=unit_of(spec.problem.kind))
+    lease.finish(state=curve.state, reason=curve.reason, result_json=curve.to_json())
     return curve
 
 
@@ -80,7 +90,7 @@ def _run_point(
     try:
         record = journal.run(point_id)
     except SpecError:
-        enter_run(journal, point_spec(spec, done), point_id, parent=scan_id)
+        journal.create_run(new_run(point_spec(spec, done)), run_id=point_id, parent=scan_id)
     else:
         if record.state is RunState.COMPLETED and record.result_json:
             return RunResult.from_json(record.result_json)
@@ -96,3 +106,19 @@ def _run_point(
     if result.state == "failed":
         raise RunFailedError(f"{point_id}, a point of the scan, failed: {result.reason}")
     return result
+
+
+def _progress(spec: RunSpec, run_id: str, points: tuple[ScanPoint, ...]) -> Progress:
+    """The scan after a point, whose energy is the last point's; the points tell of themselves."""
+    record = points[-1].record(len(points) - 1)
+    return Progress(
+        run_id=run_id,
+        iteration=len(points),
+        iterations_max=len(points_of(spec)),
+        energy=record.energy,
+        energy_std_error=record.energy_std_error,
+        reference_energy=points[-1].reference_energy,
+        unit=unit_of(spec.problem.kind),
+        shots=sum(point.shots for point in points),
+        cost_micro_usd=round(1e6 * sum(point.cost_usd for point in points)),
+    )

@@ -9,13 +9,12 @@ from dataclasses import replace
 
 from backends.fleet import Fleet
 from ledger import CALIBRATION, JobBook, Journal, Lease, RunState, Submissions, jobs_of
-from optimizers import Reason
 from shotwise.errors import CannotRunError, RunBusyError, RunEndedError, RunFailedError
 from shotwise.home import Home
 from shotwise.spec import validate
 from tasks.batch_numbers import is_final
 from tasks.credentials import credential
-from tasks.driving import Drive, driving, where_it_stands
+from tasks.driving import driving, where_it_stands
 from tasks.durable import Buyer, NothingMoreIsBoughtError
 from tasks.evaluate import plan_iteration
 from tasks.prepare import Prepared, prepare
@@ -64,12 +63,17 @@ def finish_cancelled(lease: Lease) -> None:
     lease.finish(state=RunState.CANCELLED, reason="cancelled", result_json=None)
 
 
-def leave(drive: Drive) -> None:
-    """Give back a run that was asked to stop: to the next driver, or for good. Nothing of it is in flight."""
-    if drive.cancelled.is_set():
-        finish_cancelled(drive.lease)
-    else:
-        drive.lease.finish(state=RunState.INTERRUPTED, reason=Reason.INTERRUPTED, result_json=None)
+def end_parts(journal: Journal, run_id: str) -> None:
+    """End what of a scan's points has not ended yet.
+
+    Raises:
+        RunFailedError: one of them is still driven, or a provider cannot say what became of its job.
+    """
+    for part in journal.children(run_id):
+        if _is_over(journal, part.run_id, part.state):
+            continue
+        if not _is_over(journal, part.run_id, cancel(journal, part.run_id)):
+            raise RunFailedError(f"{part.run_id}, a part of the run, is still driven; cancel the run again")
 
 
 def settle_in_flight(prepared: Prepared, buyer: Buyer | None, state: LoopState) -> None:
@@ -126,17 +130,10 @@ def _is_over(journal: Journal, run_id: str, state: RunState) -> bool:
     return state.has_ended and not jobs_of(journal.database, run_id, out=True)
 
 
-def _end_part(journal: Journal, run_id: str) -> None:
-    if not _is_over(journal, run_id, cancel(journal, run_id)):
-        raise RunFailedError(f"{run_id}, a part of the run, is still driven; cancel the run again")
-
-
 def _end_without_driver(journal: Journal, lease: Lease) -> None:
     """Nobody drives the run: settle it, its parts first, and end it here."""
     try:
-        for part in journal.children(lease.run_id):
-            if not _is_over(journal, part.run_id, part.state):
-                _end_part(journal, part.run_id)
+        end_parts(journal, lease.run_id)
         if jobs_of(journal.database, lease.run_id, out=True):
             _end_in_flight(journal, lease)
     except BaseException:

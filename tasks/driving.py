@@ -67,6 +67,10 @@ class Drive:
             return float("inf")
         return self.started + budget.wall_s - self.active_before_us / 1e6
 
+    def is_out_of_time(self, budget: BudgetSpec) -> bool:
+        """Whether the wall-clock budget has ended."""
+        return time.monotonic() >= self.deadline(budget)
+
 
 def acquire_patiently(journal: Journal, run_id: str) -> Lease:
     """Acquire a run, giving a driver that was just killed a moment to be gone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -49,11 +50,17 @@ class Recursion:
 
 
 def prepare_recursion(spec: RunSpec) -> Recursion:
-    """Build the model and what it will be compared with.
+    """Build the model and what it will be compared with; once a process for equal specs.
 
     Raises:
         SpecError, CannotRunError: as `problems.build_model`.
     """
+    return _prepare(spec.canonical_json())
+
+
+@lru_cache(maxsize=4)
+def _prepare(canonical_json: str) -> Recursion:
+    spec = RunSpec.model_validate_json(canonical_json)
     assert not isinstance(spec.problem, MoleculeSpec | PauliSpec), "the spec refuses them"
     model = build_model(spec.problem)
     return Recursion(spec, model, goemans_williamson(model))

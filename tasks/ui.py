@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from uuid import UUID
 
@@ -15,7 +16,6 @@ from prefect.artifacts import (
 )
 
 from tasks.progress import Progress
-from tasks.result import RunResult
 
 _UPDATE_EVERY_S = 2.0
 
@@ -33,9 +33,9 @@ class ProgressArtifact:
         if time.monotonic() - self.updated >= _UPDATE_EVERY_S:
             self._write(100 * progress.iteration / progress.iterations_max, progress.line())
 
-    def end(self, result: RunResult) -> None:
+    def end(self, description: str) -> None:
         """Show the run as done."""
-        self._write(100.0, f"{result.run_id}: {result.state}, {result.reason}")
+        self._write(100.0, description)
 
     def _write(self, percent: float, description: str) -> None:
         if isinstance(self.id, UUID):
@@ -44,22 +44,17 @@ class ProgressArtifact:
         self.updated = time.monotonic()
 
 
-def publish_summary(result: RunResult, rows: list[tuple[str, str]], mlflow_url: str | None) -> None:
-    """The result as a keyed markdown table, and where MLflow has the run; the journal has both anyway."""
+def publish_summary(run_id: str, rows: Sequence[Sequence[str]], mlflow_url: str | None) -> None:
+    """The result as a keyed markdown table, and where MLflow has the run; the journal has both anyway.
+
+    Args:
+        rows: the heads of the columns first.
+    """
+    heads, *body = (f"| {' | '.join(row)} |" for row in rows)
+    lines = [f"# {run_id}", "", heads, "|" + len(rows[0]) * "---|", *body]
     with suppress(HTTPError):
-        _publish_summary(result, rows, mlflow_url)
-
-
-def _publish_summary(result: RunResult, rows: list[tuple[str, str]], mlflow_url: str | None) -> None:
-    lines = [
-        f"# {result.run_id}",
-        "",
-        "| | |",
-        "|---|---|",
-        *(f"| {name} | {value} |" for name, value in rows),
-    ]
-    create_markdown_artifact("\n".join(lines), key="shotwise-summary", description=f"{result.run_id}: result")
-    if mlflow_url:
-        create_link_artifact(
-            mlflow_url, key="shotwise-mlflow-run", link_text="MLflow run", description=result.run_id
-        )
+        create_markdown_artifact("\n".join(lines), key="shotwise-summary", description=f"{run_id}: result")
+        if mlflow_url:
+            create_link_artifact(
+                mlflow_url, key="shotwise-mlflow-run", link_text="MLflow run", description=run_id
+            )
