@@ -1,4 +1,4 @@
-"""Runs that a deployment asked for are the team's, and what is cancelled in Prefect's UI ends: every flow.
+"""What a person does and sees in Prefect's UI: runs of every flow are started, cancelled and watched there.
 
 A real Prefect server; the process does what Prefect's runner has one do, and is sent what that sends, SIGTERM
 after the flow run's state became Cancelling.
@@ -41,6 +41,7 @@ server = PrefectServer.start(Home(Path(sys.argv[1])))
 server.apply_environment()
 server.wait()
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.flow_engine import run_flow
 from prefect.states import Cancelling
 from flows import elimination_loop
@@ -49,20 +50,23 @@ from shotwise.spec import validate
 from tasks.progress import watching
 
 elimination_loop.SEGMENT_S = 0.0
-given = json.loads(sys.argv[2])
+given, is_cancelled = json.loads(sys.argv[2]), sys.argv[3] == "cancelled"
 flow = flow_of(validate(given))
 with get_client(sync_client=True) as client:
     deployment = client.create_deployment(client.create_flow(flow), "on-demand")
     asked = client.create_flow_run_from_deployment(deployment, parameters={"spec": given})
 
     def cancel(progress, done=[]):
-        if not done:
+        if is_cancelled and not done:
             done.append(client.set_flow_run_state(asked.id, Cancelling()))
             signal.raise_signal(signal.SIGTERM)
 
     with watching(cancel):
         state = run_flow(flow, asked, parameters=asked.parameters, return_type="state")
-print(json.dumps({"flow_run_id": str(asked.id), "type": state.type, "name": state.name}))
+    ours = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[asked.id]))
+    shown = {each.key or each.type: each.data for each in client.read_artifacts(artifact_filter=ours)}
+ended = {"flow_run_id": str(asked.id), "type": state.type, "name": state.name, "shown": shown}
+print(json.dumps(ended))
 server.stop()
 """
 
@@ -90,9 +94,10 @@ def database(home: Home) -> Iterator[Database]:
     database.close()
 
 
-def cancelled_in_prefect(home: Home, spec: dict[str, Any]) -> dict[str, str]:
-    """A flow run of a deployment, cancelled by a person after the run's first iteration: how it ended."""
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(home.root), json.dumps(spec)]
+def run_in_prefect(home: Home, spec: dict[str, Any], *, cancelled: bool) -> dict[str, Any]:
+    """How a flow run of a deployment ended, maybe cancelled by a person after the run's first iteration."""
+    told = [str(home.root), json.dumps(spec), "cancelled" if cancelled else ""]
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, *told]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -102,7 +107,7 @@ def cancelled_in_prefect(home: Home, spec: dict[str, Any]) -> dict[str, str]:
 def test_a_deployments_run_is_the_teams_and_ends_when_it_is_cancelled_in_prefect(
     home: Home, database: Database, flow: str
 ) -> None:
-    ended = cancelled_in_prefect(home, SPECS[flow])
+    ended = run_in_prefect(home, SPECS[flow], cancelled=True)
     journal, submissions = Journal(database), Submissions(database)
     run_id = journal.run_of_flow(ended["flow_run_id"])
     assert run_id is not None
@@ -114,3 +119,17 @@ def test_a_deployments_run_is_the_teams_and_ends_when_it_is_cancelled_in_prefect
     assert submission is not None
     assert submission.deployment == f"{flow}/on-demand"
     assert submissions.unfinished() == [], "a point of a scan is the scan's to finish"
+
+
+def test_a_scan_shows_its_progress_its_curve_and_where_mlflow_has_it(home: Home, database: Database) -> None:
+    ended = run_in_prefect(
+        home, {**SPECS["scan"], "execution": {"mode": "exact"}, "optimizer": {}}, cancelled=False
+    )
+    run_id = Journal(database).run_of_flow(ended["flow_run_id"])
+    shown = ended["shown"]
+    assert (ended["type"], shown["progress"]) == ("COMPLETED", 100.0)
+    curve = shown["shotwise-summary"].splitlines()
+    assert curve[0] == f"# {run_id}"
+    assert curve[2].startswith("| bond 0-1 (angstrom) | energy | ")
+    assert [row.split()[1] for row in curve[4:]] == ["0.6", "1"]
+    assert str(Journal(database).run(str(run_id)).mlflow_run_id) in shown["shotwise-mlflow-run"]
