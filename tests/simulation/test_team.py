@@ -8,9 +8,11 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import yaml
 from pydantic import SecretStr
 
 from backends.fleet import SANDBOX_URL
@@ -94,10 +96,16 @@ def wait_for(team: Folder, run_id: str, *states: str, iterations: int = 0) -> di
 
 def flow_runs(team: Folder, run_id: str) -> list[dict]:
     """As the UI asks for them."""
-    body = json.dumps({"flow_runs": {"tags": {"all_": [run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}).encode()
-    url = f"{addresses(team)['prefect_api_url']}/flow_runs/filter"
+    wanted = {"flow_runs": {"tags": {"all_": [run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}
+    return ask(team, "flow_runs/filter", wanted)
+
+
+def ask(team: Folder, path: str, told: dict | None = None) -> Any:
+    """Ask Prefect's server as the UI does; by POST where it is told something."""
+    url = f"{addresses(team)['prefect_api_url']}/{path}"
     headers = {"Content-Type": "application/json", **csrf(team)}
-    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=30) as answer:
+    body = None if told is None else json.dumps(told).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=60) as answer:
         return json.load(answer)
 
 
@@ -145,6 +153,33 @@ def test_a_driven_run_is_cancelled(tmp_path: Path, team: Folder) -> None:
     while (state := flow_runs(team, run_id)[0]["state_type"]) == "RUNNING" and time.monotonic() < deadline:
         time.sleep(1)
     assert state == "CANCELLED"
+
+
+@pytest.mark.timeout(600)
+def test_a_scan_that_prefects_ui_started_and_cancelled_ends_with_its_point(team: Folder) -> None:
+    """The runner stops the process and overwrites the state that it leaves; the journal says the same."""
+    scan = {"ansatz": {"kind": "uccsd"}, "scan": {"bond": [0, 1], "from": 0.7, "to": 0.8, "points": 2}}
+    deployment = ask(team, "deployments/name/scan/on-demand")["id"]
+    parameters = {"spec": {**yaml.safe_load(QUEUED), **scan}}
+    asked = ask(team, f"deployments/{deployment}/create_flow_run", {"parameters": parameters})["id"]
+    deadline = time.monotonic() + _WAIT_S_MAX
+    while not (mine := [row for row in team.json("status") if row["deployment"] == "scan/on-demand"]):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    run_id = mine[0]["run_id"]
+    while not any(account["held"]["micro_usd"] for account in team.json("budget", "show")):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    ask(team, f"flow_runs/{asked}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    wait_for(team, run_id, "cancelled")
+    assert team.json("show", f"{run_id}.000")["state"] == "cancelled"
+    assert {account["held"]["micro_usd"] for account in team.json("budget", "show")} <= {0}
+    assert team.command("reconcile").stdout.strip() == "0 differences"
+    assert flow_runs(team, run_id) == [], "nobody had to go on with it"
+    while (state := ask(team, f"flow_runs/{asked}")["state"])["type"] == "CANCELLING":
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    assert (state["type"], state["name"]) == ("CANCELLED", "Cancelled")
 
 
 @pytest.mark.timeout(600)
