@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m tasks.tracking --make-template 2>/dev/null
 	touch $(STAMP)
 
-demo: setup  ## run a VQE on H2 and a MaxCut QAOA, and say where to look next
+demo: setup  ## run a VQE on H2 and a MaxCut QAOA (a minute or two), and say where to look next
 	@echo "== H2: ground-state energy from its geometry"
 	@$(BIN)/shotwise run examples/h2.yaml
 	@echo "== MaxCut on a 3-regular graph of 12 nodes"
@@ -34,7 +34,7 @@ up: setup  ## start a team's services on this machine: PostgreSQL, MLflow, Prefe
 down: setup  ## end what `make up` started; state stays
 	@$(BIN)/shotwise down
 
-test: setup  ## run the whole test suite
+test: setup  ## run all tests but the long campaigns, which have targets of their own (campaign-...)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
 
 campaign-resume: setup  ## kill thirty runs and a scan at seeded moments and compare every byte
@@ -75,7 +75,7 @@ lint: setup  ## ruff, pyright and the import layers
 	$(BIN)/lint-imports
 	$(BIN)/python -m pip check
 
-check: lint test  ## lint and the whole test suite; CI runs `make audit` and `make campaign-scale` too
+check: lint test  ## lint, then test; CI runs `make audit` and `make campaign-scale` too
 
 clean:  ## remove the virtual environment, the state folder and what benchmarks built
 	rm -rf .venv .shotwise build
