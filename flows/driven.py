@@ -24,6 +24,7 @@ from tasks.flow_runs import deployment_of, is_being_cancelled, is_deployed
 from tasks.prefect_records import close_stale
 from tasks.provenance import new_run, parent_from_environment
 from tasks.readiness import check_ready
+from tasks.recording import is_recorded
 from tasks.starts import resolve_start
 from tasks.tracker import Tracker, mlflow_run_url
 from tasks.ui import ProgressArtifact, publish_summary
@@ -135,9 +136,10 @@ def driven(opened: Opened) -> Iterator[Driven]:
     flow_run_id = str(flow_run.id)
     with ExitStack() as stack:
         try:
-            lease.record_flow_run(flow_run_id)
-            with suppress(HTTPError):
-                close_stale([UUID(i) for i in journal.flow_run_ids(run_id) if i != flow_run_id])
+            if is_recorded():
+                lease.record_flow_run(flow_run_id)
+                with suppress(HTTPError):
+                    close_stale([UUID(i) for i in journal.flow_run_ids(run_id) if i != flow_run_id])
             restored = lease.restore()
             drive = stack.enter_context(driving(lease, restored[2] if restored else 0))
             stack.callback(Tracker.of(home).track(run_id))

@@ -2,7 +2,8 @@
 
 Every point is entered before the first one runs, under an id that follows from the sweep's id and its spec. A
 point is driven as a resumed run is, so a sweep that is run again goes on with what is not finished, and
-neither the number of workers nor their order changes any result.
+neither the number of workers nor their order changes any result. A point that samples circuits has a flow run
+of its own in Prefect, of an exact one its task run in the sweep's flow run tells enough.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from flows.session import flow_of
 from ledger import Database, Journal, RunState
 from shotwise.errors import CannotRunError, ShotwiseError
 from shotwise.home import Home
-from shotwise.spec import validate
+from shotwise.spec import ExactExecution, RunSpec, validate
+from tasks.recording import unrecorded
 from tasks.stages import task_runs_of
 from tasks.sweep import row_of
 from tasks.tracker import Tracker
@@ -83,19 +85,28 @@ def drive_point(run_id: str) -> dict[str, Any]:
     record = journal.run(run_id)
     told: dict[str, Any] = {}
     if record.state is not RunState.COMPLETED:
-        drive = flow_of(validate(json.loads(record.spec_json)))
+        spec = validate(json.loads(record.spec_json))
         Tracker.defer_ends()
         try:
-            state = drive(run_id=run_id, return_state=True)
-            flow_run_id = state.state_details.flow_run_id
-            if flow_run_id is not None:
-                told[RECORDS] = {str(flow_run_id): [str(each) for each in task_runs_of(flow_run_id)]}
-            if not state.is_cancelled():
-                state.result()
+            if isinstance(spec.execution, ExactExecution):
+                with unrecorded():
+                    flow_of(spec).fn(run_id=run_id)
+            else:
+                _drive_recorded(spec, run_id, told)
         except ShotwiseError as error:
             return told | {"run_id": run_id, "state": journal.run(run_id).state, "error": str(error)}
         record = journal.run(run_id)
     return told | row_of(record)
+
+
+def _drive_recorded(spec: RunSpec, run_id: str, told: dict[str, Any]) -> None:
+    """Drive a run in a flow run of its own, which `told` names however it ends."""
+    state = flow_of(spec)(run_id=run_id, return_state=True)
+    flow_run_id = state.state_details.flow_run_id
+    if flow_run_id is not None:
+        told[RECORDS] = {str(flow_run_id): [str(each) for each in task_runs_of(flow_run_id)]}
+    if not state.is_cancelled():
+        state.result()
 
 
 @task(name="sweep-point", task_run_name="sweep-point {run_id}", cache_policy=NO_CACHE, persist_result=False)

@@ -30,6 +30,7 @@ from tasks.durable import Buyer
 from tasks.evaluate import Measured, answer_exactly, answer_from
 from tasks.prepare import Prepared
 from tasks.purchase import purchase
+from tasks.recording import is_recorded
 from tasks.result import Final, RunResult, completed, final_exact, final_from, final_plan
 from tasks.routing import predicted_bias, question_of, step_question
 from tasks.segment import compiles, iterate
@@ -86,6 +87,8 @@ class _Stage(Task[P, R]):
     """A task whose arguments Prefect does not look into for futures, which costs more than all the rest."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not is_recorded():
+            return self.fn(*args, **kwargs)
         call = cast(Callable[..., Any], super().__call__)
         return call(*map(quote, args), **{name: quote(value) for name, value in kwargs.items()})
 

@@ -16,6 +16,7 @@ from prefect.artifacts import (
 )
 
 from tasks.progress import Progress
+from tasks.recording import is_recorded
 
 _UPDATE_EVERY_S = 2.0
 
@@ -25,9 +26,11 @@ class ProgressArtifact:
 
     def __init__(self, run_id: str) -> None:
         self.id: object = None
+        self.updated = time.monotonic()
+        if not is_recorded():
+            return
         with suppress(HTTPError):
             self.id = create_progress_artifact(0.0, description=f"{run_id}: starting")
-        self.updated = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
         if time.monotonic() - self.updated >= _UPDATE_EVERY_S:
@@ -50,6 +53,8 @@ def publish_summary(run_id: str, rows: Sequence[Sequence[str]], mlflow_url: str 
     Args:
         rows: the heads of the columns first.
     """
+    if not is_recorded():
+        return
     heads, *body = (f"| {' | '.join(row)} |" for row in rows)
     lines = [f"# {run_id}", "", heads, "|" + len(rows[0]) * "---|", *body]
     with suppress(HTTPError):

@@ -1,6 +1,7 @@
 """A sweep as a user runs it: killed, run again, on other workers; the same results."""
 
 import signal
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -28,6 +29,27 @@ def kill_when_one_is_completed(
     process.send_signal(signal.SIGKILL)
     process.wait()
     return started, len(workers)
+
+
+def test_a_point_that_samples_has_a_flow_run_and_an_exact_one_a_task_run(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "home")
+    ways = "execution={mode: exact},{mode: shots, shots: 200}"
+    fixed = "optimizer={name: spsa, max_iterations: 3}"
+    exact, sampled = folder.json("sweep", H2, "--over", ways, "--set", fixed)
+    assert [exact["state"], sampled["state"]] == ["completed"] * 2
+    with sqlite3.connect(folder.home / "prefect" / "prefect.db") as prefect:
+        names, states = zip(*prefect.execute("SELECT name, state_type FROM flow_run"), strict=True)
+        points = prefect.execute("SELECT name, state_type FROM task_run WHERE name LIKE 'sweep-point%'")
+        assert sorted(points) == sorted((f"sweep-point {p['run_id']}", "COMPLETED") for p in (exact, sampled))
+        stages = prefect.execute("SELECT count(*) FROM task_run WHERE name LIKE 'quantum-%'").fetchone()
+    assert sampled["run_id"] in names
+    assert exact["run_id"] not in names
+    assert (len(names), set(states)) == (2, {"COMPLETED"})
+    assert stages == (4,)
+    shown = {way["run_id"]: folder.json("show", way["run_id"]) for way in (exact, sampled)}
+    assert shown[exact["run_id"]]["prefect_flow_run_id"] is None
+    assert shown[sampled["run_id"]]["prefect_flow_run_id"]
+    assert all(each["mlflow_run_id"] for each in shown.values())
 
 
 @pytest.mark.campaign
