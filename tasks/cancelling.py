@@ -8,14 +8,30 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 from backends.fleet import Fleet
-from ledger import CALIBRATION, JobBook, Journal, Lease, RunState, Submissions, jobs_of
-from shotwise.errors import CannotRunError, RunBusyError, RunEndedError, RunFailedError
+from ledger import (
+    CALIBRATION,
+    JobBook,
+    Journal,
+    Lease,
+    RunState,
+    StorageError,
+    Submissions,
+    jobs_of,
+)
+from shotwise.errors import (
+    CannotRunError,
+    LeaseLostError,
+    RunBusyError,
+    RunEndedError,
+    RunFailedError,
+    ShotwiseError,
+)
 from shotwise.home import Home
 from shotwise.spec import validate
 from tasks.batch_numbers import is_final
 from tasks.credentials import credential
 from tasks.driving import driving, where_it_stands
-from tasks.durable import Buyer, NothingMoreIsBoughtError
+from tasks.durable import Buyer, UnresolvedJobError
 from tasks.evaluate import plan_iteration
 from tasks.prepare import Prepared, prepare
 from tasks.purchase import open_buyer, purchase
@@ -25,6 +41,8 @@ from tasks.state import LoopState
 
 _OBEYS_S_MAX = 60.0
 _LOOK_AGAIN_S = 0.5
+_NOT_OURS_TO_WRITE = (LeaseLostError, StorageError)
+"""After these nothing more can be entered by this process."""
 
 
 def cancel(journal: Journal, run_id: str) -> RunState:
@@ -86,16 +104,21 @@ def settle_in_flight(prepared: Prepared, buyer: Buyer | None, state: LoopState) 
     """
     if buyer is None:
         return
-    closing = replace(buyer, closing=True, sleep=time.sleep)
+    # what is only ended needs no slot, and waits although the run was asked to stop
+    closing = replace(buyer, closing=True, sleep=time.sleep, hold=lambda _: nullcontext())
     run_id = buyer.book.lease.run_id
     for final in sorted(
         {is_final(job.batch) for job in jobs_of(buyer.book.lease.database, run_id, out=True)}
     ):
         plan = final_plan(prepared, state) if final else plan_iteration(prepared, state)
-        with suppress(NothingMoreIsBoughtError, CannotRunError):  # what is out then is ended below
+        try:
             purchase(
                 prepared, closing, state.iteration, plan, question_of(prepared, closing, state), final=final
             )
+        except _NOT_OURS_TO_WRITE:
+            raise
+        except ShotwiseError:
+            continue  # what is out then is ended below
     _abandon(closing)
 
 
@@ -120,9 +143,21 @@ def _abandon_without_spec(lease: Lease) -> None:
 
 
 def _abandon(buyer: Buyer) -> None:
-    """End what is still out, whatever it was for."""
+    """End what is still out, whatever it was for.
+
+    Raises:
+        ShotwiseError: of some it cannot be said what became; all others have ended.
+    """
+    unresolved: list[ShotwiseError] = []
     for job in jobs_of(buyer.book.lease.database, buyer.book.lease.run_id, out=True):
-        buyer.abandon(job)
+        try:
+            buyer.abandon(job)
+        except _NOT_OURS_TO_WRITE:
+            raise
+        except ShotwiseError as error:
+            unresolved.append(error)
+    if unresolved:
+        raise unresolved[0]
 
 
 def _is_over(journal: Journal, run_id: str, state: RunState) -> bool:
@@ -147,7 +182,12 @@ def _end_in_flight(journal: Journal, lease: Lease) -> None:
     if record.kind == CALIBRATION:  # no spec says what it bought
         _abandon_without_spec(lease)
         return
-    prepared, state = where_it_stands(prepare(validate(json.loads(record.spec_json))), lease)
-    buyer = open_buyer(prepared, lease, hold=lambda _: nullcontext(), sleep=time.sleep)
-    with driving(lease, 0):
-        settle_in_flight(prepared, buyer, state)
+    try:
+        prepared, state = where_it_stands(prepare(validate(json.loads(record.spec_json))), lease)
+        buyer = open_buyer(prepared, lease, hold=lambda _: nullcontext(), sleep=time.sleep)
+        with driving(lease, 0):
+            settle_in_flight(prepared, buyer, state)
+    except (*_NOT_OURS_TO_WRITE, UnresolvedJobError):
+        raise
+    except ShotwiseError:  # its spec, its devices or its state are not what they were
+        _abandon_without_spec(lease)

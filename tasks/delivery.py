@@ -34,7 +34,7 @@ def missing(plan: ExecutionPlan, delivered: Sequence[Delivery]) -> tuple[np.ndar
         return np.arange(len(plan)), plan
     left = plan.shots.copy()
     for part in delivered:
-        left[part.rows] -= shots_by_row(part.outcome)
+        np.subtract.at(left, part.rows, shots_by_row(part.outcome))
     rows = np.flatnonzero(left > 0)
     if not len(rows):
         return None

@@ -91,11 +91,18 @@ def purchase(
 
 
 def at_once(calls: Sequence[Callable[[], R]]) -> list[R]:
-    """What calls return, each in a thread of its own; the first one's exception once all have ended."""
+    """What calls return, each in a thread of its own; an exception once all have ended.
+
+    That a budget had no room is the last to be raised of several: it ends a run in order, and any other may
+    have left a job out, which only the next drive brings to its end.
+    """
     if len(calls) == 1:
         return [calls[0]()]
     with ThreadPoolExecutor(len(calls)) as threads:
         futures = [threads.submit(copy_context().run, call) for call in calls]
+    failures = [error for future in futures if (error := future.exception()) is not None]
+    if failures:
+        raise next((each for each in failures if not isinstance(each, BudgetExceededError)), failures[0])
     return [future.result() for future in futures]
 
 
@@ -104,7 +111,6 @@ class _Part:
     """What one job of a leg brought."""
 
     device: str
-    leg: int
     plan: ExecutionPlan
     outcome: Outcome
 
@@ -120,35 +126,32 @@ class _Legs:
     next_leg: int
     stride: int = 1
     bought: list[_Part] = field(default_factory=list)
+    applied: Applied | None = None
+    errors: dict[str, ReadoutErrors] = field(default_factory=dict)
+    """Of the devices that take part, where the share is treated."""
 
     def measure(
         self, device: str, plan: ExecutionPlan, failed: tuple[str, ...] = ()
     ) -> tuple[ExecutionPlan, Outcome, Mitigated | None]:
         """One device's part, mitigated where the spec asks for it: what one copy gave, and all that ran."""
-        moved_on = self._began(self.next_leg + self.stride)
         try:
-            leg = Leg(
-                self.prepared, self.buyer, self.iteration, self.next_leg, device, plan, moved_on=moved_on
-            )
-            applied = treat(leg)
+            applied = self.applied = treat(self._leg(device, plan))
         except DeviceGaveUpError as error:
             self.next_leg += self.stride
             failed = _failed_now(failed, error)
             return self.measure(self._next_device(plan, failed, error), plan, failed)
         if applied is None:
             return plan, self.buy(device, plan, failed), None
-        expanded, first = applied.treatment.expand(plan), len(self.bought)
+        self.errors[device] = applied.errors
+        expanded = applied.treatment.expand(plan)
         outcome = self.buy(device, expanded, failed)
-        errors: dict[str, ReadoutErrors] = {device: applied.errors}
-        for part in self.bought[first:]:
-            if part.device not in errors:
-                errors[part.device] = self._taken_over(part, applied)
-        pieces = tuple(Piece(part.plan, part.outcome, errors[part.device]) for part in self.bought[first:])
+        pieces = tuple(Piece(part.plan, part.outcome, self.errors[part.device]) for part in self.bought)
         return *undone(plan, expanded, outcome), Mitigated(applied.treatment, pieces, applied.reason)
 
-    def _taken_over(self, part: _Part, like: Applied) -> ReadoutErrors:
-        leg = Leg(self.prepared, self.buyer, self.iteration, part.leg, part.device, part.plan)
-        return treat_as(leg, like).errors
+    def _leg(self, device: str, plan: ExecutionPlan) -> Leg:
+        """The next leg, to be treated."""
+        moved_on = self._began(self.next_leg + self.stride)
+        return Leg(self.prepared, self.buyer, self.iteration, self.next_leg, device, plan, moved_on=moved_on)
 
     def decision(self, plan: ExecutionPlan, without: Sequence[str]) -> Decision:
         """The decision that the next leg begins with: the entered one, or a new one that is entered now."""
@@ -201,33 +204,37 @@ class _Legs:
                 number = leg * LEG_BATCHES + at
                 bought = self.buyer.buy(self.iteration, number, device, batch.plan, moved_on=moved_on)
             except DeviceGaveUpError as error:
-                outcomes += self._rest(leg, device, [b.plan for b in batches[at:]], failed, error)
-                break
+                self.bought += [_Part(device, part.plan, part.outcome) for part in error.delivered]
+                whole = [Delivery(b.rows, b.plan, o) for b, o in zip(batches, outcomes, strict=False)]
+                parts = [Delivery(batch.rows[part.rows], part.plan, part.outcome) for part in error.delivered]
+                return self._completed(plan, [*whole, *parts], _failed_now(failed, error), error)
             outcomes.append(bought.outcome)
-            self.bought.append(_Part(device, leg, batch.plan, bought.outcome))
+            self.bought.append(_Part(device, batch.plan, bought.outcome))
         return join_outcomes(plan, batches, outcomes)
 
-    def _rest(
+    def _completed(
         self,
-        leg: int,
-        device: str,
-        plans: list[ExecutionPlan],
+        plan: ExecutionPlan,
+        delivered: list[Delivery],
         failed: tuple[str, ...],
         error: DeviceGaveUpError,
-    ) -> list[Outcome]:
-        """Elsewhere, what a device that gave up did not deliver; what it did was paid for, and is kept."""
-        begun, *others = plans
-        self.bought += [_Part(device, leg, part.plan, part.outcome) for part in error.delivered]
-        left = missing(begun, error.delivered)
-        assert left is not None, "a device does not give up on a whole batch"
+    ) -> Outcome:
+        """What a device that gave up delivered, which was paid for, and all the rest from elsewhere."""
+        left = missing(plan, delivered)
+        assert left is not None, "a device does not give up on what it has delivered"
         rows, need = left
-        first, *outcomes = self._elsewhere([need, *others], _failed_now(failed, error), error)
-        return [joined(begun, (*error.delivered, Delivery(rows, need, first))), *outcomes]
+        return joined(plan, [*delivered, Delivery(rows, need, self._elsewhere(need, failed, error))])
 
-    def _elsewhere(
-        self, plans: list[ExecutionPlan], failed: tuple[str, ...], error: DeviceGaveUpError
-    ) -> list[Outcome]:
-        return [self.buy(self._next_device(plan, failed, error), plan, failed) for plan in plans]
+    def _elsewhere(self, plan: ExecutionPlan, failed: tuple[str, ...], error: DeviceGaveUpError) -> Outcome:
+        """From the next device, whose readout errors are known before anything is bought on it."""
+        device = self._next_device(plan, failed, error)
+        if self.applied is not None and device not in self.errors:
+            try:
+                self.errors[device] = treat_as(self._leg(device, plan), self.applied).errors
+            except DeviceGaveUpError as unreadable:
+                self.next_leg += self.stride
+                return self._elsewhere(plan, _failed_now(failed, unreadable), unreadable)
+        return self.buy(device, plan, failed)
 
     def _next_device(self, plan: ExecutionPlan, failed: tuple[str, ...], error: DeviceGaveUpError) -> str:
         """Where the next leg goes; the `error` of the device that gave up where nothing else can take it."""

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 import jax
+import numpy as np
 import pytest
 
 from backends.catalog.local_provider import LocalProvider
@@ -16,6 +17,7 @@ from ledger import (
     NewRun,
     jobs_of,
 )
+from measurement.mitigation import ReadoutErrors
 from shotwise.spec import validate
 from tasks.driving import StopAsked, where_it_stands
 from tasks.durable import Buyer
@@ -121,6 +123,22 @@ def turned_away_by(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
         return submit(self, plan, token)
 
     monkeypatch.setattr(LocalProvider, "submit", turns_away)
+
+
+def reading_at_random(monkeypatch: pytest.MonkeyPatch, *calibrations: int) -> list[ReadoutErrors]:
+    """Devices that answer by tossing a coin in those readout calibrations; all that are bought."""
+    measured: list[ReadoutErrors] = []
+    measure = ReadoutErrors.from_calibration
+
+    def from_calibration(plan, outcome) -> ReadoutErrors:
+        errors = measure(plan, outcome)
+        if len(measured) in calibrations:
+            errors = replace(errors, e=np.full_like(errors.e, 0.5))
+        measured.append(errors)
+        return errors
+
+    monkeypatch.setattr(ReadoutErrors, "from_calibration", from_calibration)
+    return measured
 
 
 def left_elsewhere(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Run:

@@ -14,7 +14,7 @@ from ledger import (
     Ledger,
 )
 from measurement import ExecutionPlan
-from measurement.mitigation import ReadoutErrors
+from tasks.batch_numbers import LEG_BATCHES
 from tasks.durable import DeviceGaveUpError
 from tasks.evaluate import plan_iteration
 from tasks.routing import predicted_bias
@@ -26,6 +26,7 @@ from tests.unit.tasks.by_hand import (
     Run,
     fail_fetching,
     left_elsewhere,
+    reading_at_random,
     turned_away_by,
 )
 
@@ -112,6 +113,56 @@ def test_a_quota_hit_in_mid_batch_sends_the_rest_elsewhere(
     fleet.forget(MANILA)
 
 
+def test_the_jobs_that_a_device_left_are_one_part_elsewhere(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were each a part of its own, a thousand of them would be taken for the final evaluation's."""
+    run = Run(journal, usd=None, policy="cheapest", devices=[MANILA, NAIROBI])
+    fleet, submit = run.prepared.fleet, LocalProvider.submit
+    assert fleet is not None
+    for device in (MANILA, NAIROBI):
+        one = fleet.description(device).model_copy(update={"circuits_max": 1})
+        monkeypatch.setitem(fleet._descriptions, device, one)
+
+    def retired(provider: LocalProvider, plan: ExecutionPlan, token: str) -> str:
+        if provider.name == MANILA and any(job.state is JobPhase.DONE for job in run.jobs):
+            raise SubmitRejected("retired", permanent=True)
+        return submit(provider, plan, token)
+
+    monkeypatch.setattr(LocalProvider, "submit", retired)
+    wanted, measured = plan_iteration(run.prepared, run.state), run.buy()
+    ((_, outcome),) = measured.parts
+    assert [int(outcome.row(row)[1].sum()) for row in range(len(wanted))] == wanted.shots.tolist()
+    done = [(job.device, job.batch // LEG_BATCHES) for job in run.jobs if job.state is JobPhase.DONE]
+    assert done == [(MANILA, 0)] + [(NAIROBI, 1)] * (len(wanted) - 1)
+    assert len(wanted) > 2
+    np.testing.assert_array_equal(run.buy().parts[0][1].counts, outcome.counts)
+
+
+def test_a_device_that_takes_over_is_calibrated_before_anything_is_bought_on_it(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one that reads too badly would be paid for counts that cannot be used, in every drive anew."""
+    run = Run(journal, usd=6000, policy="cheapest", devices=[MANILA, NAIROBI], mitigation=["readout"])
+    submit = LocalProvider.submit
+
+    def retired(provider: LocalProvider, plan: ExecutionPlan, token: str) -> str:
+        if provider.name == MANILA and measured:
+            raise SubmitRejected("retired", permanent=True)
+        return submit(provider, plan, token)
+
+    monkeypatch.setattr(LocalProvider, "submit", retired)
+    with monkeypatch.context() as patched:
+        measured = reading_at_random(patched, 1)
+        with pytest.raises(DeviceGaveUpError, match="inverted"):
+            run.buy()
+    assert all(job.batch >= TREATMENTS for job in run.jobs if job.state is JobPhase.DONE)
+    assert run.held == Amount()
+    run.interrupt()
+    run.drive()
+    assert run.buy().mitigated, "read again, it may do"
+
+
 def test_a_device_that_will_not_be_calibrated_is_left_for_another(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,8 +179,7 @@ def test_a_device_that_reads_too_badly_is_left_for_another(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(journal, policy="cheapest", devices=[MANILA, NAIROBI], mitigation=["readout"])
-    answers = iter((False, True, True))
-    monkeypatch.setattr(ReadoutErrors, "invertible", property(lambda _: next(answers)))
+    reading_at_random(monkeypatch, 0)
     measured = run.buy()
     assert measured.mitigated
     kinds = {(job.device, job.batch >= TREATMENTS) for job in run.jobs}

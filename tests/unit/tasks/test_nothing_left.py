@@ -1,11 +1,16 @@
 """What a crash or a cancellation must not leave behind: jobs out, money held."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from backends.catalog import load_catalog
+from backends.catalog.local_provider import LocalProvider
 from backends.fleet import Fleet
+from backends.provider import JobReport, ProviderUnavailable
 from ledger import (
     Amount,
     JobPhase,
@@ -16,12 +21,13 @@ from ledger import (
 )
 from shotwise.errors import CannotRunError, RunEndedError
 from tasks.batch_numbers import is_final
-from tasks.cancelling import cancel
+from tasks.cancelling import cancel, settle_in_flight
 from tasks.driving import StopAsked
-from tasks.durable import Buyer
+from tasks.durable import Buyer, UnresolvedJobError
+from tasks.purchase import open_buyer
 from tasks.reconcile import DifferenceKind, reconcile
 from tasks.routing import begun
-from tests.unit.tasks.by_hand import MANILA, QUICK, Run, fail_fetching, left_elsewhere
+from tests.unit.tasks.by_hand import MANILA, NAIROBI, QUICK, Run, fail_fetching, left_elsewhere
 
 
 def test_a_run_whose_final_evaluation_was_begun_goes_on_with_that(
@@ -182,4 +188,85 @@ def test_a_cancelled_job_that_was_the_last_attempt_ends_the_run_as_cancelled(
         fail_fetching(patched, MANILA)
         patched.setattr("tasks.patience.Patience.attempts_max", 1)
         assert cancel(journal, run.run_id) == "cancelled"
+    assert run.held == Amount()
+
+
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancellation that takes half a second's silence for silence."""
+    monkeypatch.setattr("tasks.cancelling.Buyer", partial(Buyer, patience=QUICK))
+    monkeypatch.setattr(
+        "tasks.cancelling.open_buyer", lambda *a, **k: replace(opened(*a, **k), patience=QUICK)
+    )
+
+
+def opened(*args: Any, **options: Any) -> Buyer:
+    buyer = open_buyer(*args, **options)
+    assert buyer is not None
+    return buyer
+
+
+def test_a_run_ends_although_a_device_that_it_names_is_gone(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(journal, policy="cheapest", devices=[MANILA, NAIROBI])
+    run.die_while_out(monkeypatch)
+    known = load_catalog()
+    monkeypatch.setattr("backends.fleet.load_catalog", lambda: {MANILA: known[MANILA]})
+    monkeypatch.setattr("tasks.cancelling.prepare", _gone)
+    assert cancel(journal, run.run_id) == "cancelled"
+    assert run.held == Amount()
+
+
+def _gone(_: object) -> None:
+    raise CannotRunError("execution.devices", NAIROBI, "no such device", "use one of those there are")
+
+
+def test_a_run_ends_although_a_result_that_nobody_wants_cannot_be_read(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(journal)
+    run.die_while_out(monkeypatch)
+
+    def unreadable(*_: object) -> None:
+        raise ProviderUnavailable("the result cannot be read")
+
+    monkeypatch.setattr(LocalProvider, "fetch", unreadable)
+    impatient(monkeypatch)
+    assert cancel(journal, run.run_id) == "cancelled"
+    assert run.held == Amount()
+
+
+def test_what_is_only_ended_needs_no_slot(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(journal)
+    run.die_while_out(monkeypatch)
+    run.drive()
+
+    def asked_to_stop(_: str) -> None:
+        raise StopAsked
+
+    settle_in_flight(run.prepared, replace(run.buyer, hold=asked_to_stop), run.state)
+    assert run.held == Amount()
+    assert all(job.state.ended for job in run.jobs)
+
+
+def test_a_job_that_cannot_be_ended_keeps_no_other_from_it(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(journal, policy="ensemble", devices=[MANILA, NAIROBI])
+    run.die_while_out(monkeypatch)
+    assert len(run.jobs) == 2
+    poll = LocalProvider.poll
+
+    def silent(provider: LocalProvider, job_id: str) -> JobReport:
+        if provider.name == run.jobs[0].device:
+            raise ProviderUnavailable("gateway timeout")
+        return poll(provider, job_id)
+
+    impatient(monkeypatch)
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalProvider, "poll", silent)
+        with pytest.raises(UnresolvedJobError):
+            cancel(journal, run.run_id)
+    assert [job.state.ended for job in run.jobs] == [False, True]
+    assert cancel(journal, run.run_id) == "cancelled"
     assert run.held == Amount()

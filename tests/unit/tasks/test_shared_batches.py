@@ -9,12 +9,12 @@ import pytest
 from backends.dispatch import Question
 from backends.sandbox import FaultKind, FaultSpec
 from backends.sandbox.process import SandboxProcess
-from ledger import BudgetExceededError, JobPhase, Ledger, jobs_of
+from ledger import BudgetExceededError, Currency, JobPhase, Ledger, jobs_of
 from measurement import ExecutionPlan, Outcome
 from shotwise.errors import UnreachableError
 from shotwise.spec import validate
 from tasks.driving import StopAsked
-from tasks.durable import Bought, Buyer, DeviceGaveUpError
+from tasks.durable import Bought, Buyer, DeviceGaveUpError, UnresolvedJobError
 from tasks.evaluate import Measured, estimates_of, plan_iteration
 from tasks.patience import Patience
 from tasks.prepare import Prepared, prepare
@@ -150,3 +150,18 @@ def test_what_one_call_raises_waits_for_the_others() -> None:
     with pytest.raises(StopAsked):
         at_once([fails, lambda: ended.append("other")])
     assert ended == ["other"]
+
+
+def test_a_budgets_end_does_not_hide_a_job_that_is_out() -> None:
+    """It ends a run in order, and the job would be forgotten; any other failure is resumed from."""
+
+    def no_room() -> None:
+        raise BudgetExceededError("account", Currency.MICRO_USD, 2, 1)
+
+    def silent() -> None:
+        raise UnresolvedJobError("job out")
+
+    with pytest.raises(UnresolvedJobError):
+        at_once([no_room, silent])
+    with pytest.raises(BudgetExceededError):
+        at_once([no_room, no_room])
