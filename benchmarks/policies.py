@@ -33,7 +33,7 @@ import numpy as np
 
 from backends.catalog import LocalProvider, load_catalog, open_provider
 from backends.device import Device
-from backends.dispatch import POLICIES
+from backends.dispatch import POLICIES, Decision
 from backends.fleet import Fleet
 from ledger import BudgetExceededError, Database, JobBook, Journal, Ledger, NewRun, decisions_of
 from measurement import ExecutionPlan, Outcome
@@ -188,9 +188,9 @@ def run(problem: str, policy: str, seed: int, fleet: Fleet, usd: float, iteratio
             steps.append(Step(state.cost_micro_usd / 1e6, energy))
         question = question_of(prepared, buyer, state)
         bought = purchase(prepared, buyer, state.iteration, final_plan(prepared, state), question, final=True)
-        decisions = [json.loads(text) for *_, text in decisions_of(journal.database, run_id)]
+        decisions = [Decision.from_json(text) for *_, text in decisions_of(journal.database, run_id)]
         journal.database.close()
-    used = [decision["route"][0][0] for decision in decisions]
+    used = [decision.devices[0] for decision in decisions]
     final = final_from(prepared, state, bought)
     return Run(
         problem, policy, seed, tuple(steps),
@@ -199,7 +199,7 @@ def run(problem: str, policy: str, seed: int, fleet: Fleet, usd: float, iteratio
         least=least_energy(prepared),
         final_usd=bought.cost_micro_usd / 1e6,
         cost_usd=(state.cost_micro_usd + bought.cost_micro_usd) / 1e6,
-        hours=sum(map(_hours, decisions)),
+        hours=sum(max(v.candidate.time_s for v in d.chosen) for d in decisions) / 3600,
         device=max(set(used[:-1]), key=used[:-1].count),
         final_device=used[-1],
     )  # fmt: skip
@@ -219,12 +219,6 @@ def least_energy(prepared: Prepared) -> float:
         at = int(np.argmin(exact_energies(prepared, circuit, around)))
         best, step = around[at], step if at else step / 2
     return float(exact_energies(prepared, circuit, best[None, :])[0])
-
-
-def _hours(decision: dict) -> float:
-    chosen = {device for device, _ in decision["route"]}
-    candidates = [v["candidate"] for v in decision["verdicts"] if v["candidate"]["device"] in chosen]
-    return max(c["wait_s"] + c["run_s"] for c in candidates) / 3600
 
 
 def print_ends(runs: list[Run]) -> None:

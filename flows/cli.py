@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows import cli_compare, cli_fleet, cli_metrics, cli_show, cli_sweep, cli_team
-from flows.cli_show import row_of, show_result
+from flows.cli_show import show_result
 from flows.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def resume(run_id: str, as_json: bool, quiet: bool) -> None:
     """Go on with RUN_ID from its journal, exactly where it was."""
     from ledger import CALIBRATION
     from shotwise.errors import CannotRunError
-    from shotwise.spec import validate
+    from tasks.stored import spec_of
 
     home, journal = _open_journal()
     record = journal.run(run_id)
@@ -71,13 +71,15 @@ def resume(run_id: str, as_json: bool, quiet: bool) -> None:
         remedy = "the next probe of the device goes on with it; `shotwise cancel` ends it"
         raise CannotRunError("RUN_ID", run_id, "is a probe of a device, not a run", remedy)
     journal.check_free(run_id)
-    _drive(validate(json.loads(record.spec_json)), run_id, as_json=as_json, quiet=quiet)
+    _drive(spec_of(record), run_id, as_json=as_json, quiet=quiet)
 
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, oldest first.")
 def runs(as_json: bool) -> None:
     """List all runs, oldest first. A lost one lost its process: `shotwise resume` goes on with it."""
+    from tasks.stored import row_of
+
     _, journal = _open_journal()
     rows = [row_of(record) | {"state": journal.standing(record)} for record in journal.all_runs()]
     if as_json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from dataclasses import asdict
 from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
@@ -15,6 +14,7 @@ import click
 from flows.exit_codes import EXIT_CANNOT_RUN, EXIT_FAILED
 
 if TYPE_CHECKING:
+    from backends.dispatch import Decision, Verdict
     from ledger import Balance, Ledger
     from tasks.planner import RunPlan
 
@@ -165,10 +165,10 @@ def _print_plan(planned: RunPlan) -> None:
         rows.append(("cannot run", refusal))
     print_table(("", ""), rows)
     if planned.decision is not None:
-        print_decision(asdict(planned.decision), title=f"every iteration, policy {planned.decision.policy}")
+        print_decision(planned.decision, title=f"every iteration, policy {planned.decision.policy}")
     if planned.final_decision is not None:
         at_end = planned.final_decision
-        print_decision(asdict(at_end), title=f"the final evaluation, policy {at_end.policy}")
+        print_decision(at_end, title=f"the final evaluation, policy {at_end.policy}")
 
 
 def _worst_case(planned: RunPlan) -> str:
@@ -179,28 +179,29 @@ def _worst_case(planned: RunPlan) -> str:
     return f"{planned.iterations_max} iterations, {planned.worst_case_shots:,} shots, {money}"
 
 
-def print_decision(decision: dict, *, title: str | None = None) -> None:
+def print_decision(decision: Decision, *, title: str) -> None:
     """Every candidate of a decision, best first, with its predictions and why it won or lost."""
     from flows.terminal import print_table
 
     print_table(
         ("device", "cost", "time", "error", "success", "verdict"),
-        [_verdict_row(verdict["candidate"], verdict) for verdict in decision["verdicts"]],
-        title=title or f"policy {decision['policy']}",
+        [_verdict_row(verdict) for verdict in decision.verdicts],
+        title=title,
     )
 
 
-def _verdict_row(told: dict, verdict: dict) -> tuple[str, ...]:
+def _verdict_row(verdict: Verdict) -> tuple[str, ...]:
     """A device that was refused before anything was predicted of it has no figures."""
-    if verdict["score"] is None and not told["std_error"]:
-        return (told["device"], "", "", "", "", verdict["reason"])
+    told = verdict.candidate
+    if verdict.score is None and not told.std_error:
+        return (told.device, "", "", "", "", verdict.reason)
     return (
-        told["device"],
-        f"${told['cost_micro_usd'] / _MICRO:,.4f}",
-        f"{told['wait_s'] + told['run_s']:,.0f} s",
-        f"{math.hypot(told['bias'], told['std_error']):.1e}",
-        f"{told['success']:.3f}",
-        verdict["reason"],
+        told.device,
+        f"${told.cost_micro_usd / _MICRO:,.4f}",
+        f"{told.time_s:,.0f} s",
+        f"{told.error:.1e}",
+        f"{told.success:.3f}",
+        verdict.reason,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,35 +66,21 @@ def show_result(home: Home, journal: Journal, run_id: str, *, as_json: bool) -> 
         click.echo(f"plot       {home.plot(run_id)}")
 
 
-def row_of(record: RunRecord) -> dict[str, Any]:
-    """A run in a list of runs."""
-    result = json.loads(record.result_json) if record.result_json else {}
-    return {
-        "run_id": record.run_id,
-        "name": record.name,
-        "state": record.state,
-        "reason": record.reason,
-        "energy": result.get("energy"),
-    }
-
-
 def _print_found(home: Home, record: RunRecord) -> None:
     from flows.terminal import print_table
     from shotwise.units import unit_of
-    from tasks.result import RunResult
+    from tasks.scan import SCAN_COLUMNS, ScanResult, scan_rows
+    from tasks.stored import result_of
     from tasks.summary import summary_rows
 
-    assert record.result_json is not None, "only a run that has ended has found anything"
-    if json.loads(record.spec_json).get("scan"):
-        from tasks.scan import SCAN_COLUMNS, ScanResult, scan_rows
-
-        curve = ScanResult.from_json(record.result_json)
-        title = f"{record.run_id}: {curve.reason}"
-        print_table((curve.axis, *SCAN_COLUMNS[1:]), scan_rows(curve), title=title)
+    found = result_of(record)
+    assert found is not None, "only a run that has ended has found anything"
+    if isinstance(found, ScanResult):
+        title = f"{record.run_id}: {found.reason}"
+        print_table((found.axis, *SCAN_COLUMNS[1:]), scan_rows(found), title=title)
         click.echo(f"curve      {home.curve(record.run_id)}")
     else:
-        rows = summary_rows(RunResult.from_json(record.result_json), unit_of(record.kind))
-        print_table(("", ""), rows, title=record.run_id)
+        print_table(("", ""), summary_rows(found, unit_of(record.kind)), title=record.run_id)
 
 
 def _spec_rows(section: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -112,32 +99,35 @@ def _spec_rows(section: dict[str, Any], prefix: str = "") -> list[tuple[str, str
 
 def _details(journal: Journal, record: RunRecord) -> dict[str, Any]:
     """Everything about a run as plain data; the result's fields at the top level."""
-    result = json.loads(record.result_json) if record.result_json else {}
+    from tasks.stored import result_fields, row_of, spec_fields
+
     flow_run_ids = journal.flow_run_ids(record.run_id)
     return {
         **row_of(record),
-        **result,
+        **result_fields(record),
         "state": record.state,
         "reason": record.reason,
         "mlflow_run_id": record.mlflow_run_id,
         "prefect_flow_run_id": flow_run_ids[-1] if flow_run_ids else None,
-        "spec": json.loads(record.spec_json),
+        "spec": spec_fields(record),
         "versions": json.loads(record.versions_json),
     }
 
 
 def _show_decisions(journal: Journal, run_id: str, *, as_json: bool) -> None:
+    from backends.dispatch import Decision
     from ledger import decisions_of
 
-    found = [(i, batch, json.loads(text)) for i, batch, _, text in decisions_of(journal.database, run_id)]
+    rows = decisions_of(journal.database, run_id)
+    found = [(i, batch, Decision.from_json(text)) for i, batch, _, text in rows]
     if as_json:
-        click.echo(json.dumps([{"iteration": i, "batch": batch, **decision} for i, batch, decision in found]))
+        click.echo(json.dumps([{"iteration": i, "batch": batch, **asdict(each)} for i, batch, each in found]))
         return
     if not found:
         click.echo(f"{run_id} was not routed: its spec names a device that is called directly")
     for iteration, _, decision in found:
-        title = f"iteration {iteration}: {', '.join(device for device, _ in decision['route'])}"
-        print_decision(decision, title=f"{title} ({decision['policy']})")
+        where = ", ".join(decision.devices)
+        print_decision(decision, title=f"iteration {iteration}: {where} ({decision.policy})")
 
 
 COMMANDS = (show,)

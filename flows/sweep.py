@@ -9,7 +9,6 @@ of its own in Prefect, of an exact one its task run in the sweep's flow run tell
 from __future__ import annotations
 
 import functools
-import json
 import multiprocessing
 import os
 import signal
@@ -27,10 +26,10 @@ from flows.session import flow_of
 from ledger import Database, Journal, RunState
 from shotwise.errors import CannotRunError, ShotwiseError
 from shotwise.home import Home
-from shotwise.spec import ExactExecution, RunSpec, validate
+from shotwise.spec import ExactExecution, RunSpec
 from tasks.recording import unrecorded
 from tasks.stages import task_runs_of
-from tasks.sweep import row_of
+from tasks.stored import row_of, spec_of
 from tasks.tracker import Tracker
 
 Runner = Literal["processes", "threads", "dask"]
@@ -85,7 +84,7 @@ def drive_point(run_id: str) -> dict[str, Any]:
     record = journal.run(run_id)
     told: dict[str, Any] = {}
     if record.state is not RunState.COMPLETED:
-        spec = validate(json.loads(record.spec_json))
+        spec = spec_of(record)
         Tracker.defer_ends()
         try:
             if isinstance(spec.execution, ExactExecution):

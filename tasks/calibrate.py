@@ -33,6 +33,7 @@ from tasks.driving import renewing
 from tasks.durable import Buyer
 from tasks.patience import Patience
 from tasks.provenance import versions_json
+from tasks.stored import spec_fields
 
 _PAYER = {"tenant": "platform", "project": "calibration"}
 ACCOUNT = "/".join(_PAYER.values())
@@ -192,7 +193,7 @@ def _acquire(database: Database, device: str) -> tuple[Lease, int]:
     for record in journal.all_runs():
         if record.kind != CALIBRATION or record.state.has_ended or journal.is_driven(record.run_id):
             continue
-        told = json.loads(record.spec_json)
+        told = spec_fields(record)
         if told["device"] == device:
             return journal.acquire(record.run_id), told["seed"]
     seed = now_us()

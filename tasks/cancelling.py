@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import nullcontext, suppress
 from dataclasses import replace
@@ -27,7 +26,6 @@ from shotwise.errors import (
     ShotwiseError,
 )
 from shotwise.home import Home
-from shotwise.spec import validate
 from tasks.batch_numbers import is_final
 from tasks.credentials import credential
 from tasks.driving import driving, where_it_stands
@@ -38,6 +36,7 @@ from tasks.purchase import open_buyer, purchase
 from tasks.result import final_plan
 from tasks.routing import question_of
 from tasks.state import LoopState
+from tasks.stored import spec_of
 
 _OBEYS_S_MAX = 60.0
 _LOOK_AGAIN_S = 0.5
@@ -183,7 +182,7 @@ def _end_in_flight(journal: Journal, lease: Lease) -> None:
         _abandon_without_spec(lease)
         return
     try:
-        prepared, state = where_it_stands(prepare(validate(json.loads(record.spec_json))), lease)
+        prepared, state = where_it_stands(prepare(spec_of(record)), lease)
         buyer = open_buyer(prepared, lease, hold=lambda _: nullcontext(), sleep=time.sleep)
         with driving(lease, 0):
             settle_in_flight(prepared, buyer, state)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +12,7 @@ from ledger.measures import job_measures
 from shotwise.errors import SpecError
 from shotwise.units import unit_of
 from tasks.interval import upper_end
+from tasks.stored import Headline, headline, spec_fields
 from tasks.tracked_values import scalars
 
 RUNS_MAX = 12
@@ -142,8 +141,8 @@ def sparkline(values: np.ndarray, width: int = 24) -> str:
     return "".join(_SPARKS[int(level * (len(_SPARKS) - 1) + 0.5)] for level in levels)
 
 
-def _settings(spec: dict[str, Any]) -> dict[str, str]:
-    settings = scalars(spec)
+def _settings(record: RunRecord) -> dict[str, str]:
+    settings = scalars(spec_fields(record))
     if "execution.policy" in settings:  # which then says where batches go
         settings.pop("execution.device", None)
     return settings
@@ -151,13 +150,12 @@ def _settings(spec: dict[str, Any]) -> dict[str, str]:
 
 def _view(journal: Journal, record: RunRecord) -> RunView:
     records = journal.iterations(record.run_id)
-    result: dict[str, Any] = json.loads(record.result_json) if record.result_json else {}
-    last = records[-1] if records else None
-    energy, error = (result.get("energy"), result.get("energy_std_error")) if result else (None, None)
-    spec = json.loads(record.spec_json)
-    of_tail = spec.get("objective", {}).get("kind") == "cvar"  # what its iterations tell of is not the mean
-    if not result and last is not None and not of_tail:
-        energy, error = last.energy, last.energy_std_error
+    settings = _settings(record)
+    found = headline(record)
+    if found is None:
+        of_tail = settings.get("objective.kind") == "cvar"  # what its iterations tell of is not the mean
+        last = None if of_tail or not records else records[-1]
+        found = Headline(last.energy, last.energy_std_error) if last else Headline()
     devices = _devices(journal, record.run_id)
     cost_micro_usd = sum(device.cost_micro_usd for device in devices)
     return RunView(
@@ -166,14 +164,14 @@ def _view(journal: Journal, record: RunRecord) -> RunView:
         state=record.state,
         reason=record.reason,
         problem_sha256=record.problem_sha256,
-        settings=_settings(spec),
+        settings=settings,
         unit=unit_of(record.kind),
-        energy=energy,
-        energy_std_error=error or 0.0,
-        predicted_bias=result.get("predicted_bias"),
-        reference=result.get("reference_energy"),
-        reference_method=result.get("reference_method"),
-        fidelity=result.get("fidelity"),
+        energy=found.energy,
+        energy_std_error=found.energy_std_error or 0.0,
+        predicted_bias=found.predicted_bias,
+        reference=found.reference_energy,
+        reference_method=found.reference_method,
+        fidelity=found.fidelity,
         duration_s=record.active_us / 1e6,
         energies=np.array([r.energy for r in records]),
         std_errors=np.array([r.energy_std_error for r in records]),

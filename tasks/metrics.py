@@ -7,7 +7,6 @@ counted together as "other", and no label names a run.
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,6 +32,7 @@ from tasks.run_metrics import (
     Histogram,
     RunMetrics,
 )
+from tasks.stored import spec_fields
 
 LABEL_VALUES_MAX = 50
 OTHER = "other"
@@ -89,7 +89,7 @@ class JournalCollector(Collector):
         for run_id, iterations_us in iteration_times_us(database, run_ids).items():
             figures[run_id].add_drives(drives[run_id], iterations_us)
         for run in runs:
-            spec = json.loads(run.spec_json)
+            spec = spec_fields(run)
             mode = spec.get("execution", {}).get("mode", "exact")
             tenant = spec.get("account", {}).get("tenant", "default")
             self.known[run.run_id] = _Known(run.updated_us, mode, tenant, figures[run.run_id])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -159,7 +158,7 @@ class _Legs:
         book = self.buyer.book
         kept = book.decision(self.iteration, batch, 0)
         if kept is not None:
-            return _restored(kept)
+            return Decision.from_json(kept)
         reasons = set_aside(self.prepared, book.lease.database)
         reasons |= dict.fromkeys(without, "failed in this iteration")
         began = time.perf_counter_ns()
@@ -249,9 +248,3 @@ class _Legs:
 def _failed_now(failed: tuple[str, ...], error: DeviceGaveUpError) -> tuple[str, ...]:
     """Devices that a new leg must not go to; one that only an earlier process gave up it may."""
     return failed if error.before else (*failed, error.device)
-
-
-def _restored(decision_json: str) -> Decision:
-    """An entered decision, as far as it is acted upon."""
-    raw = json.loads(decision_json)
-    return Decision(raw["policy"], tuple((device, share) for device, share in raw["route"]), ())

@@ -12,6 +12,7 @@ import numpy as np
 from ledger import Amount
 from measurement import ExecutionPlan
 from optimizers import Need, Reason
+from shotwise.known import known_fields
 from shotwise.rng import Purpose
 from tasks.evaluate import (
     Measured,
@@ -111,7 +112,8 @@ class RunResult:
 
     @classmethod
     def from_json(cls, text: str) -> RunResult:
-        return cls(**json.loads(text))
+        """Read `to_json` of any version back."""
+        return cls(**known_fields(cls, json.loads(text)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -87,10 +86,7 @@ def predicted_bias(database: Database, run_id: str) -> float | None:
     """
     biases = []
     for *_, text in (row for row in decisions_of(database, run_id) if is_final(row[1])):
-        decision = json.loads(text)
-        used = {device for device, _ in decision["route"]}
-        candidates = (verdict["candidate"] for verdict in decision["verdicts"])
-        told = [candidate["bias"] for candidate in candidates if candidate["device"] in used]
+        told = [verdict.candidate.bias for verdict in Decision.from_json(text).chosen]
         biases += [bias for bias in told if math.isfinite(bias)]
     return max(biases, default=None)
 

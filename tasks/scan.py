@@ -16,6 +16,7 @@ import numpy as np
 from ledger import IterationRecord, now_us
 from problems import stretched
 from shotwise.errors import RunFailedError
+from shotwise.known import known_fields
 from shotwise.spec import BondScan, BudgetSpec, MoleculeSpec, QaoaAnsatz, RunSpec
 from tasks.interval import half_width
 from tasks.result import RunResult
@@ -91,6 +92,7 @@ class ScanResult:
 
     @classmethod
     def from_json(cls, text: str) -> ScanResult:
+        """Read `to_json` of any version back."""
         kept = json.loads(text)
         points = tuple(_point(point) for point in kept["points"])
         return cls(kept["run_id"], kept["state"], kept["reason"], kept["axis"], points)
@@ -228,4 +230,4 @@ def plot_scan(result: ScanResult, path: Path, *, unit: str) -> None:
 
 
 def _point(kept: dict) -> ScanPoint:
-    return ScanPoint(**{**kept, "parameters": tuple(kept["parameters"])})
+    return ScanPoint(**{**known_fields(ScanPoint, kept), "parameters": tuple(kept["parameters"])})

@@ -5,15 +5,14 @@ A spec that is entered holds the numbers themselves, so that a resumed run needs
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 
 from ledger import Database, Journal
 from problems import interpolate
 from shotwise.errors import SpecError
 from shotwise.home import Home
-from shotwise.spec import AnsatzSpec, QaoaAnsatz, RunSpec, validate
+from shotwise.spec import AnsatzSpec, QaoaAnsatz, RunSpec
+from tasks.stored import result_fields, spec_of
 
 _RUN = "run:"
 
@@ -36,10 +35,10 @@ def resolve_start(spec: RunSpec, journal: Journal | None = None) -> RunSpec:
         record = journal.run(start.removeprefix(_RUN))
     except SpecError:
         raise SpecError("ansatz.start", start, "no such run", "list the runs with `shotwise runs`") from None
-    found = json.loads(record.result_json or "{}").get("parameters")
+    found = result_fields(record).get("parameters")  # a scan has none
     if not found:
         raise SpecError("ansatz.start", start, "it has no final parameters", "let it come to its end first")
-    parameters = transferred(validate(json.loads(record.spec_json)).ansatz, found, spec.ansatz)
+    parameters = transferred(spec_of(record).ansatz, found, spec.ansatz)
     return spec.model_copy(
         update={"ansatz": spec.ansatz.model_copy(update={"parameters": tuple(parameters.tolist())})}
     )

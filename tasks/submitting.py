@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,6 +16,7 @@ from tasks.flow_runs import ON_DEMAND, FlowRuns, get_client
 from tasks.prefect_settings import apply_client_settings
 from tasks.provenance import new_run
 from tasks.starts import resolve_start
+from tasks.stored import headline
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def team_status(journal: Journal, *, everything: bool = False) -> list[RunStatus
     rows = []
     for run in found:
         record, last = journal.run(run.run_id), journal.last_iteration(run.run_id)
-        result = json.loads(record.result_json) if record.result_json else {}
+        found = headline(record) or last
         driven = journal.is_driven(run.run_id) and record.holder
         host, _, pid, _ = record.holder.rsplit(":", 3) if driven and record.holder else ("", "", "", "")
         rows.append(
@@ -110,7 +110,7 @@ def team_status(journal: Journal, *, everything: bool = False) -> list[RunStatus
                 deployment=run.deployment,
                 submitted_us=run.submitted_us,
                 iterations=last.iteration + 1 if last else 0,
-                energy=result.get("energy", last.energy if last else None),
+                energy=found.energy if found else None,
                 driver=f"{host} {pid}" if driven else None,
             )
         )

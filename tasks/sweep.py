@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ledger import Journal, RunRecord, RunState
+from ledger import Journal, RunState
 from shotwise.errors import SpecError
 from shotwise.spec import RunSpec, load_spec
 from shotwise.spec.load import parse
 from tasks.provenance import new_run
+from tasks.stored import row_of
 
 POINTS_MAX = 10_000
 
@@ -89,17 +90,6 @@ def enter(journal: Journal, sweep_id: str, points: Sequence[SweepPoint]) -> tupl
                 parent=sweep_id,
             )
     return tuple(run_ids)
-
-
-def row_of(record: RunRecord) -> dict[str, Any]:
-    """What a sweep's answer says of a run that has come to its end."""
-    result = json.loads(record.result_json) if record.result_json else {}
-    return {
-        "run_id": record.run_id,
-        "state": record.state,
-        "reason": record.reason,
-        "energy": result.get("energy"),
-    }
 
 
 def finished(journal: Journal, sweep_id: str, points: Sequence[SweepPoint]) -> list[dict[str, Any]] | None:

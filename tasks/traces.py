@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ from opentelemetry.trace import (
 from ledger import Journal, Lease, RunState
 from ledger.measures import JobMeasure, job_measures
 from tasks.progress import Progress
+from tasks.stored import spec_fields
 from tasks.telemetry import span_id, trace_id
 from tasks.trace_file import RUN_ID, FileExporter
 
@@ -129,7 +129,7 @@ class RunTrace:
         self.traces, self.journal, self.lease = traces, journal, lease
         self.run_id = lease.run_id
         record = journal.run(self.run_id)
-        self.sampled = json.loads(record.spec_json)["execution"]["mode"] == "shots"
+        self.sampled = spec_fields(record)["execution"]["mode"] == "shots"
         self.created_us = record.created_us
         self.told_iteration, self.told_us = -1, record.created_us
         self.told_jobs: set[str] = set()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
 from pydantic_core import to_json
+
+from shotwise.known import known_fields
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,18 @@ class Decision:
             "verdicts": verdicts,
         }
         return to_json(record, inf_nan_mode="constants").decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> Decision:
+        """Read `to_json` of any version back."""
+        told = json.loads(text)
+        verdicts = tuple(
+            Verdict(Candidate(**known_fields(Candidate, v["candidate"])), v["score"], v["reason"])
+            for v in told.get("verdicts", ())
+        )
+        route = tuple((device, share) for device, share in told.get("route", ()))
+        question = Question(**known_fields(Question, told.get("question", {})))
+        return cls(told.get("policy", ""), route, verdicts, question)
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -1,0 +1,81 @@
+"""What the journal keeps of a run as JSON, read back: its spec, its result, and the line that tables show.
+
+Rows of every version are read. Only what is to be run or shown whole becomes a `RunSpec` or a result: the
+plain fields stay readable where a version no longer takes the spec, and ask for no JAX.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ledger import RunRecord
+from shotwise.known import known_fields
+
+if TYPE_CHECKING:
+    from shotwise.spec import RunSpec
+    from tasks.result import RunResult
+    from tasks.scan import ScanResult
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What one line says of a result; of a scan, its lowest point's. See `tasks.result.RunResult`."""
+
+    energy: float | None = None
+    energy_std_error: float | None = None
+    predicted_bias: float | None = None
+    reference_energy: float | None = None
+    reference_method: str | None = None
+    fidelity: float | None = None
+
+
+def spec_of(record: RunRecord) -> RunSpec:
+    """What a run is.
+
+    Raises:
+        SpecError: it was entered by a version whose specs are no longer taken.
+    """
+    from shotwise.spec import validate
+
+    return validate(spec_fields(record))
+
+
+def spec_fields(record: RunRecord) -> dict[str, Any]:
+    """A run's spec as it was entered, whether or not it is still taken; a probe's is its device and seed."""
+    return json.loads(record.spec_json)
+
+
+def result_of(record: RunRecord) -> RunResult | ScanResult | None:
+    """What a run or a scan found, None while it has found nothing."""
+    if not record.result_json:
+        return None
+    from tasks.result import RunResult
+    from tasks.scan import ScanResult
+
+    kind = ScanResult if "points" in result_fields(record) else RunResult
+    return kind.from_json(record.result_json)
+
+
+def result_fields(record: RunRecord) -> dict[str, Any]:
+    """A run's result as it was entered, empty while there is none."""
+    return json.loads(record.result_json) if record.result_json else {}
+
+
+def headline(record: RunRecord) -> Headline | None:
+    """What a table says of a run's result, None while there is none."""
+    found = result_fields(record)
+    return Headline(**known_fields(Headline, found)) if found else None
+
+
+def row_of(record: RunRecord) -> dict[str, Any]:
+    """A run in a list of runs."""
+    found = headline(record)
+    return {
+        "run_id": record.run_id,
+        "name": record.name,
+        "state": record.state,
+        "reason": record.reason,
+        "energy": found.energy if found else None,
+    }
