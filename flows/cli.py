@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -9,12 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows import cli_compare, cli_fleet, cli_metrics, cli_show, cli_sweep, cli_team
+from flows import (
+    cli_budget,
+    cli_compare,
+    cli_devices,
+    cli_metrics,
+    cli_plan,
+    cli_reconcile,
+    cli_show,
+    cli_sweep,
+    cli_team,
+)
+from flows.cli_options import json_option, open_journal, set_option, spec_argument
 from flows.cli_show import show_result
 from flows.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
-    from ledger import Journal
     from shotwise.home import Home
 
 
@@ -27,21 +38,25 @@ def cli() -> None:
     """
 
 
-for _command in (
-    *cli_fleet.COMMANDS,
-    *cli_sweep.COMMANDS,
-    *cli_show.COMMANDS,
-    *cli_compare.COMMANDS,
-    *cli_metrics.COMMANDS,
-    *cli_team.COMMANDS,
-):
+_GROUPS = (
+    cli_devices,
+    cli_plan,
+    cli_budget,
+    cli_reconcile,
+    cli_sweep,
+    cli_show,
+    cli_compare,
+    cli_metrics,
+    cli_team,
+)
+for _command in itertools.chain.from_iterable(group.COMMANDS for group in _GROUPS):
     cli.add_command(_command)
 
 
 @cli.command()
-@click.argument("spec", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="a.b=c", help="Override a field of the spec.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+@spec_argument
+@set_option
+@json_option("Print one JSON object on standard output.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def run(spec: Path, overrides: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Run SPEC, a YAML or JSON file, to its end."""
@@ -52,7 +67,7 @@ def run(spec: Path, overrides: tuple[str, ...], as_json: bool, quiet: bool) -> N
 
 @cli.command()
 @click.argument("run_id")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+@json_option("Print one JSON object on standard output.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def resume(run_id: str, as_json: bool, quiet: bool) -> None:
     """Go on with RUN_ID from its journal, exactly where it was."""
@@ -60,10 +75,10 @@ def resume(run_id: str, as_json: bool, quiet: bool) -> None:
     from shotwise.errors import CannotRunError
     from tasks.stored import spec_of
 
-    home, journal = _open_journal()
+    journal = open_journal()
     record = journal.run(run_id)
     if record.state == "completed":
-        show_result(home, journal, run_id, as_json=as_json)
+        show_result(_home(), journal, run_id, as_json=as_json)
         return
     if record.state == "cancelled":
         raise CannotRunError("RUN_ID", run_id, "was cancelled", "run its spec anew")
@@ -75,12 +90,12 @@ def resume(run_id: str, as_json: bool, quiet: bool) -> None:
 
 
 @cli.command()
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, oldest first.")
+@json_option("Print a JSON array, oldest first.")
 def runs(as_json: bool) -> None:
     """List all runs, oldest first. A lost one lost its process: `shotwise resume` goes on with it."""
     from tasks.stored import row_of
 
-    _, journal = _open_journal()
+    journal = open_journal()
     rows = [row_of(record) | {"state": journal.standing(record)} for record in journal.all_runs()]
     if as_json:
         click.echo(json.dumps(rows))
@@ -93,10 +108,10 @@ def runs(as_json: bool) -> None:
 
 @cli.command()
 @click.argument("run_id")
-@click.option("--csv", is_flag=True, default=True, help="As CSV on standard output; the only format.")
-def export(run_id: str, csv: bool) -> None:
-    """Print the iterations of RUN_ID as a table."""
-    _, journal = _open_journal()
+@click.option("--csv", is_flag=True, expose_value=False, help="What it always is; need not be said.")
+def export(run_id: str) -> None:
+    """Print the iterations of RUN_ID as a table in CSV."""
+    journal = open_journal()
     journal.run(run_id)
     from tasks.convergence import iteration_table
 
@@ -104,8 +119,8 @@ def export(run_id: str, csv: bool) -> None:
 
 
 @cli.command()
-@click.argument("spec", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="a.b=c", help="Override a field of the spec.")
+@spec_argument
+@set_option
 def validate(spec: Path, overrides: tuple[str, ...]) -> None:
     """Check SPEC, the chemistry and the sizes included, and run nothing."""
     from shotwise.spec import load_spec
@@ -140,7 +155,7 @@ def _drive(spec: Any, run_id: str | None, *, as_json: bool, quiet: bool) -> None
     home = _home().make()
     line = None if quiet else ProgressLine()
     run_id = drive(home, spec, run_id, line)
-    _, journal = _open_journal()
+    journal = open_journal()
     state = journal.run(run_id).state
     if state == "cancelled":
         click.echo(f"{run_id} was cancelled; what was in flight is settled", err=True)
@@ -157,13 +172,6 @@ def _home() -> Home:
     from shotwise.home import Home
 
     return Home.from_environment()
-
-
-def _open_journal() -> tuple[Home, Journal]:
-    home = _home().make()
-    from ledger import Database, Journal
-
-    return home, Journal(Database(home.database_url))
 
 
 def main() -> None:

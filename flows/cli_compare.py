@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flows.cli_options import json_option, open_journal
+
 if TYPE_CHECKING:
     from tasks.compare import Comparison, RunView
 
@@ -18,14 +20,12 @@ _BAR = 12
 @click.command()
 @click.argument("run_ids", nargs=-1, required=True, metavar="RUN_ID...")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a report with plots.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option("Print one JSON object.")
 def compare(run_ids: tuple[str, ...], html: Path | None, as_json: bool) -> None:
     """Put runs side by side: what differs, what they found, what it took."""
-    from ledger import Database, Journal
-    from shotwise.home import Home
     from tasks.compare import compare as put_side_by_side
 
-    comparison = put_side_by_side(Journal(Database(Home.from_environment().database_url)), run_ids)
+    comparison = put_side_by_side(open_journal(), run_ids)
     if html is not None:
         _write(html, comparison)
     if as_json:

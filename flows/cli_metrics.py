@@ -6,6 +6,8 @@ import signal
 
 import click
 
+from flows.cli_options import open_database
+
 
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), help="Serve them there, on loopback, until Ctrl-C.")
@@ -13,12 +15,11 @@ def metrics(port: int | None) -> None:
     """Print the journal's metrics in Prometheus' text format, or serve them."""
     from prometheus_client import CollectorRegistry, generate_latest
 
-    from ledger import Database
-    from shotwise.home import Home
     from tasks.metrics import JournalCollector
 
     registry = CollectorRegistry()
-    registry.register(JournalCollector(Database(Home.from_environment().database_url)))
+    served = port is not None  # which runs may be entered after
+    registry.register(JournalCollector(open_database(make=served)))
     if port is None:
         click.echo(generate_latest(registry), nl=False)
         return

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows.cli_fleet import print_decision
+from flows.cli_options import json_option, open_journal
+from flows.cli_plan import print_decision
 
 if TYPE_CHECKING:
     from ledger import Journal, RunRecord
@@ -20,15 +21,13 @@ _IDS = ("name", "parameters_sha256", "mlflow_run_id", "prefect_flow_run_id")
 
 @click.command()
 @click.argument("run_id")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option("Print one JSON object.")
 @click.option("--decisions", is_flag=True, help="Where each batch went, and why.")
 def show(run_id: str, as_json: bool, decisions: bool) -> None:
     """Show what RUN_ID is and what it found."""
-    from ledger import Database, Journal
     from shotwise.home import Home
 
-    home = Home.from_environment().make()
-    journal = Journal(Database(home.database_url))
+    home, journal = Home.from_environment(), open_journal()
     record = journal.run(run_id)
     if decisions:
         _show_decisions(journal, run_id, as_json=as_json)

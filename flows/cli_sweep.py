@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from uuid import UUID
 
 import click
 
+from flows.cli_options import json_option, open_database, spec_argument
 from flows.exit_codes import EXIT_FAILED
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("spec", type=click.Path(path_type=Path))
+@spec_argument
 @click.option("--over", "varied", multiple=True, required=True, metavar="a.b=c1,c2", help="Vary a field.")
 @click.option("--set", "fixed", multiple=True, metavar="a.b=c", help="Override a field of every point.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 1024), help="Runs at a time.")
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--id", "sweep_id", metavar="ID", help="Name of the sweep; by default it follows from the points."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a point.")
+@json_option("Print a JSON array, one object a point.")
 def sweep(
     spec: Path,
     varied: tuple[str, ...],
@@ -39,16 +39,12 @@ def sweep(
     as_json: bool,
 ) -> None:
     """Run SPEC at every point of a grid. The same command again goes on with what is not finished."""
-    from shotwise.home import Home
     from tasks.sweep import grid, sweep_name
 
     points = grid(spec, fixed, varied)
     sweep_id = sweep_id or sweep_name(points)
     click.echo(f"{sweep_id}: {len(points)} points on {workers} workers", err=True)
-    found = {
-        row["run_id"]: row
-        for row in _drive(Home.from_environment().make(), sweep_id, points, workers, runner)
-    }
+    found = {row["run_id"]: row for row in _drive(sweep_id, points, workers, runner)}
     rows = [{"over": list(point.overrides), **found[point.run_id(sweep_id)]} for point in points]
     if as_json:
         click.echo(json.dumps(rows))
@@ -64,33 +60,25 @@ def sweep(
         sys.exit(EXIT_FAILED)
 
 
-def _drive(home: Any, sweep_id: str, points: Any, workers: int, runner: Runner) -> list[dict[str, Any]]:
-    from flows.session import keep_compiled_programs, settle
-    from ledger import Database, Journal
-    from tasks.prefect_server import PrefectServer
+def _drive(sweep_id: str, points: Any, workers: int, runner: Runner) -> list[dict[str, Any]]:
+    from flows.session import served, serving, settle
+    from ledger import Journal
+    from shotwise.home import Home
     from tasks.sweep import enter, finished
     from tasks.telemetry import check_wanted
 
     check_wanted()
-    journal = Journal(Database(home.database_url))
+    journal = Journal(open_database(make=True))
     rows = finished(journal, sweep_id, points)
     if rows is not None:
         return rows
-    server = PrefectServer.start(home)
-    try:
-        server.apply_environment()
-        keep_compiled_programs(home)
+    with serving(Home.from_environment()) as server:
         from flows.sweep import RECORDS, open_runner
         from flows.sweep import sweep as sweep_flow
-        from tasks.prefect_records import use_own_server, without_heartbeats
 
         run_ids = enter(journal, sweep_id, points)
         chosen = open_runner(runner, workers)
-        server.wait()
-        with contextlib.ExitStack() as stack:
-            if server.is_own:
-                use_own_server()
-                stack.enter_context(without_heartbeats())  # goes to where points run, with the context
+        with served(server):
             state = sweep_flow.with_options(task_runner=chosen)(sweep_id, run_ids, return_state=True)
         flow_run_id = state.state_details.flow_run_id
         assert flow_run_id is not None, "a flow run has an id"
@@ -100,8 +88,6 @@ def _drive(home: Any, sweep_id: str, points: Any, workers: int, runner: Runner) 
             for point_id, task_run_ids in row.pop(RECORDS, {}).items():
                 settle(UUID(point_id), map(UUID, task_run_ids))
         return rows
-    finally:
-        server.stop()
 
 
 COMMANDS = (sweep,)

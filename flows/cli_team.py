@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from flows.cli_options import json_option, open_journal, set_option, spec_argument
 from flows.exit_codes import EXIT_FAILED
 
 
@@ -46,12 +47,12 @@ def down() -> None:
 
 
 @click.command()
-@click.argument("spec", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="a.b=c", help="Override a field of the spec.")
+@spec_argument
+@set_option
 @click.option(
     "--queue", type=click.Choice(["critical", "default", "low"]), default="default", show_default=True
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option("Print one JSON object.")
 def submit(spec: Path, overrides: tuple[str, ...], queue: str, as_json: bool) -> None:
     """Send SPEC to the team's workers, and return at once."""
     from shotwise.spec import load_spec
@@ -70,13 +71,13 @@ def submit(spec: Path, overrides: tuple[str, ...], queue: str, as_json: bool) ->
 
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Also runs that have ended.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, oldest first.")
+@json_option("Print a JSON array, oldest first.")
 def status(everything: bool, as_json: bool) -> None:
     """List the team's runs: waiting, driven, or to be gone on with."""
-    from ledger import Database, Journal
+    _team_home()
     from tasks.submitting import team_status
 
-    rows = team_status(Journal(Database(_team_home().database_url)), everything=everything)
+    rows = team_status(open_journal(), everything=everything)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows]))
         return
@@ -106,10 +107,7 @@ def cancel(run_id: str) -> None:
 
     Exit code 3 where it has ended already, 4 where its driver has not obeyed within a minute.
     """
-    from ledger import Database, Journal
-    from shotwise.home import Home
-
-    journal = Journal(Database(Home.from_environment().database_url))
+    journal = open_journal()
     journal.run(run_id)
     from tasks.cancelling import cancel as cancel_run
 

@@ -15,7 +15,7 @@ from tasks.prefect_server import PrefectServer
 from tasks.tracker import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from prefect import Flow
 
@@ -30,17 +30,39 @@ def drive(home: Home, spec: RunSpec, run_id: str | None, line: ProgressLine | No
     Raises:
         ShotwiseError: as `flows.closed_loop.closed_loop`.
     """
+    with serving(home) as server:
+        try:
+            if not server.was_started_here:  # else both cores are busy with its start
+                Tracker.of(home)
+            return _drive(home, server, spec, run_id, line)
+        finally:
+            if line:
+                line.end()
+
+
+@contextlib.contextmanager
+def serving(home: Home) -> Iterator[PrefectServer]:
+    """Prefect's server for the block, still getting ready: the team's, or one that ends with the block."""
     server = PrefectServer.start(home)
     try:
         server.apply_environment()
-        if not server.was_started_here:  # else both cores are busy with its start
-            Tracker.of(home)
         keep_compiled_programs(home)
-        return _drive(home, server, spec, run_id, line)
+        yield server
     finally:
-        if line:
-            line.end()
         server.stop()
+
+
+@contextlib.contextmanager
+def served(server: PrefectServer) -> Iterator[None]:
+    """Flows run within the block, once the server is ready."""
+    from tasks.prefect_records import use_own_server, without_heartbeats
+
+    server.wait()
+    with contextlib.ExitStack() as stack:
+        if server.is_own:
+            use_own_server()
+            stack.enter_context(without_heartbeats())  # goes to where tasks run, with the context
+        yield
 
 
 def _drive(
@@ -57,18 +79,11 @@ def _drive(
     check_ready(spec, database, new=run_id is None)
     if line:
         line.say("starting ...")
-    from tasks.prefect_records import use_own_server, without_heartbeats
     from tasks.progress import watching
     from tasks.stages import flow_runs_driven
 
     flow = flow_of(spec)
-    server.wait()
-    with contextlib.ExitStack() as stack:
-        if server.is_own:
-            use_own_server()
-            stack.enter_context(without_heartbeats())
-        if line:
-            stack.enter_context(watching(line))
+    with served(server), watching(line) if line else contextlib.nullcontext():
         state = flow(spec=spec, run_id=run_id, return_state=True)
     flow_run_id = state.state_details.flow_run_id
     assert flow_run_id is not None, "a flow run has an id"

@@ -13,6 +13,7 @@ from shotwise.errors import CannotRunError
 from shotwise.team import Team
 
 MLFLOW_UI_PORT = 5050
+_NOTHING = "sqlite:///file:nothing?mode=memory&cache=shared&uri=true"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class Home:
         """Whether there is one to look into: asking must not make one."""
         named = os.environ.get("DATABASE_URL") or self.team
         return bool(named) or (self.root / "shotwise.db").exists()
+
+    @property
+    def asked_url(self) -> str:
+        """`database_url` for a question: an empty one in memory where there is none to look into."""
+        return self.database_url if self.has_database else _NOTHING
 
     @property
     def mlflow_uri(self) -> str:

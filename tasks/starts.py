@@ -30,7 +30,7 @@ def resolve_start(spec: RunSpec, journal: Journal | None = None) -> RunSpec:
     if not start.startswith(_RUN) or getattr(spec.ansatz, "parameters", None) is not None:
         return spec
     if journal is None:
-        journal = Journal(Database(Home.from_environment().make().database_url))
+        journal = Journal(Database(Home.from_environment().asked_url))
     try:
         record = journal.run(start.removeprefix(_RUN))
     except SpecError:

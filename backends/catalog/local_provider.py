@@ -74,7 +74,6 @@ class LocalProvider:
         self._lock = threading.Lock()
         self._jobs: dict[str, _Job] = {}
         if self._folder:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for path in sorted(self._folder.glob("*.json")):
                 job = _Job(**json.loads(path.read_text(encoding="utf-8")))
                 self._jobs[_PREFIX + job.token] = job
@@ -134,6 +133,7 @@ class LocalProvider:
             if kept.digest != job.digest:
                 raise SubmitRejected(f"{self.name}: token {token} was used for another plan", permanent=True)
             if kept is job and self._folder:
+                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 _write(self._folder / f"{token}.json", json.dumps(asdict(job)))
         return _PREFIX + token
 

@@ -62,4 +62,4 @@ def test_a_folder_that_cannot_be_made_is_said_in_a_line(home: Path, monkeypatch:
     (home / "file").write_text("")
     monkeypatch.setenv("SHOTWISE_HOME", str(home / "file"))
     with pytest.raises(CannotRunError, match="SHOTWISE_HOME"):
-        said("runs")
+        said("budget", "set", "lab", "--usd", "1")

@@ -1,0 +1,79 @@
+"""The command about devices: devices."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from flows.cli_options import json_option, open_database
+
+
+@click.command()
+@json_option("Print a JSON array.")
+@click.option("--all", "everything", is_flag=True, help="Also devices that are not enabled.")
+@click.option(
+    "--quarantine", "distrusted", multiple=True, metavar="DEVICE", help="Take DEVICE out of use first."
+)
+@click.option(
+    "--release", "trusted", multiple=True, metavar="DEVICE", help="Take DEVICE back into use first."
+)
+def devices(as_json: bool, everything: bool, distrusted: tuple[str, ...], trusted: tuple[str, ...]) -> None:
+    """List the devices with health, calibration age and the price of a reference job.
+
+    The reference job is one circuit on two qubits with 1000 shots. Jobs are those of the last day: done,
+    failed, and such of which nobody can say yet whether they were bought.
+    """
+    from ledger import Database
+    from shotwise.home import Home
+    from tasks.device_list import device_rows
+
+    _set_apart(distrusted, trusted)
+    home = Home.from_environment()
+    database = Database(home.database_url) if home.has_database else None
+    rows = device_rows(database, everything=everything)
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    from flows.terminal import print_table
+
+    columns = ("device", "provider", "qubits", "health", "calibration", "queue", "reference job", "jobs")
+    print_table(
+        columns,
+        [
+            (
+                row["name"],
+                row["provider"],
+                str(row["n_qubits"]),
+                row["health"],
+                "" if row["calibration_age_s"] is None else f"{row['calibration_age_s'] / 3600:.1f} h",
+                f"{row['queue_s']:.0f} s",
+                f"${row['reference_job_micro_usd'] / 1e6:.4f}",
+                _jobs(row),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _set_apart(distrusted: tuple[str, ...], trusted: tuple[str, ...]) -> None:
+    """Quarantine and release by hand, once every device is known to exist."""
+    from backends.fleet import Fleet
+    from ledger import DeviceHealth
+
+    names = (*distrusted, *trusted)
+    if not names:
+        return
+    fleet, health = Fleet(names), DeviceHealth(open_database(make=True))
+    for name in names:
+        fleet.description(name)
+    for name in names:
+        health.set(name, quarantined=name in distrusted, reason="by hand")
+
+
+def _jobs(row: dict) -> str:
+    told = [f"{row['jobs_' + how]} {how}" for how in ("done", "failed", "unknown") if row["jobs_" + how]]
+    return ", ".join(told)
+
+
+COMMANDS = (devices,)

@@ -1,0 +1,138 @@
+"""The command that says what a spec would do and cost: plan; and decisions as tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from flows.cli_options import json_option, set_option, spec_argument
+from flows.exit_codes import EXIT_CANNOT_RUN
+
+if TYPE_CHECKING:
+    from backends.dispatch import Decision, Verdict
+    from tasks.planner import RunPlan
+
+
+@click.command()
+@spec_argument
+@set_option
+@json_option("Print one JSON object.")
+def plan(spec: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Say what SPEC would do and cost, without running it. Exit code 3 where nothing can run it."""
+    from shotwise.spec import load_spec
+
+    loaded = load_spec(spec, overrides)
+    from tasks.readiness import check_ready
+
+    prepared = check_ready(loaded)
+    if prepared is None or not prepared.sampled:
+        click.echo(json.dumps({"shots": 0, "cost_usd_max": 0.0}) if as_json else "exact: no shots, no cost")
+        return
+    from ledger import Currency, Database, Ledger
+    from shotwise.home import Home
+    from tasks.planner import plan_run
+    from tasks.routing import set_aside
+
+    payer, database = loaded.account, Database(Home.from_environment().asked_url)
+    rooms = Ledger(database).rooms(f"{payer.tenant}/{payer.project}", Currency.MICRO_USD)
+    planned = plan_run(
+        prepared,
+        micro_usd_left=min(rooms.values(), default=None),
+        without=set_aside(prepared, database),
+    )
+    click.echo(json.dumps(_plan_json(planned))) if as_json else _print_plan(planned)
+    if planned.refusal or planned.iterations_affordable == 0:
+        sys.exit(EXIT_CANNOT_RUN)
+
+
+def _plan_json(planned: RunPlan) -> dict:
+    return {
+        **asdict(planned),
+        "cost_usd_max": None if planned.worst_case_micro_usd is None else planned.worst_case_micro_usd / 1e6,
+        "shots_max": planned.worst_case_shots,
+    }
+
+
+def _print_plan(planned: RunPlan) -> None:
+    from flows.terminal import print_table
+
+    affordable = planned.iterations_affordable
+    refusal = planned.refusal
+    if affordable == 0 and not refusal:
+        refusal = "the budget has no room for one iteration and the final evaluation"
+    rows = [
+        ("qubits, parameters", f"{planned.n_qubits}, {planned.parameters}"),
+        ("measurement groups", str(planned.groups)),
+        (
+            "the first iteration" if planned.adaptive else "one iteration",
+            f"{planned.energies} energies, {planned.circuits} circuits, {planned.shots:,} shots",
+        ),
+        *([("a pilot before it", f"{planned.pilot_shots:,} shots")] if planned.pilot_shots else []),
+        (
+            "the final evaluation",
+            f"{planned.final_shots:,} shots, standard error about {planned.std_error:.1e} by sampling alone",
+        ),
+        *planned.method.items(),
+    ]
+    prices = [
+        ("one iteration costs at most", f"${planned.iteration_micro_usd / 1e6:,.2f}"),
+        ("the final evaluation at most", f"${planned.final_micro_usd / 1e6:,.2f}"),
+        ("one iteration takes about", f"{planned.seconds:,.0f} s"),
+        ("worst case of the whole run", _worst_case(planned)),
+        ("the budget allows", "no limit" if affordable is None else f"{affordable} iterations"),
+    ]
+    if planned.mitigation:
+        prices.append(("mitigation", planned.mitigation))
+        prices.append(("a readout calibration at most", f"${planned.calibration_micro_usd / 1e6:,.2f}"))
+    if planned.refusal is None:  # else no device said a price
+        rows += prices
+    if refusal:
+        rows.append(("cannot run", refusal))
+    print_table(("", ""), rows)
+    if planned.decision is not None:
+        print_decision(planned.decision, title=f"every iteration, policy {planned.decision.policy}")
+    if planned.final_decision is not None:
+        at_end = planned.final_decision
+        print_decision(at_end, title=f"the final evaluation, policy {at_end.policy}")
+
+
+def _worst_case(planned: RunPlan) -> str:
+    if planned.worst_case_micro_usd is None or planned.worst_case_shots is None:
+        guess = f"about {planned.optimization_shots:,} shots to the precision asked for"
+        return f"{guess}; the optimizer chooses, only the budget bounds them"
+    money = f"${planned.worst_case_micro_usd / 1e6:,.2f}"
+    return f"{planned.iterations_max} iterations, {planned.worst_case_shots:,} shots, {money}"
+
+
+def print_decision(decision: Decision, *, title: str) -> None:
+    """Every candidate of a decision, best first, with its predictions and why it won or lost."""
+    from flows.terminal import print_table
+
+    print_table(
+        ("device", "cost", "time", "error", "success", "verdict"),
+        [_verdict_row(verdict) for verdict in decision.verdicts],
+        title=title,
+    )
+
+
+def _verdict_row(verdict: Verdict) -> tuple[str, ...]:
+    """A device that was refused before anything was predicted of it has no figures."""
+    told = verdict.candidate
+    if verdict.score is None and not told.std_error:
+        return (told.device, "", "", "", "", verdict.reason)
+    return (
+        told.device,
+        f"${told.cost_micro_usd / 1e6:,.4f}",
+        f"{told.time_s:,.0f} s",
+        f"{told.error:.1e}",
+        f"{told.success:.3f}",
+        verdict.reason,
+    )
+
+
+COMMANDS = (plan,)

@@ -1,0 +1,38 @@
+"""The command that holds three records against each other: reconcile."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from flows.cli_options import json_option, open_database
+from flows.exit_codes import EXIT_FAILED
+
+
+@click.command()
+@click.option("--correct", is_flag=True, help="Enter late corrections of the bill into the ledger.")
+@json_option("Print a JSON array.")
+def reconcile(correct: bool, as_json: bool) -> None:
+    """Compare ledger, journal and the providers' bills; exit code 4 where they differ."""
+    from backends.fleet import Fleet
+    from shotwise.home import Home
+    from tasks.credentials import credential
+    from tasks.reconcile import reconcile_and_record as compare
+
+    fleet = Fleet((), Home.from_environment().root / "local-jobs", secret=credential)
+    found = compare(open_database(), fleet.provider, correct=correct)
+    if as_json:
+        click.echo(json.dumps([{**vars(d), "kind": d.kind.value} for d in found]))
+    else:
+        for d in found:
+            amounts = f"ours ${d.journal_micro_usd / 1e6:.6f}, theirs ${d.other_micro_usd / 1e6:.6f}"
+            note = f"{d.note} (corrected)" if d.corrected else d.note
+            click.echo(f"{d.kind}: {d.device} {d.token[:12]} {amounts} {note}")
+        click.echo(f"{len(found)} differences")
+    if any(not d.corrected for d in found):
+        sys.exit(EXIT_FAILED)
+
+
+COMMANDS = (reconcile,)
