@@ -27,7 +27,7 @@ from backends.fleet import SANDBOX_URL, Fleet
 from backends.sandbox.connection import KEY_VARIABLE
 from backends.sandbox.process import SandboxProcess
 from deployments.stack import Options, Stack
-from ledger import Currency, Database, Journal, Ledger, Submissions
+from ledger import Currency, Database, Journal, Ledger, RunState, Submissions
 from shotwise.home import Home
 from shotwise.spec import validate
 from tasks.reconcile import reconcile
@@ -107,7 +107,11 @@ def _driven_by(journal: Journal, submissions: Submissions, worker) -> list[tuple
     driven = []
     for run in submissions.unfinished():
         record = journal.run(run.run_id)
-        if record.holder and record.state == "running" and int(record.holder.rsplit(":", 3)[2]) in pids:
+        if (
+            record.holder
+            and record.state is RunState.RUNNING
+            and int(record.holder.rsplit(":", 3)[2]) in pids
+        ):
             driven.append((run.run_id, record.fence))
     return driven
 
@@ -131,7 +135,7 @@ def _report(home: Home, database: Database, killed: int, deaths: list[tuple[str,
     breaches = [account for account, left in lefts if left is not None and left < 0]
     return {
         "runs": len(states),
-        "finished": sum(state == "completed" for state in states),
+        "finished": sum(state == RunState.COMPLETED for state in states),
         "kills": killed,
         "drives_killed": len(deaths),
         "drives": drives_count,

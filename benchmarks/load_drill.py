@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from deployments.stack import Options, Stack
-from ledger import Database, Submissions
+from ledger import Database, RunState, Submissions
 from shotwise.home import Home
 from shotwise.spec import validate
 
@@ -68,7 +68,7 @@ def drill(stack: Stack, runs: int) -> dict:
     logs = "".join(path.read_text(errors="replace") for path in stack.home.logs.glob("*.log"))
     return {
         "runs": runs,
-        "completed": states.count("completed"),
+        "completed": states.count(RunState.COMPLETED),
         "all_done_s": round(time.monotonic() - began, 1),
         "submit_p50_s": round(statistics.median(times), 3),
         "submit_p95_s": round(statistics.quantiles(times, n=20)[-1], 3),

@@ -71,16 +71,16 @@ def run(spec: Path, overrides: tuple[str, ...], as_json: bool, quiet: bool) -> N
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def resume(run_id: str, as_json: bool, quiet: bool) -> None:
     """Go on with RUN_ID from its journal, exactly where it was."""
-    from ledger import CALIBRATION
+    from ledger import CALIBRATION, RunState
     from shotwise.errors import CannotRunError
     from tasks.stored import spec_of
 
     journal = open_journal()
     record = journal.run(run_id)
-    if record.state == "completed":
+    if record.state is RunState.COMPLETED:
         show_result(_home(), journal, run_id, as_json=as_json)
         return
-    if record.state == "cancelled":
+    if record.state is RunState.CANCELLED:
         raise CannotRunError("RUN_ID", run_id, "was cancelled", "run its spec anew")
     if record.kind == CALIBRATION:
         remedy = "the next probe of the device goes on with it; `shotwise cancel` ends it"
@@ -151,20 +151,21 @@ def ui() -> None:
 def _drive(spec: Any, run_id: str | None, *, as_json: bool, quiet: bool) -> None:
     from flows.session import drive
     from flows.terminal import ProgressLine
+    from ledger import RunState
 
     home = _home().make()
     line = None if quiet else ProgressLine()
     run_id = drive(home, spec, run_id, line)
     journal = open_journal()
     state = journal.run(run_id).state
-    if state == "cancelled":
+    if state is RunState.CANCELLED:
         click.echo(f"{run_id} was cancelled; what was in flight is settled", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    if state == "interrupted":
+    if state is RunState.INTERRUPTED:
         click.echo(f"interrupted; the journal is intact. Go on with: shotwise resume {run_id}", err=True)
         sys.exit(EXIT_INTERRUPTED)
     show_result(home, journal, run_id, as_json=as_json)
-    if journal.run(run_id).state == "failed":
+    if state is RunState.FAILED:
         sys.exit(EXIT_FAILED)
 
 

@@ -39,6 +39,7 @@ def sweep(
     as_json: bool,
 ) -> None:
     """Run SPEC at every point of a grid. The same command again goes on with what is not finished."""
+    from ledger import RunState
     from tasks.sweep import grid, sweep_name
 
     points = grid(spec, fixed, varied)
@@ -56,7 +57,7 @@ def sweep(
             for r in rows
         ]
         print_table(("point", "run_id", "state", "energy"), shown, title=sweep_id)
-    if any(row["state"] != "completed" for row in rows):
+    if any(row["state"] is not RunState.COMPLETED for row in rows):
         sys.exit(EXIT_FAILED)
 
 

@@ -87,9 +87,7 @@ def status(everything: bool, as_json: bool) -> None:
     table = [
         (
             row.run_id,
-            "cancelling"
-            if row.cancelled and row.state not in ("cancelled", "completed", "failed")
-            else row.state,
+            row.shown,
             row.queue,
             str(row.iterations),
             "" if row.energy is None else f"{row.energy:.8f}",
@@ -107,12 +105,14 @@ def cancel(run_id: str) -> None:
 
     Exit code 3 where it has ended already, 4 where its driver has not obeyed within a minute.
     """
+    from ledger import RunState
+
     journal = open_journal()
     journal.run(run_id)
     from tasks.cancelling import cancel as cancel_run
 
     state = cancel_run(journal, run_id)
-    if state == "running":
+    if state is RunState.RUNNING:
         click.echo(f"{run_id} is in the middle of a step and ends after it; see `shotwise status`", err=True)
         sys.exit(EXIT_FAILED)
     click.echo(f"{run_id} {state}")

@@ -151,7 +151,7 @@ def driven(opened: Opened) -> Iterator[Driven]:
 
 def _enter_failure(lease: Lease, error: Exception) -> None:
     """Say in the journal that the run failed; or can be gone on with, where the database is what failed."""
-    state = Stopped.INTERRUPTED if isinstance(error, StorageError) else RunState.FAILED
+    state = RunState.INTERRUPTED if isinstance(error, StorageError) else RunState.FAILED
     with suppress(Exception):  # the error that is being raised says more
         lease.finish(state=state, reason=type(error).__name__[:32], result_json=None)
 

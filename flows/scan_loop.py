@@ -76,7 +76,7 @@ def _drive(
         artifact(_progress(spec, lease.run_id, points))
     if reason is Reason.CONVERGED:  # as far as every point is
         reason = next((point.reason for point in points if point.reason != reason), reason)
-    curve = ScanResult(lease.run_id, "completed", reason, axis_of(spec), points)
+    curve = ScanResult(lease.run_id, RunState.COMPLETED, reason, axis_of(spec), points)
     plot_scan(curve, opened.home.curve(lease.run_id), unit=unit_of(spec.problem.kind))
     lease.finish(state=curve.state, reason=curve.reason, result_json=curve.to_json())
     return curve

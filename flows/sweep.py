@@ -126,4 +126,4 @@ def sweep(sweep_id: str, run_ids: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _failed(run_id: str, message: str | None) -> dict[str, Any]:
-    return {"run_id": run_id, "state": "failed", "error": message}
+    return {"run_id": run_id, "state": RunState.FAILED, "error": message}

@@ -4,13 +4,12 @@ from ledger.accounts import KEEP, Keep
 from ledger.amounts import Amount, Balance, Currency
 from ledger.audit import Difference
 from ledger.database import Database
-from ledger.device_health import DeviceHealth, Probe, Quarantine
+from ledger.device_health import DeviceHealth, Probe, ProbeVerdict, Quarantine
 from ledger.device_history import DeviceHistory, device_histories, failing_devices
 from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationError, StorageError
 from ledger.jobs import (
     TREATMENTS,
     JobBook,
-    JobPhase,
     JobRecord,
     decisions_of,
     jobs_of,
@@ -21,7 +20,7 @@ from ledger.journal import Journal
 from ledger.lease import Lease
 from ledger.ledger import Ledger
 from ledger.pacing import claim_submission
-from ledger.records import CALIBRATION, IterationRecord, JobKey, NewRun, RunRecord, RunState, now_us
+from ledger.records import CALIBRATION, IterationRecord, JobKey, JobPhase, NewRun, RunRecord, RunState, now_us
 from ledger.rules import Entry, EntryKind, Reservation, ReservationState
 from ledger.submissions import Submission, Submissions
 
@@ -51,6 +50,7 @@ __all__ = [
     "LimitTooLowError",
     "NewRun",
     "Probe",
+    "ProbeVerdict",
     "Quarantine",
     "Reservation",
     "ReservationError",

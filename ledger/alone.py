@@ -14,7 +14,7 @@ from ledger import rules
 from ledger.amounts import Amount
 from ledger.database import Database
 from ledger.posting import ARGUMENTS, INSERT, MOVE, RESERVED, values_of
-from ledger.rules import Posting, Reservation, ReservationState
+from ledger.rules import EntryKind, Posting, Reservation, ReservationState
 from ledger.statements import Driver, Statement
 
 _POST = Statement(f"CALL post_alone(false, {ARGUMENTS})")
@@ -57,7 +57,7 @@ def _end_there(
 ) -> tuple[str, Amount] | None:
     values = {
         "token": token,
-        "kind": "release" if actual is None else "settle",
+        "kind": (EntryKind.RELEASE if actual is None else EntryKind.SETTLE).value,
         "actual_shots": 0 if actual is None else actual.shots,
         "actual_micro_usd": 0 if actual is None else actual.micro_usd,
         "at_us": at_us,

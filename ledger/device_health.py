@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
@@ -10,6 +11,16 @@ from sqlalchemy import Connection, func, insert, select
 from ledger.database import Database
 from ledger.records import now_us
 from ledger.tables import probes, quarantines
+
+
+class ProbeVerdict(StrEnum):
+    """What a probe says of its device."""
+
+    GOOD = "good"
+    DRIFTING = "drifting"
+    """Worse than it was."""
+    BAD = "bad"
+    """Too bad whatever it was."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +31,6 @@ class Probe:
         shots: spent on it.
         readout_error: mean probability of a wrong bit.
         mirror_error: one minus the share of shots in which a mirror circuit came back to where it began.
-        verdict: "good", "drifting", "bad".
         reason: of the verdict, a short clause.
         details_json: what was measured, qubit by qubit, and the history it was held against.
     """
@@ -30,7 +40,7 @@ class Probe:
     shots: int
     readout_error: float
     mirror_error: float
-    verdict: str
+    verdict: ProbeVerdict
     reason: str
     details_json: str = "{}"
 
@@ -71,7 +81,10 @@ class DeviceHealth:
             select(*wanted).where(probes.c.device == device).order_by(probes.c.probe_id.desc()).limit(limit)
         )
         with self.database.read() as connection:
-            return [Probe(**row) for row in connection.execute(query).mappings()]
+            return [
+                Probe(**{**row, "verdict": ProbeVerdict(row["verdict"])})
+                for row in connection.execute(query).mappings()
+            ]
 
     def changes(self, device: str) -> list[Quarantine]:
         """Every change of a device's standing, newest first."""

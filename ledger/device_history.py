@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from ledger.database import Database
-from ledger.jobs import JobPhase
+from ledger.records import JobPhase
 from ledger.tables import jobs
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from enum import StrEnum
 
 from sqlalchemy import Connection, func, insert, select, update
 
@@ -21,27 +20,12 @@ from ledger import reservations
 from ledger.amounts import Amount
 from ledger.database import Database
 from ledger.lease import Lease
-from ledger.records import JobKey, now_us
+from ledger.records import JobKey, JobPhase, now_us
 from ledger.rules import Reservation
 from ledger.tables import decisions, jobs
 
 TREATMENTS = 200_000_000
 """Batch numbers from here on are of treatments: decisions how a batch is mitigated, and calibrations."""
-
-
-class JobPhase(StrEnum):
-    """Where a bought job stands in the journal."""
-
-    INTENT = "intent"
-    SUBMITTED = "submitted"
-    UNKNOWN = "unknown"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def ended(self) -> bool:
-        return self in (JobPhase.DONE, JobPhase.FAILED, JobPhase.CANCELLED)
 
 
 _ENDED = [phase for phase in JobPhase if phase.ended]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, delete, select, update
 
 from ledger.database import Database
-from ledger.records import IterationRecord, JobKey, now_us
+from ledger.records import IterationRecord, JobKey, JobPhase, RunState, now_us
 from ledger.statements import Statement
 from ledger.tables import checkpoints, drives, iterations, runs
 from shotwise.errors import LeaseLostError, RunFailedError
@@ -47,7 +47,9 @@ _OUTCOME = _upsert(
     " started_us done_us outcome sha256",
     "token",
 )
-_OUTCOME_OF = Statement("SELECT outcome, sha256 FROM jobs WHERE token = :token AND state = 'done'")
+_OUTCOME_OF = Statement(
+    f"SELECT outcome, sha256 FROM jobs WHERE token = :token AND state = '{JobPhase.DONE}'"
+)
 
 
 class Lease:
@@ -166,7 +168,7 @@ class Lease:
             "token": key.token,
             **vars(key),
             "device": device,
-            "state": "done",
+            "state": JobPhase.DONE.value,
             "shots": shots,
             "cost_micro_usd": cost_micro_usd,
             "created_us": began_us,
@@ -180,7 +182,7 @@ class Lease:
             _OUTCOME.first(connection, job)
 
     def finish(
-        self, *, state: str, reason: str | None, result_json: str | None, ansatz_json: str | None = None
+        self, *, state: RunState, reason: str | None, result_json: str | None, ansatz_json: str | None = None
     ) -> None:
         """End the drive: the run's state and result, and the lease given back, in one transaction."""
         self._end(state=state, reason=reason, result_json=result_json, ansatz_json=ansatz_json)

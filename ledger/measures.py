@@ -10,8 +10,7 @@ from typing import Any
 from sqlalchemy import Column, Select, func, insert, select
 
 from ledger.database import Database
-from ledger.jobs import JobPhase
-from ledger.records import now_us
+from ledger.records import JobPhase, now_us
 from ledger.rules import RESERVE_STEP
 from ledger.tables import decisions, drives, entries, iterations, jobs, reconciliations
 

@@ -50,6 +50,21 @@ class RunState(StrEnum):
         return self.is_final or self is RunState.FAILED
 
 
+class JobPhase(StrEnum):
+    """Where a bought job stands in the journal."""
+
+    INTENT = "intent"
+    SUBMITTED = "submitted"
+    UNKNOWN = "unknown"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in (JobPhase.DONE, JobPhase.FAILED, JobPhase.CANCELLED)
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """One row of `runs`."""

@@ -35,7 +35,7 @@ class Submission:
     queue: str
     submitted_us: int
     flow_run_id: str | None
-    state: str
+    state: RunState
     cancelled: bool
     idle_drives: int
 
@@ -124,7 +124,10 @@ class Submissions:
         )
         with self.database.read() as connection:
             rows = connection.execute(query).mappings().all()
-        return [Submission(**{**row, "cancelled": bool(row["cancelled"])}) for row in rows]
+        return [
+            Submission(**{**row, "state": RunState(row["state"]), "cancelled": bool(row["cancelled"])})
+            for row in rows
+        ]
 
 
 def _of_flow_run(connection: Connection, flow_run_id: str) -> str | None:

@@ -23,6 +23,7 @@ from ledger import (
     Ledger,
     NewRun,
     Probe,
+    ProbeVerdict,
     RunState,
     jobs_of,
     now_us,
@@ -75,9 +76,9 @@ class Findings:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Of a probe: "good", "drifting" or "bad", and why."""
+    """Of a probe: what it says, and why."""
 
-    verdict: str
+    verdict: ProbeVerdict
     reason: str
 
 
@@ -89,17 +90,19 @@ def judge(found: Findings, history: Sequence[Probe], limits: Limits = Limits()) 
     )
     for name, error, ceiling in ceilings:
         if error > ceiling:
-            return Judgement("bad", f"{name} error {error:.3f}, limit {ceiling}")
-    good = [probe for probe in history if probe.verdict == "good"][: limits.history_max]
+            return Judgement(ProbeVerdict.BAD, f"{name} error {error:.3f}, limit {ceiling}")
+    good = [probe for probe in history if probe.verdict is ProbeVerdict.GOOD][: limits.history_max]
     if len(good) < limits.history_min:
-        return Judgement("good", f"no history of {limits.history_min} good probes to hold it against")
+        return Judgement(
+            ProbeVerdict.GOOD, f"no history of {limits.history_min} good probes to hold it against"
+        )
     readout = _drift(
         "readout", found.readout_error, found.readout_bits, [p.readout_error for p in good], limits
     )
     mirror = _drift("mirror", found.mirror_error, found.mirror_shots, [p.mirror_error for p in good], limits)
     if reason := readout or mirror:
-        return Judgement("drifting", reason)
-    return Judgement("good", f"as in its last {len(good)} good probes")
+        return Judgement(ProbeVerdict.DRIFTING, reason)
+    return Judgement(ProbeVerdict.GOOD, f"as in its last {len(good)} good probes")
 
 
 def _drift(name: str, error: float, observations: int, before: list[float], limits: Limits) -> str | None:
@@ -175,7 +178,7 @@ def probe_device(database: Database, fleet: Fleet, device: str, *, shots: int) -
 
 def _standing(was_quarantined: bool, judged: Judgement) -> bool | None:
     """The device's new standing, None where it keeps the old one."""
-    shall_be = judged.verdict != "good"
+    shall_be = judged.verdict is not ProbeVerdict.GOOD
     return None if shall_be == was_quarantined else shall_be
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ledger import Journal, RunRecord
+from ledger import Journal, RunRecord, RunState
 from ledger.measures import job_measures
 from shotwise.errors import SpecError
 from shotwise.units import unit_of
@@ -48,7 +48,7 @@ class RunView:
 
     run_id: str
     kind: str
-    state: str
+    state: RunState
     reason: str | None
     problem_sha256: str
     settings: dict[str, str]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ledger import RunState
 from tasks.compare import Comparison, RunView
 from tasks.interval import half_width
 
@@ -127,7 +128,7 @@ def _draw_energies(axes: Axes, run: RunView, at: np.ndarray, base: float, colour
 
 def _draw_final(axes: Axes, run: RunView, at: float, base: float, colour: str) -> None:
     """The independent evaluation that a sampled run ends with, as a diamond."""
-    if run.energy is not None and run.energy_std_error and run.state == "completed":
+    if run.energy is not None and run.energy_std_error and run.state is RunState.COMPLETED:
         axes.errorbar(
             [at],
             [run.energy - base],

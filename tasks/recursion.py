@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ledger import IterationRecord, now_us
+from ledger import IterationRecord, RunState, now_us
 from optimizers import Reason
 from problems import (
     Elimination,
@@ -127,7 +127,7 @@ def recursion_result(recursion: Recursion, run_id: str, state: Elimination, reas
     baseline, is_cut = recursion.baseline, recursion.spec.is_cut
     return RunResult(
         run_id=run_id,
-        state="completed",
+        state=RunState.COMPLETED,
         reason=reason,
         energy=energy,
         energy_std_error=0.0,

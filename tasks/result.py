@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from ledger import Amount
+from ledger import Amount, RunState
 from measurement import ExecutionPlan
 from optimizers import Need, Reason
 from shotwise.known import known_fields
@@ -37,7 +37,7 @@ class RunResult:
     """The result of a run. Energies are in the problem's unit; graph problems have the cut fields too.
 
     Attributes:
-        state: "completed", or "failed" where the optimization diverged.
+        state: completed, or failed where the optimization diverged.
         reason: why the optimization ended.
         energy, energy_std_error: at the final parameters; sampled runs evaluate them anew for this, so that
             the energy is not biased by having been selected. None where no budget was left for that.
@@ -64,7 +64,7 @@ class RunResult:
     """
 
     run_id: str
-    state: str
+    state: RunState
     reason: str
     energy: float | None
     energy_std_error: float | None
@@ -113,7 +113,8 @@ class RunResult:
     @classmethod
     def from_json(cls, text: str) -> RunResult:
         """Read `to_json` of any version back."""
-        return cls(**known_fields(cls, json.loads(text)))
+        told = known_fields(cls, json.loads(text))
+        return cls(**{**told, "state": RunState(told["state"])})
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +216,7 @@ def completed(
     reference = prepared.problem.reference
     result = RunResult(
         run_id=run_id,
-        state="failed" if reason is Reason.DIVERGED else "completed",
+        state=RunState.FAILED if reason is Reason.DIVERGED else RunState.COMPLETED,
         reason=reason,
         energy=_finite(final.energy),
         energy_std_error=_finite(final.energy_std_error),

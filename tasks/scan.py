@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ledger import IterationRecord, now_us
+from ledger import IterationRecord, RunState, now_us
 from problems import stretched
 from shotwise.errors import RunFailedError
 from shotwise.known import known_fields
@@ -72,7 +72,7 @@ class ScanResult:
     """
 
     run_id: str
-    state: str
+    state: RunState
     reason: str
     axis: str
     points: tuple[ScanPoint, ...]
@@ -95,7 +95,7 @@ class ScanResult:
         """Read `to_json` of any version back."""
         kept = json.loads(text)
         points = tuple(_point(point) for point in kept["points"])
-        return cls(kept["run_id"], kept["state"], kept["reason"], kept["axis"], points)
+        return cls(kept["run_id"], RunState(kept["state"]), kept["reason"], kept["axis"], points)
 
 
 def points_of(spec: RunSpec) -> tuple[float, ...]:

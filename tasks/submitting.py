@@ -8,7 +8,7 @@ from types import TracebackType
 
 from httpx import HTTPError, HTTPStatusError, codes
 
-from ledger import Database, Journal, Submissions
+from ledger import Database, Journal, RunState, Submissions
 from shotwise.errors import CannotRunError
 from shotwise.home import Home
 from shotwise.spec import RunSpec
@@ -18,12 +18,15 @@ from tasks.provenance import new_run
 from tasks.starts import resolve_start
 from tasks.stored import headline
 
+_ENDED = frozenset(state for state in RunState if state.has_ended)
+
 
 @dataclass(frozen=True)
 class RunStatus:
     """One of the team's runs as a person sees it.
 
     Attributes:
+        state: `lost` where nothing drives it that should.
         cancelled: it was asked to end.
         energy: of the result, or of the last iteration.
         driver: the machine and process that drives it, None where none does.
@@ -38,6 +41,11 @@ class RunStatus:
     iterations: int
     energy: float | None
     driver: str | None
+
+    @property
+    def shown(self) -> str:
+        """Its state, or `cancelling` until it has ended as asked."""
+        return "cancelling" if self.cancelled and self.state not in _ENDED else self.state
 
 
 class Submitter:

@@ -26,7 +26,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from ledger import Journal, Lease, RunState
+from ledger import JobPhase, Journal, Lease, RunState
 from ledger.measures import JobMeasure, job_measures
 from tasks.progress import Progress
 from tasks.stored import spec_fields
@@ -211,7 +211,7 @@ class RunTrace:
             (job.created_us, job.done_us),
             {"job.token": job.token, "state": job.state.value, **{n: getattr(job, n) for n in names}},
             events={"submitted": job.submitted_us, "started": job.started_us},
-            error=None if job.state == "done" else job.state.value,
+            error=None if job.state is JobPhase.DONE else job.state.value,
         )
 
 

@@ -11,7 +11,7 @@ from backends.catalog.local_provider import LocalProvider
 from backends.dispatch import Question
 from backends.fleet import Fleet
 from backends.provider import SubmitRejected
-from ledger import Database, DeviceHealth, Journal, Ledger, Probe, jobs_of
+from ledger import Database, DeviceHealth, Journal, Ledger, Probe, ProbeVerdict, jobs_of
 from measurement import ExecutionPlan
 from measurement.canaries import readout_canary
 from shotwise.errors import CannotRunError
@@ -27,7 +27,7 @@ BITS, SHOTS = 8_000, 4_000
 
 
 def good(readout: float = 0.02, mirror: float = 0.2) -> Probe:
-    return Probe("d", 0, 1, readout, mirror, "good", "")
+    return Probe("d", 0, 1, readout, mirror, ProbeVerdict.GOOD, "")
 
 
 def verdict(readout: float, mirror: float, history: list[Probe]) -> str:
@@ -43,7 +43,7 @@ def test_verdicts() -> None:
     assert verdict(0.3, 0.2, history) == "bad"
     assert verdict(0.02, 0.95, []) == "bad"
     assert verdict(0.05, 0.4, history[: Limits.history_min - 1]) == "good", "too little history to say"
-    drifted = [Probe("d", 0, 1, 0.05, 0.4, "drifting", "")] * 9
+    drifted = [Probe("d", 0, 1, 0.05, 0.4, ProbeVerdict.DRIFTING, "")] * 9
     assert verdict(0.05, 0.2, [*drifted, *history]) == "drifting", "only good probes are a measure"
 
 
@@ -101,13 +101,17 @@ def test_a_drifting_device_is_quarantined_and_released_after_a_good_probe(
 ) -> None:
     health = DeviceHealth(database)
     for _ in range(3):
-        health.enter(Probe("sim-manila", 0, 1, 0.0001, 0.001, "good", "so good that today's is drift"))
+        health.enter(
+            Probe("sim-manila", 0, 1, 0.0001, 0.001, ProbeVerdict.GOOD, "so good that today's is drift")
+        )
     fleet = Fleet(("sim-manila",), tmp_path / "jobs")
     probe, standing = probe_device(database, fleet, "sim-manila", shots=200)
     assert (probe.verdict, standing) == ("drifting", True)
     assert probe_device(database, fleet, "sim-manila", shots=200)[1] is None, "it stays as it is"
     for _ in range(9):
-        health.enter(Probe("sim-manila", 0, 1, probe.readout_error, probe.mirror_error, "good", ""))
+        health.enter(
+            Probe("sim-manila", 0, 1, probe.readout_error, probe.mirror_error, ProbeVerdict.GOOD, "")
+        )
     assert probe_device(database, fleet, "sim-manila", shots=200)[1] is False
     assert [change.quarantined for change in health.changes("sim-manila")] == [False, True]
     fleet.close()
