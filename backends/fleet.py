@@ -95,6 +95,12 @@ class Fleet:
 
         return SandboxProvider(name, _sandbox_url(name), honours_tokens=description.honours_tokens)
 
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Close idle connections; the devices open again when needed."""
         for provider in self._providers.values():

@@ -130,7 +130,8 @@ def _report(home: Home, database: Database, killed: int, deaths: list[tuple[str,
     waits = sorted(
         starts[run_id, fence + 1] - at for run_id, fence, at in deaths if (run_id, fence + 1) in starts
     )
-    found = reconcile(database, Fleet((), home.root / "local-jobs").provider)
+    with Fleet((), home.local_jobs) as fleet:
+        found = reconcile(database, fleet.provider)
     lefts = [(b.account, b.left(currency)) for b in Ledger(database).balances() for currency in Currency]
     breaches = [account for account, left in lefts if left is not None and left < 0]
     return {

@@ -9,25 +9,23 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
-from backends.fleet import Fleet, fleet_names
+from backends.fleet import fleet_names
 from ledger import Database
 from shotwise.errors import ShotwiseError
 from shotwise.home import Home
 from tasks.calibrate import probe_device
-from tasks.credentials import credential
+from tasks.fleet import open_fleet
 
 
 @task(name="probe-device", task_run_name="probe {device}", cache_policy=NO_CACHE, persist_result=False)
 def probe(device: str, shots: int) -> dict[str, Any]:
     """One device: what it showed, or why it could not be asked. A change of its standing is an event."""
-    home = Home.from_environment()
-    fleet = Fleet((device,), home.root / "local-jobs", secret=credential)
     try:
-        found, standing = probe_device(Database(home.database_url), fleet, device, shots=shots)
+        with open_fleet((device,)) as fleet:
+            database = Database(Home.from_environment().database_url)
+            found, standing = probe_device(database, fleet, device, shots=shots)
     except ShotwiseError as error:
         return {"device": device, "verdict": "not probed", "reason": str(error)}
-    finally:
-        fleet.close()
     if standing is not None:
         emit_event(
             f"shotwise.device.{'quarantined' if standing else 'released'}",

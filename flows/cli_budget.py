@@ -113,8 +113,9 @@ def budget_disputes(account: str, accepted: tuple[str, ...], waived: tuple[str, 
         click.echo(json.dumps([asdict(entry) for entry in left]))
         return
     from flows.terminal import print_table
+    from ledger import dollars
 
-    rows = [(e.token or "", e.account, f"${(e.micro_usd or 0) / _MICRO:,.6f}", e.note) for e in left]
+    rows = [(e.token or "", e.account, dollars(e.micro_usd or 0, 6), e.note) for e in left]
     print_table(("token", "account", "usd", "note"), rows)
 
 
@@ -146,10 +147,10 @@ def _print_balances(balances: Sequence[Balance]) -> None:
 
 
 def _balance_row(balance: Balance) -> list[str]:
-    from ledger import Currency
+    from ledger import Currency, dollars
 
     def usd(value: int | None) -> str:
-        return "none" if value is None else f"${value / _MICRO:,.2f}"
+        return "none" if value is None else dollars(value)
 
     limit, shots = balance.limit(Currency.MICRO_USD), balance.limit(Currency.SHOTS)
     return [

@@ -57,6 +57,7 @@ def _print_table(comparison: Comparison, places: range) -> None:
     from rich.text import Text
 
     from flows.terminal import open_console
+    from ledger import dollars
     from tasks.compare import sparkline
     from tasks.report import bias_text, duration_text, energy_text, error_text
 
@@ -81,7 +82,7 @@ def _print_table(comparison: Comparison, places: range) -> None:
     row("convergence", [sparkline(run.energies) for run in runs])
     row("iterations", [f"{run.iterations:,}" for run in runs])
     row("shots", [f"{run.shots_total:,}" for run in runs])
-    row("cost", [f"${run.cost_micro_usd / 1e6:,.2f}" for run in runs])
+    row("cost", [dollars(run.cost_micro_usd) for run in runs])
     row("driven for", [duration_text(run.duration_s) for run in runs])
     for name, values in comparison.differing.items():
         row(name, [values[at] or "–" for at in places])
@@ -96,6 +97,7 @@ def _print_spending(comparison: Comparison) -> None:
     from rich.text import Text
 
     from flows.terminal import open_console
+    from ledger import dollars
 
     rows = [(run, device) for run in comparison.runs for device in run.devices]
     if not rows:
@@ -114,7 +116,7 @@ def _print_spending(comparison: Comparison) -> None:
             f"{device.jobs:,}",
             f"{device.shots:,}",
             Text(_bar(device.shots / most_shots), style="blue"),
-            f"${device.cost_micro_usd / 1e6:,.4f}",
+            dollars(device.cost_micro_usd, 4),
             Text(_bar(device.cost_micro_usd / most_cost), style="yellow"),
         )
     open_console().print(table)

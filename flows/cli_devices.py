@@ -36,6 +36,7 @@ def devices(as_json: bool, everything: bool, distrusted: tuple[str, ...], truste
         click.echo(json.dumps(rows))
         return
     from flows.terminal import print_table
+    from ledger import dollars
 
     columns = ("device", "provider", "qubits", "health", "calibration", "queue", "reference job", "jobs")
     print_table(
@@ -48,7 +49,7 @@ def devices(as_json: bool, everything: bool, distrusted: tuple[str, ...], truste
                 row["health"],
                 "" if row["calibration_age_s"] is None else f"{row['calibration_age_s'] / 3600:.1f} h",
                 f"{row['queue_s']:.0f} s",
-                f"${row['reference_job_micro_usd'] / 1e6:.4f}",
+                dollars(row["reference_job_micro_usd"], 4),
                 _jobs(row),
             )
             for row in rows
@@ -58,15 +59,16 @@ def devices(as_json: bool, everything: bool, distrusted: tuple[str, ...], truste
 
 def _set_apart(distrusted: tuple[str, ...], trusted: tuple[str, ...]) -> None:
     """Quarantine and release by hand, once every device is known to exist."""
-    from backends.fleet import Fleet
     from ledger import DeviceHealth
+    from tasks.fleet import open_fleet
 
     names = (*distrusted, *trusted)
     if not names:
         return
-    fleet, health = Fleet(names), DeviceHealth(open_database(make=True))
-    for name in names:
-        fleet.description(name)
+    with open_fleet(names) as fleet:
+        for name in names:
+            fleet.description(name)
+    health = DeviceHealth(open_database(make=True))
     for name in names:
         health.set(name, quarantined=name in distrusted, reason="by hand")
 

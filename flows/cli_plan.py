@@ -60,6 +60,7 @@ def _plan_json(planned: RunPlan) -> dict:
 
 def _print_plan(planned: RunPlan) -> None:
     from flows.terminal import print_table
+    from ledger import dollars
 
     affordable = planned.iterations_affordable
     refusal = planned.refusal
@@ -80,15 +81,15 @@ def _print_plan(planned: RunPlan) -> None:
         *planned.method.items(),
     ]
     prices = [
-        ("one iteration costs at most", f"${planned.iteration_micro_usd / 1e6:,.2f}"),
-        ("the final evaluation at most", f"${planned.final_micro_usd / 1e6:,.2f}"),
+        ("one iteration costs at most", dollars(planned.iteration_micro_usd)),
+        ("the final evaluation at most", dollars(planned.final_micro_usd)),
         ("one iteration takes about", f"{planned.seconds:,.0f} s"),
         ("worst case of the whole run", _worst_case(planned)),
         ("the budget allows", "no limit" if affordable is None else f"{affordable} iterations"),
     ]
     if planned.mitigation:
         prices.append(("mitigation", planned.mitigation))
-        prices.append(("a readout calibration at most", f"${planned.calibration_micro_usd / 1e6:,.2f}"))
+        prices.append(("a readout calibration at most", dollars(planned.calibration_micro_usd)))
     if planned.refusal is None:  # else no device said a price
         rows += prices
     if refusal:
@@ -102,10 +103,12 @@ def _print_plan(planned: RunPlan) -> None:
 
 
 def _worst_case(planned: RunPlan) -> str:
+    from ledger import dollars
+
     if planned.worst_case_micro_usd is None or planned.worst_case_shots is None:
         guess = f"about {planned.optimization_shots:,} shots to the precision asked for"
         return f"{guess}; the optimizer chooses, only the budget bounds them"
-    money = f"${planned.worst_case_micro_usd / 1e6:,.2f}"
+    money = dollars(planned.worst_case_micro_usd)
     return f"{planned.iterations_max} iterations, {planned.worst_case_shots:,} shots, {money}"
 
 
@@ -122,12 +125,14 @@ def print_decision(decision: Decision, *, title: str) -> None:
 
 def _verdict_row(verdict: Verdict) -> tuple[str, ...]:
     """A device that was refused before anything was predicted of it has no figures."""
+    from ledger import dollars
+
     told = verdict.candidate
     if verdict.score is None and not told.std_error:
         return (told.device, "", "", "", "", verdict.reason)
     return (
         told.device,
-        f"${told.cost_micro_usd / 1e6:,.4f}",
+        dollars(told.cost_micro_usd, 4),
         f"{told.time_s:,.0f} s",
         f"{told.error:.1e}",
         f"{told.success:.3f}",

@@ -16,18 +16,17 @@ from flows.exit_codes import EXIT_FAILED
 @json_option("Print a JSON array.")
 def reconcile(correct: bool, as_json: bool) -> None:
     """Compare ledger, journal and the providers' bills; exit code 4 where they differ."""
-    from backends.fleet import Fleet
-    from shotwise.home import Home
-    from tasks.credentials import credential
+    from ledger import dollars
+    from tasks.fleet import open_fleet
     from tasks.reconcile import reconcile_and_record as compare
 
-    fleet = Fleet((), Home.from_environment().root / "local-jobs", secret=credential)
-    found = compare(open_database(), fleet.provider, correct=correct)
+    with open_fleet() as fleet:
+        found = compare(open_database(), fleet.provider, correct=correct)
     if as_json:
         click.echo(json.dumps([{**vars(d), "kind": d.kind.value} for d in found]))
     else:
         for d in found:
-            amounts = f"ours ${d.journal_micro_usd / 1e6:.6f}, theirs ${d.other_micro_usd / 1e6:.6f}"
+            amounts = f"ours {dollars(d.journal_micro_usd, 6)}, theirs {dollars(d.other_micro_usd, 6)}"
             note = f"{d.note} (corrected)" if d.corrected else d.note
             click.echo(f"{d.kind}: {d.device} {d.token[:12]} {amounts} {note}")
         click.echo(f"{len(found)} differences")

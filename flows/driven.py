@@ -167,7 +167,7 @@ def leave(drive: Drive, settle: Callable[[], None] = lambda: None) -> Stopped:
         Submissions(lease.database).ask_to_cancel(lease.run_id)
     drive.heed_cancellation()
     if not drive.cancelled.is_set():
-        lease.finish(state=Stopped.INTERRUPTED, reason=Reason.INTERRUPTED, result_json=None)
+        lease.finish(state=RunState.INTERRUPTED, reason=Reason.INTERRUPTED, result_json=None)
         return Stopped.INTERRUPTED
     settle()
     finish_cancelled(lease)

@@ -8,19 +8,18 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from backends.fleet import Fleet
 from ledger import Database
 from shotwise.home import Home
-from tasks.credentials import credential
+from tasks.fleet import open_fleet
 from tasks.reconcile import Discrepancy, reconcile_and_record
 
 
 @task(name="compare-records", cache_policy=NO_CACHE, persist_result=False)
 def compare_records(correct: bool) -> list[Discrepancy]:
     """Every difference between the three records."""
-    home = Home.from_environment()
-    fleet = Fleet((), home.root / "local-jobs", secret=credential)
-    return reconcile_and_record(Database(home.database_url), fleet.provider, correct=correct)
+    database = Database(Home.from_environment().database_url)
+    with open_fleet() as fleet:
+        return reconcile_and_record(database, fleet.provider, correct=correct)
 
 
 @flow(name="reconcile", persist_result=False)

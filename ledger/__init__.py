@@ -1,7 +1,7 @@
 """What was promised, spent and recorded: the journal of runs and jobs, and the ledger of what they cost."""
 
 from ledger.accounts import KEEP, Keep
-from ledger.amounts import Amount, Balance, Currency
+from ledger.amounts import Amount, Balance, Currency, dollars
 from ledger.audit import Difference
 from ledger.database import Database
 from ledger.device_health import DeviceHealth, Probe, ProbeVerdict, Quarantine
@@ -63,6 +63,7 @@ __all__ = [
     "claim_submission",
     "decisions_of",
     "device_histories",
+    "dollars",
     "failing_devices",
     "jobs_of",
     "now_us",

@@ -49,6 +49,11 @@ class Amount:
     def __str__(self) -> str:
         return " and ".join(quantity(currency, self.of(currency)) for currency in Currency)
 
+    @property
+    def usd(self) -> float:
+        """The money, for what shows or draws it."""
+        return self.micro_usd / 1e6
+
     def of(self, currency: Currency) -> int:
         return self.shots if currency == Currency.SHOTS else self.micro_usd
 
@@ -95,6 +100,11 @@ class Balance:
         """What may still be reserved here; None where there is no limit. An account above may have less."""
         limit = self.limit(currency)
         return None if limit is None else max(limit - self.used(currency) - self.disputed.of(currency), 0)
+
+
+def dollars(micro_usd: int, places: int = 2) -> str:
+    """Money rounded, as tables show it: ``$1,234.50``."""
+    return f"${micro_usd / 1e6:,.{places}f}"
 
 
 def quantity(currency: Currency, value: int) -> str:

@@ -83,6 +83,11 @@ class Home:
         return self.root / "prefect"
 
     @property
+    def local_jobs(self) -> Path:
+        """Where devices of this machine remember their jobs."""
+        return self.root / "local-jobs"
+
+    @property
     def compile_cache(self) -> Path:
         return self.root / "cache" / "jax"
 

@@ -6,7 +6,6 @@ import time
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 
-from backends.fleet import Fleet
 from ledger import (
     CALIBRATION,
     JobBook,
@@ -25,12 +24,11 @@ from shotwise.errors import (
     RunFailedError,
     ShotwiseError,
 )
-from shotwise.home import Home
 from tasks.batch_numbers import is_final
-from tasks.credentials import credential
 from tasks.driving import driving, where_it_stands
 from tasks.durable import Buyer, UnresolvedJobError
 from tasks.evaluate import plan_iteration
+from tasks.fleet import open_fleet
 from tasks.prepare import Prepared, prepare
 from tasks.purchase import open_buyer, purchase
 from tasks.result import final_plan
@@ -133,12 +131,8 @@ def _end_what_was_left(journal: Journal, run_id: str) -> None:
 def _abandon_without_spec(lease: Lease) -> None:
     """End what is out knowing nothing of the run but its jobs."""
     devices = {job.device for job in jobs_of(lease.database, lease.run_id, out=True)}
-    fleet = Fleet(tuple(sorted(devices)), Home.from_environment().root / "local-jobs", secret=credential)
-    try:
-        with driving(lease, 0):
-            _abandon(Buyer(JobBook(lease, account=""), fleet))
-    finally:
-        fleet.close()
+    with open_fleet(sorted(devices)) as fleet, driving(lease, 0):
+        _abandon(Buyer(JobBook(lease, account=""), fleet))
 
 
 def _abandon(buyer: Buyer) -> None:

@@ -14,6 +14,7 @@ from ledger import Database, DeviceHistory
 from measurement import Bases, ExecutionPlan
 from problems import Circuit, Rotation
 from shotwise.errors import CannotRunError
+from tasks.fleet import open_fleet
 from tasks.health import breaker, recent
 from tasks.routing import quarantined
 
@@ -27,10 +28,10 @@ def device_rows(database: Database | None, *, everything: bool = False) -> list[
         database: whose jobs tell how the devices did lately; None where nothing was ever run.
     """
     names = tuple(dict.fromkeys((*(load_catalog().names if everything else ()), *fleet_names(None))))
-    fleet = Fleet(names)
     histories = recent(database, names) if database else {name: DeviceHistory(name) for name in names}
     out_of_use = quarantined(database) if database else {}
-    rows = [_row(fleet, name) | _lately(histories[name], fleet.now_us()) for name in names]
+    with open_fleet(names) as fleet:
+        rows = [_row(fleet, name) | _lately(histories[name], fleet.now_us()) for name in names]
     return [row | ({"health": out_of_use[row["name"]]} if row["name"] in out_of_use else {}) for row in rows]
 
 

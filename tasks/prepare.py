@@ -36,7 +36,7 @@ from shotwise.spec import (
     RunSpec,
     ShotsExecution,
 )
-from tasks.credentials import credential
+from tasks.fleet import open_fleet
 from tasks.mitigation import check as check_mitigation
 from tasks.sampling import (
     ENERGIES_A_PARAMETER,
@@ -298,7 +298,7 @@ def _fleet(spec: RunSpec) -> Fleet | None:
         return None
     names = fleet_names(execution.devices) if execution.policy else (execution.device,)
     trust = Trust(execution.stale_after_s, execution.allow_bad_calibration)
-    fleet = Fleet(names, Home.from_environment().root / "local-jobs", trust, secret=credential)
+    fleet = open_fleet(names, trust)
     for name in names:
         fleet.description(name)
     return fleet

@@ -260,7 +260,7 @@ def _phases(state: LoopState, final: Final) -> dict[str, dict[str, float]]:
 
 
 def _spent(amount: Amount) -> dict[str, float]:
-    return {"shots": amount.shots, "cost_usd": amount.micro_usd / 1e6}
+    return {"shots": amount.shots, "cost_usd": amount.usd}
 
 
 def method_of(prepared: Prepared, state: LoopState) -> dict[str, str]:

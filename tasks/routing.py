@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backends.dispatch import Decision, Question, select
-from ledger import Currency, Database, DeviceHealth, Ledger, decisions_of
+from ledger import Currency, Database, DeviceHealth, Ledger, decisions_of, dollars
 from measurement import SHOTS_PER_GROUP_MIN, ExecutionPlan
 from shotwise.errors import CannotRunError, NoRoomError, UnreachableError
 from tasks.batch_numbers import is_final
@@ -114,7 +114,7 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
     if not fits(prepared, state, plan, Question(micro_usd_left=room), without):
         raise NoRoomError(
             name,
-            f"${room / 1e6:.2f} left",
+            f"{dollars(room)} left",
             "no device takes one iteration and the final evaluation for that in the worst case",
             "raise it or lower execution.shots; `shotwise plan` lists what each device would cost",
         )

@@ -176,7 +176,7 @@ def finish(prepared: Prepared, lease: Lease, state: LoopState, final: Final) -> 
     result = replace(
         completed(prepared, lease.run_id, spent, final, devices),
         calibration_shots=calibrations.shots,
-        calibration_cost_usd=calibrations.micro_usd / 1e6,
+        calibration_cost_usd=calibrations.usd,
         predicted_bias=predicted_bias(lease.database, lease.run_id),
     )
     kept = ansatz_json(prepared, lease.run_id, state, final)

@@ -1,0 +1,19 @@
+"""Devices as this installation opens them: with its credentials, their jobs kept in its state folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backends.fleet import Fleet, Trust
+from shotwise.home import Home
+from tasks.credentials import credential
+
+
+def open_fleet(names: Sequence[str] = (), trust: Trust | None = None) -> Fleet:
+    """Devices by name, each opened when first needed; a context manager that closes them.
+
+    Args:
+        names: those that may be routed to; any other can still be asked for.
+        trust: what is allowed of their calibrations, by default nothing unusual.
+    """
+    return Fleet(tuple(names), Home.from_environment().local_jobs, trust or Trust(), secret=credential)
