@@ -67,3 +67,10 @@ def experiment_name(spec: dict[str, Any]) -> str:
     ]
     counts = {symbol: symbols.count(symbol) for symbol in sorted(set(symbols))}
     return "molecule-" + "".join(f"{s}{c if c > 1 else ''}" for s, c in counts.items())
+
+
+def sees_means(spec: dict[str, Any], result: dict[str, Any]) -> bool:
+    """Whether an iteration's energy is a mean around the point; of `auto` only a result knows."""
+    asked = spec.get("optimizer", {})  # as an earlier version wrote it, perhaps
+    ways = [asked.get("name", ""), asked.get("gradient", ""), *result.get("method", {}).values()]
+    return any(way.startswith("spsa") for way in ways)

@@ -1,7 +1,7 @@
 """The process beside the loop that tells MLflow; see `tasks.tracking`, which runs in it.
 
 One for all runs that a process drives. It imports MLflow for seconds, so who knows early that there will be
-a run starts it early. Imports nothing but the standard library.
+a run starts it early. Imports nothing but the standard library and the words between the two.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from shotwise.home import Home
+from tasks.tracking.protocol import BEGIN, COMPLETE, END
 
 _END_S_MAX = 120.0
 
@@ -49,7 +50,7 @@ class Tracker:
         """Track a run; returns what ends that: it waits until all is logged, and says whether it was."""
         self._ended.pop(run_id, None)
         self._complete.discard(run_id)
-        self._say(f"+{run_id}")
+        self._say(f"{BEGIN}{run_id}")
         return lambda: self._end(run_id)
 
     @classmethod
@@ -61,7 +62,7 @@ class Tracker:
 
     def _end(self, run_id: str) -> bool:
         self._ended[run_id]  # its answer is waited for from now on
-        self._say(f"-{run_id}")
+        self._say(f"{END}{run_id}")
         if not self._deferring:
             return self._await(run_id)
         before, self._ending = self._ending, run_id
@@ -90,7 +91,7 @@ class Tracker:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             word, _, run_id = line.decode().strip().partition(" ")
-            if word == "complete":
+            if word == COMPLETE:
                 self._complete.add(run_id)
             self._ended[run_id].set()
         for ended in list(self._ended.values()):
