@@ -20,6 +20,7 @@ from shotwise.home import Home
 from tasks.tracking.protocol import BEGIN, COMPLETE, END
 
 _END_S_MAX = 120.0
+_MLFLOW_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 
 
 class Tracker:
@@ -106,7 +107,7 @@ def _start(home: Home) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, "SHOTWISE_HOME": str(home.root), "MLFLOW_DISABLE_TELEMETRY": "true"},
+            env={**os.environ, "SHOTWISE_HOME": str(home.root), **_MLFLOW_QUIET},
             start_new_session=True,
         )
 

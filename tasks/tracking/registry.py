@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
@@ -18,24 +20,30 @@ _MODEL = "ansatz"
 
 
 def register(
-    client: MlflowClient, mlflow_run_id: str, name: str, problem_sha256: str, ansatz: dict[str, Any]
+    client: MlflowClient, run: Run, name: str, problem_sha256: str, ansatz: dict[str, Any], *, is_new: bool
 ) -> None:
-    """Enter the optimised ansatz of a run as a version of model `name`; the best carries the alias.
+    """Enter the optimised ansatz of a run as a version of model `name`, once; the best carries the alias.
 
     The best is the one whose 95 % interval ends lowest, so that luck with few shots does not win.
+
+    Args:
+        is_new: whether this process created the run, so that there can be no version of it.
     """
-    with suppress(MlflowException):  # it exists already
-        client.create_registered_model(name, tags={"problem_sha256": problem_sha256})
-    versions = client.search_model_versions(f"name='{name}'")
-    if not any(version.run_id == mlflow_run_id for version in versions):
-        _log_model(client, mlflow_run_id, ansatz)
+    _make_model(client, name, problem_sha256)
+    if is_new or not client.search_model_versions(f"run_id='{run.info.run_id}'"):
+        _log_model(client, run.info.run_id, ansatz)
         tags = {key: str(ansatz[key]) for key in ("run_id", "energy", "energy_std_error", "unit")}
         tags["energy_upper"] = repr(upper_end(ansatz["energy"], ansatz["energy_std_error"]))
-        source = f"{client.get_run(mlflow_run_id).info.artifact_uri}/{_MODEL}"
-        client.create_model_version(name, source, mlflow_run_id, tags)
+        client.create_model_version(name, f"{run.info.artifact_uri}/{_MODEL}", run.info.run_id, tags)
     versions = client.search_model_versions(f"name='{name}'")
     best = min(versions, key=lambda v: (float(v.tags["energy_upper"]), int(v.version)))
     client.set_registered_model_alias(name, "best", best.version)
+
+
+@cache
+def _make_model(client: MlflowClient, name: str, problem_sha256: str) -> None:
+    with suppress(MlflowException):  # it exists already
+        client.create_registered_model(name, tags={"problem_sha256": problem_sha256})
 
 
 def _log_model(client: MlflowClient, mlflow_run_id: str, ansatz: dict[str, Any]) -> None:

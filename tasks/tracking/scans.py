@@ -1,12 +1,17 @@
-"""The MLflow run that stands for a scan or a sweep."""
+"""The MLflow run that stands for a scan or a sweep, in each experiment that its children belong to."""
 
 from __future__ import annotations
 
+import json
+
 from mlflow import MlflowClient
+from mlflow.entities import Metric
 
-from ledger import RunRecord
+from ledger import Journal, RunRecord
 from tasks.interval import upper_end
+from tasks.tracked_values import experiment_name, final_metrics
 
+PARENT = "mlflow.parentRunId"
 _SCAN = "shotwise.scan"
 
 
@@ -24,20 +29,24 @@ def parent_run(client: MlflowClient, experiment_id: str, parent: str, created_us
     return run.info.run_id
 
 
-def sum_up_parent(client: MlflowClient, mlflow_run_id: str, record: RunRecord) -> None:
-    """What a scan has found so far, on the run that stands for it; said again after every child."""
-    parent = client.get_run(mlflow_run_id).data.tags.get("mlflow.parentRunId")
-    if parent is None:
-        return
-    ended_ms = record.updated_us // 1000
-    children = client.search_runs(
-        [client.get_run(parent).info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'"
-    )
-    found = [child.data.metrics for child in children if "energy_best" in child.data.metrics]
-    summary = {"children": float(len(children))}
+def sum_up(client: MlflowClient, mlflow_run_id: str, journal: Journal, child: RunRecord) -> None:
+    """What a scan has found so far, on the run that stands for it; said again after every child.
+
+    The journal knows all children, whatever process they end in.
+    """
+    assert child.parent is not None, "only children have parents"
+    tracked = [each for each in journal.children(child.parent) if each.mlflow_run_id]
+    siblings = [each for each in tracked if _experiment_of(each) == _experiment_of(child)]
+    results = [final_metrics(json.loads(each.result_json)) for each in siblings if each.result_json]
+    found = [metrics for metrics in results if "energy_best" in metrics]
+    summary = {"children": float(len(siblings))}
     if found:
         best = min(found, key=lambda m: upper_end(m["energy_best"], m.get("energy_best_std_error", 0.0)))
         summary |= {key: value for key, value in best.items() if key.startswith("energy_best")}
-    for key, value in summary.items():
-        client.log_metric(parent, key, value, ended_ms)
-    client.set_terminated(parent, "FINISHED", end_time=ended_ms)
+    ended_ms = child.updated_us // 1000
+    client.log_batch(mlflow_run_id, [Metric(key, value, ended_ms, 0) for key, value in summary.items()])
+    client.set_terminated(mlflow_run_id, "FINISHED", end_time=ended_ms)
+
+
+def _experiment_of(record: RunRecord) -> str:
+    return experiment_name(json.loads(record.spec_json))

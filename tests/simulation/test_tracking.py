@@ -9,8 +9,10 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 import pytest
 import yaml
+from sqlalchemy import update
 
 from ledger import Database, Journal
+from ledger.tables import runs
 from problems import Circuit, Rotation
 from shotwise.home import Home
 from tasks.ansatz_record import OptimizedAnsatz, load_ansatz
@@ -18,6 +20,10 @@ from tests.simulation.command import Folder
 from tests.unit.tasks.journals import enter_run
 
 MODEL = "molecule-H2-0123456789ab"
+CALLS_OF_A_CHILD = (
+    "search_runs create_run log_batch log_batch log_artifacts log_artifacts create_model_version "
+    "search_model_versions set_registered_model_alias set_terminated log_batch set_terminated"
+)
 
 
 def ansatz(energy: float, std_error: float) -> OptimizedAnsatz:
@@ -27,12 +33,12 @@ def ansatz(energy: float, std_error: float) -> OptimizedAnsatz:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """Three runs of one scan, told to MLflow one after the other, the second twice."""
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, str]:
+    """Three runs of one scan, two of them told twice, the first to two processes; and the last's calls."""
     home = Home(tmp_path_factory.mktemp("tracking") / "home").make()
     journal = Journal(Database(f"sqlite:///{home.root / 'shotwise.db'}"))
-    found = {
-        name: enter_run(
+    first, best, lucky = (
+        enter_run(
             journal,
             name,
             [-1.0, energy],
@@ -41,20 +47,33 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
             ansatz_json=ansatz(energy, std_error).to_json(),
         )
         for name, energy, std_error in (("first", -1.10, 0.001), ("best", -1.12, 0.001), ("lucky", -1.2, 0.1))
-    }
+    )
+    track(home, first)
+    with journal.database.write() as connection:  # as if its first driver had died before the id was noted
+        connection.execute(update(runs).where(runs.c.run_id == first).values(mlflow_run_id=None, fence=2))
     journal.database.close()
-    told = [found[name] for name in ("first", "best", "best", "lucky")]
+    return home, track(home, first, best, best, lucky)
+
+
+def track(home: Home, *run_ids: str) -> str:
+    """Have the runs tracked, one after the other, by a process that is told of an unknown one too."""
     done = subprocess.run(
-        [sys.executable, "-m", "tasks.tracking"],
-        input="".join(f"+{run_id}\n-{run_id}\n" for run_id in told) + "+unknown\n-unknown\n",
+        [sys.executable, "-m", "tests.simulation.recorded_tracking"],
+        input="".join(f"+{run_id}\n-{run_id}\n" for run_id in (*run_ids, "unknown")),
         stdout=subprocess.PIPE,
         env=Folder(home.root).environment(),
         check=True,
         timeout=240,
         text=True,
     )
-    assert done.stdout.split("\n") == [*(f"complete {run_id}" for run_id in told), "incomplete unknown", ""]
-    return home
+    *answers, calls = done.stdout.splitlines()
+    assert answers == [*(f"complete {run_id}" for run_id in run_ids), "incomplete unknown"]
+    return calls
+
+
+@pytest.fixture(scope="module")
+def home(tracked: tuple[Home, str]) -> Home:
+    return tracked[0]
 
 
 def rows(home: Home, sql: str) -> list[tuple]:
@@ -86,3 +105,10 @@ def test_a_version_is_loaded_without_pickle(home: Home) -> None:
     flavors = yaml.safe_load((folder / "MLmodel").read_text())["flavors"]
     assert flavors == {"shotwise": {"data": "ansatz.json", "format": 1}}
     assert load_ansatz(folder / "ansatz.json").to_json() == ansatz(-1.12, 0.001).to_json()
+
+
+def test_a_process_asks_once_and_a_further_child_takes_few_calls(tracked: tuple[Home, str]) -> None:
+    """Each is a transaction of the store, or a request to a server."""
+    calls = tracked[1]
+    assert calls.endswith(f" {CALLS_OF_A_CHILD}")
+    assert calls.count("get_experiment_by_name") == calls.count("create_registered_model") == 1
