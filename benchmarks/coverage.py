@@ -18,7 +18,8 @@ from measurement import estimate
 from shotwise.spec import load_spec
 from tasks.advance import advance
 from tasks.evaluate import answer_exactly, exact_energies, plan_energies
-from tasks.prepare import Prepared, prepare
+from tasks.prepare import prepare
+from tasks.prepared import Prepared
 from tasks.state import initial
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -24,7 +24,8 @@ from measurement.mitigation import Piece, ReadoutErrors, calibration_plan
 from shotwise.spec import validate
 from tasks.evaluate import exact_energies
 from tasks.mitigation import Mitigated, choice
-from tasks.prepare import Prepared, prepare
+from tasks.prepare import prepare
+from tasks.prepared import Prepared
 
 PROBLEMS = {
     "H2": {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"},

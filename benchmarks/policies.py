@@ -41,7 +41,8 @@ from shotwise.spec import validate
 from tasks.advance import advance
 from tasks.durable import Buyer
 from tasks.evaluate import answer_from, exact_energies, plan_iteration
-from tasks.prepare import Prepared, prepare
+from tasks.prepare import prepare
+from tasks.prepared import Prepared
 from tasks.purchase import purchase
 from tasks.result import final_from, final_plan
 from tasks.routing import fits_budget, question_of

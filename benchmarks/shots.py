@@ -50,7 +50,8 @@ from problems import Circuit
 from shotwise.spec import load_spec
 from tasks.advance import advance
 from tasks.evaluate import Measured, answer_from, exact_energies, plan_iteration
-from tasks.prepare import Prepared, prepare
+from tasks.prepare import prepare
+from tasks.prepared import Prepared
 from tasks.result import final_from, final_plan
 from tasks.state import LoopState, initial
 

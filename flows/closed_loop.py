@@ -18,7 +18,8 @@ from tasks.cancelling import settle_in_flight
 from tasks.driving import Drive, StopAsked, where_it_stands
 from tasks.durable import Buyer
 from tasks.evaluate import plan_iteration
-from tasks.prepare import Prepared, prepare
+from tasks.prepare import prepare
+from tasks.prepared import Prepared
 from tasks.progress import Progress, tell_watchers, watching
 from tasks.purchase import open_buyer
 from tasks.result import RunResult, final_unmeasured

@@ -11,7 +11,7 @@ from ledger import IterationRecord, now_us
 from optimizers import REASONS, Reason
 from shotwise.spec import AdaptAnsatz
 from tasks.evaluate import Answer
-from tasks.prepare import Prepared
+from tasks.prepared import Prepared
 from tasks.state import LoopState
 
 _FALSE_GROWTH = 0.05

@@ -13,7 +13,7 @@ from problems.circuit import FIXED, Circuit
 from shotwise.errors import SpecError, shown
 
 if TYPE_CHECKING:
-    from tasks.prepare import Prepared
+    from tasks.prepared import Prepared
     from tasks.result import Final
     from tasks.state import LoopState
 

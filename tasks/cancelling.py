@@ -29,7 +29,8 @@ from tasks.driving import driving, where_it_stands
 from tasks.durable import Buyer, UnresolvedJobError
 from tasks.evaluate import plan_iteration
 from tasks.fleet import open_fleet
-from tasks.prepare import Prepared, prepare
+from tasks.prepare import prepare
+from tasks.prepared import Prepared
 from tasks.purchase import open_buyer, purchase
 from tasks.result import final_plan
 from tasks.routing import question_of

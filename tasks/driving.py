@@ -12,7 +12,7 @@ from ledger import Journal, Lease, Submissions
 from shotwise.errors import LeaseLostError, RunBusyError
 from shotwise.signals import set_by_signals
 from shotwise.spec import BudgetSpec
-from tasks.prepare import Prepared
+from tasks.prepared import Prepared
 from tasks.state import LoopState, from_bytes, initial, to_bytes
 
 _RENEWALS_A_LEASE = 10

@@ -27,8 +27,8 @@ from problems import Circuit, grow
 from shotwise.rng import Purpose, stream
 from tasks.gradient import Gradient, design_of, gradient_of
 from tasks.mitigation import Mitigated
-from tasks.prepare import Prepared
-from tasks.sampling import energy_shots, pilot_shots, shots_min
+from tasks.prepared import Prepared
+from tasks.sampling import energy_shots, pilot_shots
 from tasks.state import LoopState, Sample
 
 CANDIDATES_EVERY = 10
@@ -177,7 +177,7 @@ def plan_energies(
         sigmas: the groups' scatter, by which the shots are shared, shape (groups,).
     """
     points, groups = len(angles), len(prepared.grouping)
-    totals = np.maximum(np.ceil(shots).astype(np.int64), shots_min(prepared))
+    totals = np.maximum(np.ceil(shots).astype(np.int64), prepared.shots_min)
     return ExecutionPlan(
         circuit,
         angles,

@@ -9,7 +9,7 @@ import numpy as np
 
 from measurement import GradientDesign, ShiftRule, all_shifts, coordinate_subset, simultaneous
 from problems import Circuit
-from tasks.prepare import Prepared
+from tasks.prepared import Prepared
 
 PARAMETERS_FEW = 32
 """Up to here every derivative is measured in every iteration."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,9 +29,7 @@ from measurement.mitigation import (
 from problems import Problem
 from shotwise.errors import CannotRunError, SpecError
 from shotwise.spec import AdaptAnsatz, KUpccgsdAnsatz, ShotsExecution, UccsdAnsatz
-
-if TYPE_CHECKING:
-    from tasks.prepare import Prepared
+from tasks.prepared import Prepared
 
 CALIBRATION_SHOTS = (4_000, 40_000)
 """Least and most of one readout calibration; in between, as many as the batch that asks for it."""

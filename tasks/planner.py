@@ -11,7 +11,7 @@ from measurement import ExecutionPlan
 from shotwise.errors import CannotRunError
 from tasks.evaluate import plan_iteration
 from tasks.mitigation import calibration_quote_micro_usd, choice
-from tasks.prepare import Prepared
+from tasks.prepared import Prepared
 from tasks.result import final_plan, method_of
 from tasks.routing import NOTHING, decide, finally_asked, of_step, worst_case_micro_usd
 from tasks.state import initial

@@ -28,7 +28,7 @@ from tasks.delivery import Delivery, joined, missing
 from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.evaluate import Measured
 from tasks.mitigation import Mitigated
-from tasks.prepare import Prepared
+from tasks.prepared import Prepared
 from tasks.routing import decide, finally_asked, set_aside, shared_out, worst_case_micro_usd
 from tasks.telemetry import span
 from tasks.treatment import Applied, Leg, treat, treat_as

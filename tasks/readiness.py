@@ -5,7 +5,8 @@ from __future__ import annotations
 from ledger import Database, Journal, Ledger
 from shotwise.errors import CannotRunError, UnreachableError
 from shotwise.spec import RqaoaAnsatz, RunSpec
-from tasks.prepare import Prepared, prepare
+from tasks.prepare import prepare
+from tasks.prepared import Prepared
 from tasks.recursion import prepare_recursion
 from tasks.routing import check_can_start
 from tasks.scan import point_spec

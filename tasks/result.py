@@ -27,7 +27,7 @@ from tasks.evaluate import (
 )
 from tasks.gradient import gradient_of
 from tasks.interval import half_width
-from tasks.prepare import Prepared
+from tasks.prepared import Prepared
 from tasks.sampling import final_shots, final_sigmas
 from tasks.state import LoopState, Sample
 

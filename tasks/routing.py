@@ -19,7 +19,7 @@ from tasks.durable import Buyer
 from tasks.evaluate import plan_iteration
 from tasks.health import unfit
 from tasks.mitigation import calibration_quote_micro_usd, priced
-from tasks.prepare import Prepared
+from tasks.prepared import Prepared
 from tasks.result import final_plan
 from tasks.state import LoopState, initial
 

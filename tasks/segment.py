@@ -21,7 +21,8 @@ from optimizers import REASONS, Evaluation, Need, Optimizer, Termination
 from problems import FIXED, Circuit
 from tasks.advance import concluded
 from tasks.evaluate import CANDIDATES_EVERY, draw_candidates, points_of
-from tasks.prepare import Prepared, told
+from tasks.prepared import Prepared
+from tasks.stage import tell
 from tasks.state import LoopState
 
 STEPS_MAX = 256
@@ -62,7 +63,7 @@ class Loop(NamedTuple):
 
     Attributes:
         step: () iterations done in this call.
-        optimizer, termination, code: as in `tasks.prepare.told`.
+        optimizer, termination, code: as in `tasks.stage.Told`.
         energy, parameters: the lowest finite energy of the run so far, and where.
         records: those of this call.
     """
@@ -178,7 +179,7 @@ def _iterate(
         points = optimizer.ask(loop.optimizer)
         around = points[0] if len(points) == 1 else optimizer.progress(loop.optimizer).parameters
         evaluation, fidelity = _evaluated(program, angles, ground, points, around, optimizer.need)
-        moved, watching, progress, code = told(
+        moved, watching, progress, code = tell(
             optimizer, termination, loop.optimizer, loop.termination, evaluation
         )
         values = jnp.where(jnp.isfinite(evaluation.values), evaluation.values, jnp.inf)

@@ -28,7 +28,7 @@ from tasks.ansatz_record import ansatz_json
 from tasks.driving import StopAsked
 from tasks.durable import Buyer
 from tasks.evaluate import Measured, answer_exactly, answer_from
-from tasks.prepare import Prepared
+from tasks.prepared import Prepared
 from tasks.purchase import purchase
 from tasks.recording import is_recorded
 from tasks.result import Final, RunResult, completed, final_exact, final_from, final_plan

@@ -13,8 +13,7 @@ import numpy as np
 from measurement import GroupVariances
 from optimizers import Reason
 from shotwise.errors import RunFailedError
-from tasks.prepare import Prepared
-from tasks.sampling import needs_pilot
+from tasks.prepared import Prepared
 
 FORMAT = 2
 
@@ -99,7 +98,7 @@ def initial(prepared: Prepared) -> LoopState:
         grouping=prepared.grouping.kind if prepared.sampled else None,
         scatter=prepared.prior_variances if prepared.sampled else None,
         centre_scatter=prepared.prior_variances if prepared.sampled else None,
-        piloting=needs_pilot(prepared),
+        piloting=prepared.needs_pilot,
     )
 
 

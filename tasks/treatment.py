@@ -21,7 +21,7 @@ from shotwise.rng import Purpose
 from tasks.batch_numbers import LEG_BATCHES
 from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.mitigation import calibration_shots, choice
-from tasks.prepare import Prepared
+from tasks.prepared import Prepared
 
 _WHOLE, _CALIBRATING = 0, 1
 """The attempts under which a treatment is entered: with its errors; before its calibration is bought."""

@@ -23,7 +23,8 @@ from tasks.driving import StopAsked, where_it_stands
 from tasks.durable import Buyer
 from tasks.evaluate import Measured, plan_iteration
 from tasks.patience import Patience
-from tasks.prepare import Prepared, prepare
+from tasks.prepare import prepare
+from tasks.prepared import Prepared
 from tasks.purchase import open_buyer, purchase
 from tasks.result import final_plan
 from tasks.routing import question_of

@@ -9,7 +9,8 @@ from backends.jax_device import JaxDevice
 from shotwise.errors import SpecError
 from shotwise.spec import validate
 from tasks.ansatz_record import OptimizedAnsatz, ansatz_json
-from tasks.prepare import Prepared, prepare
+from tasks.prepare import prepare
+from tasks.prepared import Prepared
 from tasks.result import Final
 from tasks.state import initial
 

@@ -17,7 +17,8 @@ from shotwise.spec import RunSpec, validate
 from tasks.cancelling import cancel
 from tasks.driving import StopAsked, driving
 from tasks.evaluate import plan_iteration
-from tasks.prepare import Prepared, prepare
+from tasks.prepare import prepare
+from tasks.prepared import Prepared
 from tasks.purchase import open_buyer, purchase
 from tasks.reconcile import reconcile
 from tasks.routing import question_of

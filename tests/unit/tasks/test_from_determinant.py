@@ -8,7 +8,8 @@ import pytest
 from optimizers import BayesNewton, Evaluation
 from shotwise.spec import validate
 from tasks.evaluate import exact_energies, plan_iteration, points_of
-from tasks.prepare import Prepared, prepare
+from tasks.prepare import prepare
+from tasks.prepared import Prepared
 from tasks.state import initial
 
 jax.config.update("jax_enable_x64", True)

@@ -11,7 +11,8 @@ from shotwise.spec import validate
 from tasks import segment
 from tasks.advance import _noise_of, advance
 from tasks.evaluate import Measured, answer_exactly, answer_from, plan_iteration
-from tasks.prepare import Prepared, Stage, prepare
+from tasks.prepare import prepare
+from tasks.prepared import Prepared
 from tasks.result import (
     RunResult,
     completed,
@@ -21,6 +22,7 @@ from tasks.result import (
     final_unmeasured,
 )
 from tasks.segment import STEPS_MAX, compiles, iterate
+from tasks.stage import Stage
 from tasks.state import LoopState, from_bytes, initial, to_bytes
 from tasks.summary import summary_rows
 

@@ -24,7 +24,8 @@ from tasks.evaluate import Measured, estimates_of, plan_iteration
 from tasks.mitigation import choice
 from tasks.patience import Patience
 from tasks.planner import plan_run
-from tasks.prepare import Prepared, prepare
+from tasks.prepare import prepare
+from tasks.prepared import Prepared
 from tasks.purchase import purchase
 from tasks.result import final_from
 from tasks.routing import question_of

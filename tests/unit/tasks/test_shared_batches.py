@@ -17,7 +17,8 @@ from tasks.driving import StopAsked
 from tasks.durable import Bought, Buyer, DeviceGaveUpError, UnresolvedJobError
 from tasks.evaluate import Measured, estimates_of, plan_iteration
 from tasks.patience import Patience
-from tasks.prepare import Prepared, prepare
+from tasks.prepare import prepare
+from tasks.prepared import Prepared
 from tasks.purchase import at_once, purchase
 from tasks.routing import fits_budget, question_of
 from tasks.state import initial

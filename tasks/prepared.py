@@ -1,0 +1,196 @@
+"""Everything that a loop needs of its spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from backends import Device
+from backends.fleet import Fleet
+from measurement import SHOTS_PER_GROUP_MIN, Grouping, GroupVariances, Terms, shots_for
+from optimizers import Sampling, needs_sampling
+from problems import Ansatz, Problem, grow
+from shotwise.rng import Purpose, stream
+from shotwise.spec import AdaptAnsatz, CvarObjective, OptimizerSpec, RunSpec, ShotsExecution
+from tasks.measurement_basis import (
+    ENERGIES_A_PARAMETER,
+    MeasurementBasis,
+    asked_std_error,
+    measurement_basis,
+    shots_a_circuit,
+    two_qubit_error,
+)
+from tasks.stage import Stage, build_stage
+
+FIDELITY_QUBITS_MAX = 14
+"""Above this a fidelity beside every sampled iteration would cost more than the iteration."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A spec made ready to run: what to minimise, with what circuit, moved by what, on what device."""
+
+    spec: RunSpec
+    problem: Problem
+    ansatz: Ansatz
+    device: Device
+    fleet: Fleet | None = None
+    grouping_kind: str | None = None
+    """The grouping that the run began with; None to choose."""
+
+    @property
+    def policy(self) -> str:
+        """How batches are routed: the spec's policy, or its one device."""
+        execution = self.shots_execution
+        return execution.policy or f"single:{execution.device}"
+
+    @property
+    def shots_execution(self) -> ShotsExecution:
+        """How a sampled run executes."""
+        execution = self.spec.execution
+        assert isinstance(execution, ShotsExecution), "only sampled runs have shots"
+        return execution
+
+    @cached_property
+    def optimizer_spec(self) -> OptimizerSpec:
+        """The spec's optimizer, `auto` resolved."""
+        if self.spec.optimizer.name != "auto":
+            return self.spec.optimizer
+        adaptive = self.sampled and self.shots_execution.adaptive and self.ansatz.pool is None
+        return self.spec.optimizer.model_copy(update={"name": "bayes_newton" if adaptive else "adam"})
+
+    @property
+    def chooses_shots(self) -> bool:
+        """Whether the optimizer sets the shots of every iteration."""
+        return needs_sampling(self.optimizer_spec.name)
+
+    @property
+    def fleet_names(self) -> tuple[str, ...]:
+        return self.fleet.names if self.fleet else ()
+
+    @property
+    def sampled(self) -> bool:
+        return isinstance(self.spec.execution, ShotsExecution)
+
+    @property
+    def shots_min(self) -> int:
+        """The least that any energy takes."""
+        return SHOTS_PER_GROUP_MIN * len(self.grouping)
+
+    @property
+    def needs_pilot(self) -> bool:
+        """Whether a target error must be turned into shots before the optimizer's first question."""
+        return self.sampled and self.shots_execution.shots is None and not self.chooses_shots
+
+    @cached_property
+    def asked_std_error(self) -> float:
+        """The standard error that the final energy shall have, in the problem's unit."""
+        return asked_std_error(self.shots_execution, self.problem, self.ansatz.circuit)
+
+    @property
+    def tail(self) -> float | None:
+        """The share alpha of samples whose mean is minimised (CVaR); None where all samples are."""
+        objective = self.spec.objective
+        return objective.alpha if isinstance(objective, CvarObjective) else None
+
+    @property
+    def shots_per_evaluation(self) -> int:
+        """Shots of one energy evaluation before anything was measured; 0 where energies are exact."""
+        if not self.sampled:
+            return 0
+        return self.shots_execution.shots or shots_for(self.asked_std_error, self.prior_variances.sigmas)
+
+    @property
+    def iterations_max(self) -> int:
+        """The most iterations that the run can have; an adaptive ansatz moves anew after every growth."""
+        iterations, ansatz = self.spec.optimizer.max_iterations, self.spec.ansatz
+        return (
+            iterations if not isinstance(ansatz, AdaptAnsatz) else (iterations + 1) * ansatz.operators_max + 1
+        )
+
+    @cached_property
+    def shots_a_circuit(self) -> float:
+        """What a circuit costs before its first shot, in shots' worth of money."""
+        return shots_a_circuit(self.fleet)
+
+    @cached_property
+    def measurement(self) -> MeasurementBasis:
+        if not self.sampled:
+            return measurement_basis(self.problem, self.ansatz.circuit, "qubit_wise", Terms(1.0))
+        kind = self.grouping_kind or self.shots_execution.grouping
+        if kind == "auto" and self.shots_execution.mitigation != "none":
+            kind = "qubit_wise"  # symmetries are read beside letters, not behind entangling changes
+        terms = Terms(self.asked_std_error)
+        if kind == "auto":
+            terms = Terms(
+                self.asked_std_error,
+                self.shots_a_circuit,
+                two_qubit_error(self.fleet),
+                1.0 + ENERGIES_A_PARAMETER * self.ansatz.circuit.n_parameters,
+            )
+        return measurement_basis(self.problem, self.ansatz.circuit, kind, terms)
+
+    def measured_in(self, kind: str | None) -> Prepared:
+        """The same, measuring in the grouping that the run began with."""
+        return self if kind in (None, self.grouping.kind) else replace(self, grouping_kind=kind)
+
+    @property
+    def grouping(self) -> Grouping:
+        return self.measurement.grouping
+
+    @property
+    def prior_variances(self) -> GroupVariances:
+        """What is thought of the groups' scatter before any shot."""
+        return self.measurement.prior
+
+    @property
+    def initial_parameters(self) -> np.ndarray:
+        seed = stream(self.spec.seed, Purpose.INITIAL_PARAMETERS).integers(2**63)
+        return self.ansatz.initial_parameters(int(seed))
+
+    def stage(self, operators: tuple[int, ...] = ()) -> Stage:
+        """The circuit after an adaptive ansatz has grown `operators` of its pool; () for a fixed one."""
+        return _stage(self, operators)
+
+    @property
+    def fidelity_known(self) -> bool:
+        reference = self.problem.reference
+        affordable = self.problem.n_qubits <= FIDELITY_QUBITS_MAX or not self.sampled
+        return affordable and reference is not None and reference.ground is not None
+
+
+@lru_cache(maxsize=8)
+def _stage(prepared: Prepared, operators: tuple[int, ...]) -> Stage:
+    circuit, ansatz = prepared.ansatz.circuit, prepared.spec.ansatz
+    for operator in operators:
+        circuit = grow(circuit, (prepared.ansatz.pool or ())[operator])
+    if prepared.sampled:
+        return build_stage(circuit, prepared.optimizer_spec, sampling=_sampling(prepared))
+    most = ansatz.operators_max if isinstance(ansatz, AdaptAnsatz) else None
+    return build_stage(circuit, prepared.optimizer_spec, parameters_max=most)
+
+
+def _sampling(prepared: Prepared) -> Sampling:
+    groups = len(prepared.grouping)
+    return Sampling(
+        shots_min=2 * prepared.shots_min,
+        shots_a_point=groups * prepared.shots_a_circuit,
+        resolution=prepared.asked_std_error,
+        # one digit, so that geometries nearby share what is compiled
+        variance=float(f"{prepared.prior_variances.sigmas.sum() ** 2:.0e}"),
+        from_determinant=_starts_at_determinant(prepared),
+    )
+
+
+def _starts_at_determinant(prepared: Prepared) -> bool:
+    """Whether the first point is one determinant, and every parameter that of one excitation, unscaled."""
+    circuit, used = prepared.ansatz.circuit, prepared.ansatz.circuit.parameter
+    return (
+        not isinstance(prepared.spec.ansatz, AdaptAnsatz)
+        and not circuit.initial_plus
+        and bool(np.all(circuit.excitation) and np.all(np.abs(circuit.scale) == 1.0))
+        and np.array_equal(np.sort(used), np.arange(circuit.n_parameters))
+        and not np.any(prepared.initial_parameters)
+    )
