@@ -15,7 +15,6 @@ imports OpenTelemetry before a trace is asked for.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -34,17 +33,6 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT
 _OFF = nullcontext()
 
 _traces: Traces | None = None
-
-
-def trace_id(run_id: str) -> int:
-    """The trace of a run: 128 bits, the same in every process."""
-    return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:16])
-
-
-def span_id(run_id: str, *path: object) -> int:
-    """A span of the run that is named by a path: () the run, ("iteration", 3), ("job", token)."""
-    text = "/".join(str(part) for part in (run_id, *path))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[-8:])
 
 
 def span(

@@ -30,8 +30,8 @@ from ledger import JobPhase, Journal, Lease, RunState
 from ledger.measures import JobMeasure, job_measures
 from tasks.progress import Progress
 from tasks.stored import spec_fields
-from tasks.telemetry import span_id, trace_id
 from tasks.trace_file import RUN_ID, FileExporter
+from tasks.trace_ids import span_id, trace_id
 
 _FLUSH_EVERY_MS = 1000
 _FLUSH_MS_MAX = 5000

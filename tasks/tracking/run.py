@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from ledger import Journal, RunRecord, RunState
 from shotwise.home import Home
-from tasks.telemetry import trace_id
+from tasks.trace_ids import trace_id
 from tasks.tracked_values import experiment_name, final_metrics, iteration_metrics, scalars
 from tasks.tracking.artifacts import write_artifacts
 from tasks.tracking.registry import register

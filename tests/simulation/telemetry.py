@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tasks.telemetry import trace_id
+from tasks.trace_ids import trace_id
 from tests.simulation.command import Folder
 
 Span = dict[str, Any]
