@@ -116,7 +116,7 @@ class Provider(Protocol):
         ...
 
     def submit(self, plan: ExecutionPlan, token: str) -> str:
-        """Buy the plan's shots under `token` (at most 64 characters, also set as a tag); the job's id.
+        """Buy the plan's shots under `token` (1 to 64 letters, digits, - or _; a tag too); the job's id.
 
         Raises:
             SubmitRejected: nothing was bought.

@@ -24,7 +24,7 @@ from backends.braket.account import code_of, failed_question, failed_submission
 from backends.braket.circuits import circuit_of, states_of
 from backends.braket.device_calibration import read_calibration
 from backends.calibration import Calibration
-from backends.catalog.batches import refusal, usage_of
+from backends.catalog.batches import check_submission, usage_of
 from backends.catalog.billing import cost_of_end
 from backends.catalog.catalog_provider import DeviceStatus
 from backends.catalog.description import DeviceDescription
@@ -36,7 +36,6 @@ from backends.provider import (
     JobState,
     ProviderUnavailable,
     ResultMissing,
-    SubmitRejected,
     SubmitUnknown,
 )
 from backends.transpile.success import HardwareUse
@@ -105,10 +104,7 @@ class BraketCloudProvider:
 
     def submit(self, plan: ExecutionPlan, token: str) -> str:
         """Buy the shots of the plan's one row; the task's ARN."""
-        if not 1 <= len(token) <= 64:
-            raise SubmitRejected("token: 1 to 64 characters", permanent=True)
-        if reason := refusal(plan, self._description):
-            raise SubmitRejected(f"{self.name}: {reason}", permanent=True)
+        check_submission(plan, token, self._description)
         action = circuit_of(plan, 0).to_ir(ir_type=IRType.OPENQASM).json()
         try:
             with self._lock:

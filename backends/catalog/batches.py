@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from backends.catalog.description import DeviceDescription
 from backends.prices import Usage
+from backends.provider import SubmitRejected
 from backends.transpile.success import HardwareUse
 from measurement.plan import ExecutionPlan, Outcome
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +44,18 @@ def refusal(plan: ExecutionPlan, device: DeviceDescription) -> str | None:
     if device.equal_shots and (plan.shots != plan.shots[0]).any():
         return "circuits with different shots in a job, which the device does not take"
     return None
+
+
+def check_submission(plan: ExecutionPlan, token: str, device: DeviceDescription) -> None:
+    """Refuse what no job of the device can be.
+
+    Raises:
+        SubmitRejected: for good; the token cannot be a tag, or the plan is beyond the device.
+    """
+    if not _TOKEN.fullmatch(token):
+        raise SubmitRejected("token: 1 to 64 letters, digits, - or _", permanent=True)
+    if reason := refusal(plan, device):
+        raise SubmitRejected(f"{device.name}: {reason}", permanent=True)
 
 
 def split_plan(plan: ExecutionPlan, device: DeviceDescription) -> list[Batch]:

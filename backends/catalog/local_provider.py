@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from backends.calibration import Calibration
-from backends.catalog.batches import refusal, usage_of
+from backends.catalog.batches import check_submission, usage_of
 from backends.catalog.catalog_provider import DeviceStatus
 from backends.catalog.description import DeviceDescription
 from backends.device import Device
@@ -114,13 +114,10 @@ class LocalProvider:
 
     def submit(self, plan: ExecutionPlan, token: str) -> str:
         """Record the job; the same token again is the same job."""
-        if not 1 <= len(token) <= 64 or not token.replace("-", "").replace("_", "").isalnum():
-            raise SubmitRejected("token: 1 to 64 letters, digits, - or _", permanent=True)
-        reason = refusal(plan, self._description)
-        if reason is None and plan.circuit.n_qubits > self._device.capabilities.n_qubits_max:
-            reason = f"{plan.circuit.n_qubits} qubits are too many to simulate"
-        if reason:
-            raise SubmitRejected(f"{self.name}: {reason}", permanent=True)
+        check_submission(plan, token, self._description)
+        if plan.circuit.n_qubits > self._device.capabilities.n_qubits_max:
+            too_many = f"{plan.circuit.n_qubits} qubits are too many to simulate"
+            raise SubmitRejected(f"{self.name}: {too_many}", permanent=True)
         try:
             use = self.hardware_use(plan)
         except CannotRunError as error:

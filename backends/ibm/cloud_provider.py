@@ -26,7 +26,7 @@ from qiskit_ibm_runtime.utils.backend_decoder import (
 
 from backends.aer.snapshots import read_calibration
 from backends.calibration import Calibration
-from backends.catalog.batches import refusal, usage_of
+from backends.catalog.batches import check_submission, usage_of
 from backends.catalog.catalog_provider import DeviceStatus
 from backends.catalog.description import DeviceDescription
 from backends.ibm.account import IbmAccount, status_of
@@ -120,10 +120,7 @@ class IbmCloudProvider:
 
     def submit(self, plan: ExecutionPlan, token: str) -> str:
         """Buy the plan's shots; IBM ends the job at the run time that the catalog's queue model gives."""
-        if not 1 <= len(token) <= 64:
-            raise SubmitRejected("token: 1 to 64 characters", permanent=True)
-        if reason := refusal(plan, self._description):
-            raise SubmitRejected(f"{self.name}: {reason}", permanent=True)
+        check_submission(plan, token, self._description)
         with self._lock:
             try:
                 transpiled = self._transpiled(plan)

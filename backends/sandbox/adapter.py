@@ -132,12 +132,8 @@ class SandboxProvider:
         """See `Provider.submit`."""
         try:
             submission = Submission(token=token, tags=(token,), plan=PlanMessage.of(plan))
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise SubmitRejected(
-                f"{self._name}: cannot be sent: {field}: {first['msg']}", permanent=True
-            ) from None
+        except ValueError as error:
+            raise SubmitRejected(f"{self._name}: cannot be sent: {_first(error)}", permanent=True) from None
         try:
             answer = self._connection.send("POST", f"{self._device_path}/jobs", submission)
             if answer.status == 201:
@@ -253,3 +249,11 @@ class SandboxProvider:
         if report.job_id != job_id:
             raise ProviderUnavailable(f"{self._name}: asked for job {job_id}, answered for {report.job_id}")
         return report
+
+
+def _first(error: ValueError) -> str:
+    """What is wrong, of several things the first."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -64,6 +64,7 @@ class PlanMessage(_Exact):
         """The message of a plan.
 
         Raises:
+            ValueError: folded or flipped circuits, which the wire does not carry.
             pydantic.ValidationError: the plan is larger than the wire allows, or inconsistent.
         """
         if plan.bases.varied:

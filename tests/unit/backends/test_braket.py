@@ -188,7 +188,8 @@ def test_nothing_is_sent_where_nobody_listens(monkeypatch: pytest.MonkeyPatch, p
 def test_limits_are_refused_before_anything_is_sent(
     provider: BraketCloudProvider, emulator: Emulator
 ) -> None:
-    for plan, token in ((plan_of([(0, 0), (0, 1)], 10), "t"), (plan_of([(0, 0)], 10), "t" * 65)):
+    one, two = plan_of([(0, 0)], 10), plan_of([(0, 0), (0, 1)], 10)
+    for plan, token in ((two, "t"), (one, "t" * 65), (one, "a b")):
         with pytest.raises(SubmitRejected) as caught:
             provider.submit(plan, token)
         assert caught.value.permanent

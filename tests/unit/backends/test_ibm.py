@@ -162,7 +162,7 @@ def test_limits_are_refused_before_anything_is_sent(
     from dataclasses import replace
 
     uneven = replace(plan, shots=np.array([1, 2, 3, 4]))
-    for wrong, token in ((uneven, "t"), (plan, "t" * 65)):
+    for wrong, token in ((uneven, "t"), (plan, "t" * 65), (plan, "a b")):
         with pytest.raises(SubmitRejected) as caught:
             provider.submit(wrong, token)
         assert caught.value.permanent

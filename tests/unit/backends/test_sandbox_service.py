@@ -8,6 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -294,6 +295,16 @@ def test_a_submission_s_answer_is_taken_conservatively(
         if not answer.startswith(b"HTTP/1.1 200"):
             with pytest.raises(ProviderUnavailable):
                 provider.poll("a")
+
+
+def test_what_the_wire_cannot_carry_is_refused_for_good_and_never_sent(stranger: Stranger) -> None:
+    folded = replace(PLAN, bases=replace(PLAN.bases, copies=(3,) * len(PLAN.bases)))
+    url = f"http://127.0.0.1:{stranger.server_port}"
+    with SandboxProvider("d", url, honours_tokens=True, key=KEY) as provider:
+        with pytest.raises(SubmitRejected, match="folded") as refusal:
+            provider.submit(folded, "token")
+        assert refusal.value.permanent
+    assert stranger.requests == 0
 
 
 @pytest.mark.parametrize(
