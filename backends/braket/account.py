@@ -20,6 +20,7 @@ from botocore.exceptions import (
 from braket.aws import AwsSession
 
 from backends.provider import ProviderUnavailable, SubmitRejected, SubmitUnknown
+from backends.retry_after import retry_after_s
 
 _NOTHING_SENT = (
     ConnectTimeoutError,
@@ -78,7 +79,8 @@ def failed_submission(error: BotoCoreError | ClientError) -> SubmitRejected | Su
     if isinstance(error, ClientError):
         code = code_of(error)
         if code in _REFUSED_FOR_NOW:
-            return SubmitRejected(text, retry_after_s=_retry_after_s(error))
+            headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            return SubmitRejected(text, retry_after_s=retry_after_s(str(headers.get("retry-after", ""))))
         if code in _REFUSED | _CREDENTIALS:
             return SubmitRejected(text, permanent=True, ours=code in _CREDENTIALS)
     return SubmitUnknown(text)
@@ -97,9 +99,3 @@ def code_of(error: ClientError) -> str:
 def shown(error: Exception) -> str:
     """On one short line. AWS signs requests and repeats no secret keys in its answers."""
     return f"Braket: {' '.join(str(error).split())[:_SHOWN_MAX]}"
-
-
-def _retry_after_s(error: ClientError) -> float | None:
-    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    value = str(headers.get("retry-after", ""))
-    return float(value) if value.replace(".", "", 1).isdigit() else None

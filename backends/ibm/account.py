@@ -22,6 +22,7 @@ from requests.exceptions import ConnectTimeout
 from urllib3.exceptions import NewConnectionError
 
 from backends.provider import ProviderUnavailable, SubmitRejected, SubmitUnknown
+from backends.retry_after import retry_after_s
 
 _CLOUD_URL = "https://cloud.ibm.com"
 _PERMANENT = frozenset({400, 401, 402, 403, 404, 405, 410, 413, 415, 422})
@@ -75,7 +76,9 @@ class IbmAccount:
             return SubmitRejected(text, permanent=True, ours=True)
         status, cause = getattr(error, "status_code", -1), error.__cause__
         if status == 429:
-            return SubmitRejected(text, retry_after_s=_retry_after_s(getattr(cause, "response", None)))
+            response = getattr(cause, "response", None)
+            header = response.headers.get("Retry-After", "") if response is not None else ""
+            return SubmitRejected(text, retry_after_s=retry_after_s(header))
         if status in _PERMANENT:
             return SubmitRejected(text, permanent=True, ours=status in _CREDENTIALS)
         if _never_connected(cause):
@@ -119,8 +122,3 @@ def _never_connected(cause: BaseException | None) -> bool:
         return True
     reason = getattr(cause.args[0], "reason", None) if cause is not None and cause.args else None
     return isinstance(cause, RequestsConnectionError) and isinstance(reason, NewConnectionError)
-
-
-def _retry_after_s(response: Response | None) -> float | None:
-    value = response.headers.get("Retry-After", "") if response is not None else ""
-    return float(value) if value.replace(".", "", 1).isdigit() else None

@@ -6,17 +6,15 @@ Here that is a type: `NotSent` only where no byte of the request left, `NoAnswer
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TypeAlias, TypeVar
 
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from backends.retry_after import retry_after_s
 from backends.sandbox.messages import Problem, Refusal
 from backends.sandbox.wire import BODY_BYTES_MAX
 from shotwise.errors import CannotRunError
@@ -126,7 +124,8 @@ class Connection:
             raise NotSent(_clause(error)) from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise NoAnswer(_clause(error)) from None
-        return Answer(response.status_code, data, _problem(response, data), _retry_after_s(response))
+        wait_s = retry_after_s(response.headers.get("Retry-After", ""))
+        return Answer(response.status_code, data, _problem(response, data), wait_s)
 
     def close(self) -> None:
         self._client.close()
@@ -189,16 +188,3 @@ def _problem(response: httpx.Response, data: bytes) -> Problem | None:
         return Refusal.model_validate_json(data).error
     except ValidationError:
         return None
-
-
-def _retry_after_s(response: httpx.Response) -> float | None:
-    """RFC 9110, section 10.2.3: seconds or a date; nonsense counts as not said."""
-    text = response.headers.get("Retry-After", "")
-    try:
-        wait_s = float(text)
-    except ValueError:
-        try:
-            wait_s = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return max(0.0, wait_s) if math.isfinite(wait_s) else None

@@ -24,6 +24,7 @@ class Emulator(ThreadingHTTPServer):
         self.by_token: dict[str, str] = {}
         self.faults: list[str] = []
         self.posts = 0
+        self.retry_after = "7"
         self.hold_as: str | None = None
         self.run_ms = 90
         self.forgets_results = 0
@@ -65,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.server.faults.pop(0) if self.server.faults else ""
         if fault.startswith("refuse"):
             _, status, name = fault.split()
-            headers = {"Retry-After": "7"} if status == "429" else {}
+            headers = {"Retry-After": self.server.retry_after} if status == "429" else {}
             return self.reply(int(status), {"message": "refused"}, name, headers)
         arn = self.accept(body)
         if fault == "drop":

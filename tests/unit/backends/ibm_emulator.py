@@ -28,6 +28,7 @@ class Emulator(ThreadingHTTPServer):
         self.jobs: dict[str, dict] = {}
         self.faults: list[str] = []
         self.posts = 0
+        self.retry_after = "7"
         self.hold_as: str | None = None
         self.result: str | None = None
         self.seconds = 3
@@ -75,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.posts += 1
         fault = self.server.faults.pop(0) if self.server.faults else ""
         if fault.startswith("refuse"):
-            headers = {"Retry-After": "7"} if fault.endswith("429") else {}
+            headers = {"Retry-After": self.server.retry_after} if fault.endswith("429") else {}
             return self.reply(int(fault[-3:]), {"errors": [{"message": f"refused {KEY}"}]}, headers)
         job_id = self.accept(json.loads(body))
         if fault == "drop":

@@ -178,6 +178,16 @@ def test_a_refusal_bought_nothing(
     assert emulator.tasks == {}
 
 
+def test_a_wait_may_be_told_as_a_date(
+    provider: BraketCloudProvider, emulator: Emulator, plan: ExecutionPlan
+) -> None:
+    emulator.faults.append("refuse 429 ThrottlingException")
+    emulator.retry_after = "Wed, 21 Oct 2015 07:28:00 GMT"
+    with pytest.raises(SubmitRejected) as caught:
+        provider.submit(plan, "refused")
+    assert caught.value.retry_after_s == 0.0
+
+
 def test_nothing_is_sent_where_nobody_listens(monkeypatch: pytest.MonkeyPatch, plan: ExecutionPlan) -> None:
     monkeypatch.setenv("BRAKET_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(SubmitRejected) as caught:

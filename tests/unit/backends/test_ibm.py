@@ -132,6 +132,16 @@ def test_a_refusal_bought_nothing(
     assert provider.find("refused") == []
 
 
+def test_a_wait_may_be_told_as_a_date(
+    provider: IbmCloudProvider, emulator: Emulator, plan: ExecutionPlan
+) -> None:
+    emulator.faults.append("refuse429")
+    emulator.retry_after = "Wed, 21 Oct 2015 07:28:00 GMT"
+    with pytest.raises(SubmitRejected) as caught:
+        provider.submit(plan, "refused")
+    assert caught.value.retry_after_s == 0.0
+
+
 def test_nothing_is_sent_where_nobody_listens(
     description: DeviceDescription, plan: ExecutionPlan, emulator: Emulator
 ) -> None:
