@@ -78,7 +78,12 @@ class Fleet:
         return self._descriptions[name]
 
     def provider(self, name: str) -> CatalogProvider:
-        """The device, ready for jobs. Raises CannotRunError."""
+        """The device, ready for jobs.
+
+        Raises:
+            CannotRunError: it cannot be opened.
+            ProviderUnavailable: its sandbox does not answer.
+        """
         if name not in self._providers:
             self._providers[name] = self._open(name)
         return self._providers[name]
@@ -88,12 +93,12 @@ class Fleet:
         self._descriptions.pop(name, None)
 
     def _open(self, name: str) -> CatalogProvider:
-        description = self.description(name)
         if not _in_sandbox(name):
-            return open_provider(description, Surroundings(secret=self.secret, jobs_folder=self.jobs_folder))
+            surroundings = Surroundings(secret=self.secret, jobs_folder=self.jobs_folder)
+            return open_provider(self.description(name), surroundings)
         from backends.sandbox.adapter import SandboxProvider
 
-        return SandboxProvider(name, _sandbox_url(name), honours_tokens=description.honours_tokens)
+        return SandboxProvider.open(name, _sandbox_url(name))
 
     def __enter__(self) -> Fleet:
         return self
@@ -259,7 +264,5 @@ def _sandbox_description(name: str) -> DeviceDescription:
             source="the sandbox",
         ),
         calibration="none" if name == "sandbox-ideal" else "provider",
-        honours_tokens=told.honours_tokens,
-        simulated=True,
         enabled=True,
     )

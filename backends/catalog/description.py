@@ -72,8 +72,6 @@ class DeviceDescription(BaseModel):
         submits_per_minute_max: the vendor's limit, None where there is none.
         endless: its price counts seconds, and nothing ends a job at those that were quoted.
         verbatim: runs circuits on the physical qubits and with the gates chosen here, so that folds survive.
-        honours_tokens: a second submission with the same token buys nothing.
-        simulated: nothing quantum is behind it.
         enabled: offered to dispatch unless the user says otherwise; cloud devices are not.
     """
 
@@ -97,8 +95,6 @@ class DeviceDescription(BaseModel):
     submits_per_minute_max: float | None = Field(default=None, gt=0)
     endless: bool = False
     verbatim: bool = False
-    honours_tokens: bool
-    simulated: bool
     enabled: bool
 
     @model_validator(mode="after")

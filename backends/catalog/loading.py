@@ -27,6 +27,11 @@ CATALOG = "SHOTWISE_CATALOG"
 """Environment variable that names a folder of the user's."""
 _SECTIONS = ("device", "price", "queue")
 _BYTES_MAX = 1 << 20
+_DROPPED = {
+    "honours_tokens": "no field any more, its adapter knows whether a repeated token buys nothing",
+    "simulated": "no field any more, nothing went by it",
+}
+"""Fields that devices once had, and why not now."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,8 @@ def _read(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
 def _device(name: str, tables: dict[tuple[str, str], _Table]) -> DeviceDescription:
     table = tables["device", name]
     content = dict(table.content)
+    for field in sorted(_DROPPED.keys() & content.keys()):
+        _refuse(table.file, f"device.{name}.{field}", content[field], _DROPPED[field], "delete this line")
     for section in ("price", "queue"):
         reference = content.get(section)
         if isinstance(reference, str):
@@ -163,7 +170,7 @@ def _device(name: str, tables: dict[tuple[str, str], _Table]) -> DeviceDescripti
         place = ".".join(str(part) for part in ("device", name, *first["loc"]))
         found = first["input"] if first["loc"] and first["type"] != "missing" else "nothing"
         problem = first["msg"].removeprefix("Value error, ").lower()
-        _refuse(table.file, place, found, problem, "see backends.catalog.DeviceDescription")
+        _refuse(table.file, place, found, problem, "docs/configuration.md explains every field")
 
 
 def _refuse(file: str, key: str, value: object, problem: str, remedy: str) -> NoReturn:

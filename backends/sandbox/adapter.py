@@ -74,7 +74,7 @@ class SandboxProvider:
     Args:
         device: its name, as the sandbox knows it.
         url: the sandbox's address.
-        honours_tokens: what the catalog says of the device; `open` asks the sandbox instead.
+        honours_tokens: as the sandbox says of the device; `open` asks it.
         key: the API key; SHOTWISE_SANDBOX_KEY by default.
     """
 

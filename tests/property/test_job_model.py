@@ -160,8 +160,6 @@ class Shop:
             circuits_max=100,
             price=Price(per_task_usd=Decimal("0.30"), per_shot_usd=Decimal("0.01"), **READ),
             queue=QueueModel(median_s=1, **READ),
-            honours_tokens=self.honours_tokens,
-            simulated=True,
             enabled=True,
         )
 

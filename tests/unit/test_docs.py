@@ -69,7 +69,7 @@ def test_every_optimizer_option_is_in_the_page_of_the_spec() -> None:
 
 def test_every_field_of_a_catalog_is_in_its_page() -> None:
     fields = {name for m in (DeviceDescription, Price, QueueModel) for name in m.model_fields}
-    assert fields - {"name", "honours_tokens"} - in_code("configuration.md") == set()
+    assert fields - {"name"} - in_code("configuration.md") == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -46,8 +46,6 @@ shots_max = 100
 circuits_max = 3
 price = "free"
 queue = "none"
-honours_tokens = true
-simulated = true
 enabled = true
 """
 
@@ -77,7 +75,6 @@ def test_the_shipped_devices() -> None:
     for device in catalog:
         assert device.provider in ADAPTERS
         assert device.price.is_free or (device.price.date and device.price.source)
-        assert device.simulated or not device.enabled
         if device.provider == "ibm-snapshot":
             assert "not of this device" in device.description
 
@@ -169,6 +166,8 @@ def test_an_unknown_device_or_adapter_is_told() -> None:
         (DEVICE.replace("n_qubits = 4", ""), "mine.toml: device.mine.n_qubits", "required"),
         (DEVICE.replace("n_qubits", "qubits"), "mine.toml: device.mine.n_qubits", "required"),
         (DEVICE + "colour = 1", "mine.toml: device.mine.colour", "not permitted"),
+        (DEVICE + "honours_tokens = true", "mine.toml: device.mine.honours_tokens", "delete this line"),
+        ("[device.jax]\nsimulated = true", "mine.toml: device.jax.simulated", "delete this line"),
         (DEVICE.replace('"free"', '"gratis"'), "mine.toml: device.mine.price", "no such name"),
         (
             DEVICE.replace('"free"', "{ per_shot_usd = -1 }"),
