@@ -1,6 +1,7 @@
 """Where circuits run: the device protocol, this machine's simulators, and devices by name."""
 
-from backends.device import Capabilities, Device, Expectations
+from backends.device import Capabilities, ExactDevice, Expectations, Sampler
+from backends.device import ExactDevice as Device
 from backends.devices import DEVICE_NAMES, open_device
 
-__all__ = ["DEVICE_NAMES", "Capabilities", "Device", "Expectations", "open_device"]
+__all__ = ["DEVICE_NAMES", "Capabilities", "Device", "ExactDevice", "Expectations", "Sampler", "open_device"]

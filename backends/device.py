@@ -1,4 +1,4 @@
-"""What every device is to the rest of Shotwise: what it can do, and the two questions it may be asked."""
+"""What every simulator here is to the rest of Shotwise: a sampler, and some of them exact too."""
 
 from __future__ import annotations
 
@@ -17,18 +17,12 @@ class Capabilities:
     """What a device can be asked.
 
     Attributes:
-        exact: `expectation` without sampling noise.
-        samples: `sample`.
-        metric: exact Fubini-Study metrics, for natural gradients.
-        free: costs nothing, so lost work may simply be done again.
         n_qubits_max: largest circuit.
+        metric: exact Fubini-Study metrics, for natural gradients.
     """
 
-    exact: bool
-    samples: bool
-    metric: bool
-    free: bool
     n_qubits_max: int
+    metric: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +39,8 @@ class Expectations:
 
 
 @runtime_checkable
-class Device(Protocol):
-    """A place where circuits run.
-
-    A device is asked only what its capabilities allow. Both questions take a whole batch, so that a queue
-    is waited for once.
-    """
+class Sampler(Protocol):
+    """A place where circuits run and are read, shot by shot."""
 
     @property
     def name(self) -> str: ...
@@ -58,12 +48,17 @@ class Device(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
+    def sample(self, plan: ExecutionPlan) -> Outcome:
+        """Run every row of the plan; the same plan gives the same outcome on a simulator."""
+        ...
+
+
+@runtime_checkable
+class ExactDevice(Sampler, Protocol):
+    """A simulator that also tells energies without sampling noise."""
+
     def expectation(
         self, circuit: Circuit, observable: Observable, angles: np.ndarray, *, gradient: bool
     ) -> Expectations:
         """Energies (and angle gradients) at `angles`, shape (points, rotations), in radians."""
-        ...
-
-    def sample(self, plan: ExecutionPlan) -> Outcome:
-        """Run every row of the plan; the same plan gives the same outcome on a simulator."""
         ...

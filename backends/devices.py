@@ -1,14 +1,14 @@
-"""Devices by name."""
+"""Exact devices by name."""
 
 from __future__ import annotations
 
-from backends.device import Device
+from backends.device import ExactDevice
 from shotwise.errors import CannotRunError
 
 DEVICE_NAMES = ("jax", "lightning")
 
 
-def open_device(name: str) -> Device:
+def open_device(name: str) -> ExactDevice:
     """The device of that name; its library is imported only here.
 
     Raises:

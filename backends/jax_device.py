@@ -57,7 +57,7 @@ class JaxDevice:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(exact=True, samples=True, metric=True, free=True, n_qubits_max=30)
+        return Capabilities(n_qubits_max=30, metric=True)
 
     def check_fits(self, circuit: Circuit, observable: Observable | None) -> None:
         """Refuse what would not fit into this machine's memory; without an observable, to be sampled.

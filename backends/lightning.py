@@ -30,7 +30,7 @@ class LightningDevice:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(exact=True, samples=True, metric=False, free=True, n_qubits_max=28)
+        return Capabilities(n_qubits_max=28)
 
     def expectation(
         self, circuit: Circuit, observable: Observable, angles: np.ndarray, *, gradient: bool

@@ -32,7 +32,7 @@ from pathlib import Path
 import numpy as np
 
 from backends.catalog import LocalProvider, load_catalog, open_provider
-from backends.device import Device
+from backends.device import Sampler
 from backends.dispatch import POLICIES, Decision
 from backends.fleet import Fleet
 from ledger import BudgetExceededError, Database, JobBook, Journal, Ledger, NewRun, decisions_of
@@ -112,7 +112,7 @@ class Run:
 class Recalled:
     """A deterministic device that runs equal plans once: policies that agree share their samples."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Sampler) -> None:
         self._device = device
         self._known: dict[bytes, Outcome] = {}
 

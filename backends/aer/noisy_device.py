@@ -7,7 +7,6 @@ import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 
-import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
@@ -17,13 +16,11 @@ from qiskit_ibm_runtime.fake_provider.fake_backend import FakeBackendV2
 from backends.aer.noise import noise_model, used_qubits, with_idle_noise
 from backends.aer.snapshots import load_snapshot
 from backends.calibration import Calibration
-from backends.device import Capabilities, Expectations
+from backends.device import Capabilities
 from backends.transpile.pubs import PubRows, group_rows, join_results, pub_of
 from backends.transpile.success import HardwareUse
 from backends.transpile.transpiler import Transpiled, Transpiler
 from measurement.plan import ExecutionPlan, Outcome
-from problems.circuit import Circuit
-from problems.problem import Observable
 from shotwise.errors import CannotRunError
 
 SIMULATED_QUBITS_MAX = 16
@@ -71,8 +68,7 @@ class NoisyDevice:
 
     @property
     def capabilities(self) -> Capabilities:
-        n_qubits = min(self._snapshot.calibration.n_qubits, SIMULATED_QUBITS_MAX)
-        return Capabilities(exact=False, samples=True, metric=False, free=False, n_qubits_max=n_qubits)
+        return Capabilities(min(self._snapshot.calibration.n_qubits, SIMULATED_QUBITS_MAX))
 
     def calibration(self, now_us: int, age_s: float = 0.0) -> Calibration:
         """The snapshot as taken `age_s` ago."""
@@ -86,12 +82,6 @@ class NoisyDevice:
         """What one circuit of the plan does to the hardware, and its predicted success."""
         transpiled = self.transpile(plan)
         return transpiled.use, transpiled.success
-
-    def expectation(
-        self, circuit: Circuit, observable: Observable, angles: np.ndarray, *, gradient: bool
-    ) -> Expectations:
-        """Not offered, as by the real device."""
-        raise CannotRunError("execution.device", self._name, "has no exact energies", "set execution.shots")
 
     def sample(self, plan: ExecutionPlan) -> Outcome:
         """Every row of the plan, noise and all. Raises CannotRunError where the device is too small."""

@@ -10,11 +10,8 @@ from braket.devices import LocalSimulator
 from braket.tasks import GateModelQuantumTaskResult
 
 from backends.braket.circuits import circuit_of
-from backends.device import Capabilities, Expectations
+from backends.device import Capabilities
 from measurement.plan import ExecutionPlan, Outcome
-from problems.circuit import Circuit
-from problems.problem import Observable
-from shotwise.errors import CannotRunError
 
 
 @dataclass(frozen=True)
@@ -29,13 +26,7 @@ class BraketLocalDevice:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(exact=False, samples=True, metric=False, free=True, n_qubits_max=20)
-
-    def expectation(
-        self, circuit: Circuit, observable: Observable, angles: np.ndarray, *, gradient: bool
-    ) -> Expectations:
-        """Not offered: `jax` and `lightning` are the exact simulators."""
-        raise CannotRunError("execution.device", self.name, "has no exact energies", "use jax or lightning")
+        return Capabilities(n_qubits_max=20)
 
     def sample(self, plan: ExecutionPlan) -> Outcome:
         """Every row; rows of the same point and basis are simulated once."""

@@ -21,7 +21,7 @@ from backends.calibration import Calibration
 from backends.catalog.batches import check_submission, usage_of
 from backends.catalog.catalog_provider import DeviceStatus
 from backends.catalog.description import DeviceDescription
-from backends.device import Device
+from backends.device import Sampler
 from backends.prices import Price, Usage
 from backends.provider import (
     TODAYS,
@@ -62,7 +62,7 @@ class LocalProvider:
     def __init__(
         self,
         description: DeviceDescription,
-        device: Device,
+        device: Sampler,
         *,
         calibrate: Callable[[int], Calibration] | None = None,
         hardware_use: Callable[[ExecutionPlan], tuple[HardwareUse, float]] | None = None,
@@ -90,7 +90,7 @@ class LocalProvider:
         return True
 
     @property
-    def device(self) -> Device:
+    def device(self) -> Sampler:
         """What runs the plans, for those that need no jobs."""
         return self._device
 

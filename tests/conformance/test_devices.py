@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from backends import DEVICE_NAMES, Device, open_device
+from backends import DEVICE_NAMES, ExactDevice, open_device
 from measurement import Bases, ExecutionPlan
 from problems.circuit import Circuit, Rotation
 from problems.pauli import PauliSum
@@ -64,13 +64,15 @@ def dense_state(circuit: Circuit, point: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(params=DEVICE_NAMES)
-def device(request: pytest.FixtureRequest) -> Device:
+def device(request: pytest.FixtureRequest) -> ExactDevice:
     return open_device(request.param)
 
 
 @pytest.mark.parametrize("plus", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_energies_and_gradients_follow_from_the_definition(device: Device, seed: int, plus: bool) -> None:
+def test_energies_and_gradients_follow_from_the_definition(
+    device: ExactDevice, seed: int, plus: bool
+) -> None:
     circuit, observable = random_circuit(seed, plus=plus), random_observable(seed)
     points = np.random.default_rng(seed).normal(size=(2, circuit.n_parameters))
     found = device.expectation(circuit, observable, circuit.angles(points), gradient=True)
@@ -95,7 +97,7 @@ def test_energies_and_gradients_follow_from_the_definition(device: Device, seed:
 
 
 @pytest.mark.parametrize("plus", [False, True])
-def test_samples_follow_the_rotated_distribution(device: Device, plus: bool) -> None:
+def test_samples_follow_the_rotated_distribution(device: ExactDevice, plus: bool) -> None:
     """Total variation of 20,000 draws over 32 states exceeds 0.05 with probability below 1e-9."""
     circuit = random_circuit(4, plus=plus)
     points = np.random.default_rng(4).normal(size=(2, circuit.n_parameters))
