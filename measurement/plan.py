@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -102,6 +102,11 @@ class ExecutionPlan:
     def shots_total(self) -> int:
         return int(self.shots.sum())
 
+    def part(self, rows: np.ndarray, shots: np.ndarray, *, branch: int) -> ExecutionPlan:
+        """Some of its rows, with shots of their own, drawing from a branch of its seed."""
+        seed = (*self.seed, branch)
+        return replace(self, point=self.point[rows], basis=self.basis[rows], shots=shots, seed=seed)
+
     def generator(self, row: int) -> np.random.Generator:
         """The random generator of a simulated row."""
         entropy, *path = self.seed
@@ -132,8 +137,25 @@ class Outcome:
             np.cumsum([0, *(len(states) for states, _ in rows)], dtype=np.int64),
         )
 
+    @classmethod
+    def summed(cls, rows: int, parts: Iterable[tuple[np.ndarray, Outcome]]) -> Outcome:
+        """An outcome of `rows` rows from parts, each with the row that each of its own adds its counts to."""
+        whole = [(np.repeat(to, np.diff(part.offsets)), part.states, part.counts) for to, part in parts]
+        if not whole:
+            return cls.from_rows([(np.zeros(0), np.zeros(0))] * rows)
+        row, states, counts = (np.concatenate(column) for column in zip(*whole, strict=True))
+        distinct, place = np.unique(np.stack([row, states]), axis=1, return_inverse=True)
+        totals = np.zeros(distinct.shape[1], dtype=np.int64)
+        np.add.at(totals, place.ravel(), counts)
+        return cls(distinct[1], totals, np.searchsorted(distinct[0], np.arange(rows + 1)))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @property
+    def shots(self) -> np.ndarray:
+        """Shots that each row brought, int64."""
+        return np.diff(np.concatenate([[0], np.cumsum(self.counts, dtype=np.int64)])[self.offsets])
 
     def row(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """(states, counts) of one row."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,29 +34,16 @@ def missing(plan: ExecutionPlan, delivered: Sequence[Delivery]) -> tuple[np.ndar
         return np.arange(len(plan)), plan
     left = plan.shots.copy()
     for part in delivered:
-        np.subtract.at(left, part.rows, shots_by_row(part.outcome))
+        np.subtract.at(left, part.rows, part.outcome.shots)
     rows = np.flatnonzero(left > 0)
     if not len(rows):
         return None
-    seed = (*plan.seed, 1_000_000 + len(delivered))
-    return rows, replace(plan, point=plan.point[rows], basis=plan.basis[rows], shots=left[rows], seed=seed)
+    return rows, plan.part(rows, left[rows], branch=1_000_000 + len(delivered))
 
 
 def joined(plan: ExecutionPlan, delivered: Sequence[Delivery]) -> Outcome:
     """The outcome of `plan` from its deliveries; counts of a row are added."""
-    rows: list[dict[int, int]] = [{} for _ in range(len(plan))]
-    for part in delivered:
-        for at, row in enumerate(part.rows):
-            states, counts = part.outcome.row(at)
-            for state, count in zip(states.tolist(), counts.tolist(), strict=True):
-                rows[row][state] = rows[row].get(state, 0) + count
-    ordered = [sorted(row.items()) for row in rows]
-    return Outcome.from_rows(
-        [
-            (np.array([s for s, _ in row], dtype=np.int64), np.array([c for _, c in row], dtype=np.int64))
-            for row in ordered
-        ]
-    )
+    return Outcome.summed(len(plan), ((part.rows, part.outcome) for part in delivered))
 
 
 def shape_sha256(plan: ExecutionPlan) -> str:
@@ -67,8 +54,3 @@ def shape_sha256(plan: ExecutionPlan) -> str:
         whole.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
     whole.update(plan.bases.key())
     return whole.hexdigest()
-
-
-def shots_by_row(outcome: Outcome) -> np.ndarray:
-    """Shots that each row brought."""
-    return np.array([int(outcome.row(row)[1].sum()) for row in range(len(outcome))], dtype=np.int64)

@@ -222,14 +222,8 @@ def shared_out(plan: ExecutionPlan, route: Sequence[tuple[str, float]]) -> list[
     """The plan's shots split over devices; each measures every group, so each gives whole energies."""
     if len(route) == 1:
         return [(route[0][0], plan)]
-    return [
-        (
-            device,
-            replace(
-                plan,
-                shots=np.maximum((plan.shots * share).astype(np.int64), SHOTS_PER_GROUP_MIN),
-                seed=(*plan.seed, _SHARE_BRANCH + at),
-            ),
-        )
-        for at, (device, share) in enumerate(route)
-    ]
+    rows, parts = np.arange(len(plan)), []
+    for at, (device, share) in enumerate(route):
+        shots = np.maximum((plan.shots * share).astype(np.int64), SHOTS_PER_GROUP_MIN)
+        parts.append((device, plan.part(rows, shots, branch=_SHARE_BRANCH + at)))
+    return parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -82,14 +82,8 @@ def split_plan(plan: ExecutionPlan, device: DeviceDescription) -> list[Batch]:
 
 def join_outcomes(plan: ExecutionPlan, batches: list[Batch], outcomes: list[Outcome]) -> Outcome:
     """The outcome of the whole plan from those of its parts; counts of a split row are added."""
-    states: list[list[np.ndarray]] = [[] for _ in range(len(plan))]
-    counts: list[list[np.ndarray]] = [[] for _ in range(len(plan))]
-    for batch, outcome in zip(batches, outcomes, strict=True):
-        for row, whole in enumerate(batch.rows):
-            part_states, part_counts = outcome.row(row)
-            states[whole].append(part_states)
-            counts[whole].append(part_counts)
-    return Outcome.from_rows([_summed(s, c) for s, c in zip(states, counts, strict=True)])
+    parts = zip(batches, outcomes, strict=True)
+    return Outcome.summed(len(plan), ((batch.rows, outcome) for batch, outcome in parts))
 
 
 def usage_of(plan: ExecutionPlan, device: DeviceDescription, use: HardwareUse | None = None) -> Usage:
@@ -118,14 +112,4 @@ def _pieces(shots: int, device: DeviceDescription) -> list[int]:
 def _batch(plan: ExecutionPlan, part: int, pieces: list[tuple[int, int]]) -> Batch:
     rows = np.array([row for row, _ in pieces], dtype=np.int64)
     shots = np.array([count for _, count in pieces], dtype=np.int64)
-    cut = replace(plan, point=plan.point[rows], basis=plan.basis[rows], shots=shots, seed=(*plan.seed, part))
-    return Batch(cut, rows)
-
-
-def _summed(states: list[np.ndarray], counts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    if not states:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    distinct, place = np.unique(np.concatenate(states), return_inverse=True)
-    summed = np.zeros(len(distinct), dtype=np.int64)
-    np.add.at(summed, place, np.concatenate(counts))
-    return distinct, summed
+    return Batch(plan.part(rows, shots, branch=part), rows)

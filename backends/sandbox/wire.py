@@ -182,8 +182,7 @@ class OutcomeMessage(_Exact):
             return f"{len(self.offsets) - 1} rows instead of {len(plan)}"
         if max(self.states, default=0) >= 1 << plan.circuit.n_qubits:
             return "a basis state of more qubits than the plan has"
-        totals = np.concatenate([[0], np.cumsum(self.counts, dtype=np.int64)])[self.offsets]
-        if np.any(np.diff(totals) > plan.shots):
+        if np.any(self.outcome().shots > plan.shots):
             return "more shots than were bought"
         return None
 

@@ -129,23 +129,18 @@ def undone(plan: ExecutionPlan, expanded: ExecutionPlan, outcome: Outcome) -> tu
     """What one copy of the ansatz gave, as the rows of the plan before it was expanded; flips undone.
 
     For what needs no mitigation: candidate solutions, and how the groups scatter.
+
+    Args:
+        expanded: as `Treatment.expand` made it: the plan's rows once for every variation.
     """
-    bases = expanded.bases
-    rows: dict[tuple[int, int], dict[int, int]] = {}
-    for row, (point, basis) in enumerate(zip(expanded.point.tolist(), expanded.basis.tolist(), strict=True)):
-        if bases.copies_at(basis) != 1:
-            continue
-        kept = rows.setdefault((point, basis % len(plan.bases)), {})
-        states, counts = outcome.row(row)
-        for state, count in zip((states ^ bases.flips_at(basis)).tolist(), counts.tolist(), strict=True):
-            kept[state] = kept.get(state, 0) + count
-    pairs = [
-        sorted(rows[point, basis].items())
-        for point, basis in zip(plan.point.tolist(), plan.basis.tolist(), strict=True)
-    ]
-    table = [np.array(row, dtype=np.int64).reshape(-1, 2) for row in pairs]
-    shots = np.array([int(row[:, 1].sum()) for row in table])
-    return replace(plan, shots=shots), Outcome.from_rows([(row[:, 0], row[:, 1]) for row in table])
+    bases, kept = expanded.bases, []
+    for row, basis in enumerate(expanded.basis.tolist()):
+        if bases.copies_at(basis) == 1:
+            states, counts = outcome.row(row)
+            one = Outcome.from_rows([(states ^ bases.flips_at(basis), counts)])
+            kept.append((np.array([row % len(plan)]), one))
+    found = Outcome.summed(len(plan), kept)
+    return replace(plan, shots=found.shots), found
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,7 +57,6 @@ from ledger.tables import runs
 from measurement import Bases, ExecutionPlan, Outcome
 from problems import Circuit, Rotation
 from shotwise.errors import LeaseLostError
-from tasks.delivery import shots_by_row
 from tasks.durable import Bought, Buyer, DeviceGaveUpError, UnresolvedJobError
 from tasks.patience import Patience
 from tasks.reconcile import reconcile
@@ -340,7 +339,7 @@ class JobModel(RuleBasedStateMachine):
 
     def bring(self, buyer: Buyer, piece: int, device: str) -> Bought:
         bought = buyer.buy(piece, 0, device, plan(piece))
-        assert shots_by_row(bought.outcome).tolist() == [SHOTS, SHOTS]
+        assert bought.outcome.shots.tolist() == [SHOTS, SHOTS]
         data = bought.outcome.to_bytes()
         assert self.outcomes.setdefault(piece, data) == data
         return bought

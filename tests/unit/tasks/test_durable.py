@@ -24,7 +24,7 @@ from ledger.tables import jobs, runs
 from measurement import qubit_wise_commuting
 from problems import PauliSum
 from shotwise.errors import LeaseLostError
-from tasks.delivery import Delivery, joined, missing, shots_by_row
+from tasks.delivery import Delivery, joined, missing
 from tasks.driving import Drive, StopAsked
 from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.patience import Patience
@@ -92,7 +92,7 @@ def test_partial_results_are_kept_and_only_the_missing_shots_bought(
     sandbox.control().inject(FaultSpec(kind=kind, device=IDEAL, factor=0.5))
     bought = buyer.buy(0, 0, IDEAL, plan())
     assert fired(sandbox, kind) == 1
-    assert shots_by_row(bought.outcome).tolist() == [300, 300]
+    assert bought.outcome.shots.tolist() == [300, 300]
     first, second = jobs_of(buyer.book.lease.database)
     assert 0 < first.shots < 600
     assert first.shots + second.shots == 600 == bought.shots
@@ -406,4 +406,4 @@ def test_missing_and_joined_account_for_every_shot() -> None:
     assert rest.shots.tolist() == [200]
     parts.append(Delivery(rows, rest, JaxDevice().sample(rest)))
     assert missing(whole, parts) is None
-    assert shots_by_row(joined(whole, parts)).tolist() == [300, 300]
+    assert joined(whole, parts).shots.tolist() == [300, 300]
