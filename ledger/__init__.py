@@ -4,7 +4,7 @@ from ledger.accounts import KEEP, Keep
 from ledger.amounts import Amount, Balance, Currency, dollars
 from ledger.audit import Difference
 from ledger.database import Database
-from ledger.device_health import DeviceHealth, Probe, ProbeVerdict, Quarantine
+from ledger.device_health import DeviceHealth, Probe, ProbeVerdict
 from ledger.device_history import DeviceHistory, device_histories, failing_devices
 from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationError, StorageError
 from ledger.jobs import (
@@ -51,7 +51,6 @@ __all__ = [
     "NewRun",
     "Probe",
     "ProbeVerdict",
-    "Quarantine",
     "Reservation",
     "ReservationError",
     "ReservationState",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
 
@@ -32,7 +31,7 @@ class Probe:
         readout_error: mean probability of a wrong bit.
         mirror_error: one minus the share of shots in which a mirror circuit came back to where it began.
         reason: of the verdict, a short clause.
-        details_json: what was measured, qubit by qubit, and the history it was held against.
+        details_json: the id of the run that measured, and the readout error of each qubit.
     """
 
     device: str
@@ -43,16 +42,6 @@ class Probe:
     verdict: ProbeVerdict
     reason: str
     details_json: str = "{}"
-
-
-@dataclass(frozen=True)
-class Quarantine:
-    """A device's standing since its last change."""
-
-    device: str
-    at_us: int
-    quarantined: bool
-    reason: str
 
 
 class DeviceHealth:
@@ -86,21 +75,16 @@ class DeviceHealth:
                 for row in connection.execute(query).mappings()
             ]
 
-    def changes(self, device: str) -> list[Quarantine]:
-        """Every change of a device's standing, newest first."""
-        return self._changes(quarantines.c.device == device)
-
     def quarantined(self) -> dict[str, str]:
         """Devices that shall not be used now, with the reason."""
         newest = select(func.max(quarantines.c.change_id)).group_by(quarantines.c.device)
-        found = self._changes(quarantines.c.change_id.in_(newest))
-        return {change.device: change.reason for change in found if change.quarantined}
-
-    def _changes(self, condition: Any) -> list[Quarantine]:
-        wanted = (quarantines.c.device, quarantines.c.at_us, quarantines.c.quarantined, quarantines.c.reason)
-        query = select(*wanted).where(condition).order_by(quarantines.c.change_id.desc())
+        query = (
+            select(quarantines.c.device, quarantines.c.reason)
+            .where(quarantines.c.change_id.in_(newest), quarantines.c.quarantined)
+            .order_by(quarantines.c.change_id.desc())
+        )
         with self.database.read() as connection:
-            return [Quarantine(**row) for row in connection.execute(query).mappings()]
+            return {row.device: row.reason for row in connection.execute(query)}
 
 
 def _change(

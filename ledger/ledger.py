@@ -14,7 +14,7 @@ from ledger.amounts import Amount, Balance, Currency
 from ledger.audit import Difference, audit
 from ledger.database import Database
 from ledger.records import now_us
-from ledger.rules import END_STEP, RESERVE_STEP, Entry, EntryKind, Reservation
+from ledger.rules import Entry, EntryKind, Reservation
 from ledger.tables import accounts as accounts_table
 from ledger.tables import entries as entries_table
 
@@ -128,17 +128,6 @@ class Ledger:
         if before is not None:
             query = query.where(entries_table.c.entry_id < before)
         return self._entries(query)
-
-    def open_reservations(self, account: str) -> list[Entry]:
-        """The promises at or below an account that have not ended, oldest first."""
-        ended = entries_table.alias("ended")
-        has_ended = (
-            select(ended.c.entry_id)
-            .where(ended.c.token == entries_table.c.token, ended.c.step == END_STEP)
-            .exists()
-        )
-        query = _under(account).where(entries_table.c.step == RESERVE_STEP, ~has_ended)
-        return self._entries(query.order_by(entries_table.c.entry_id))
 
     def open_disputes(self, account: str) -> list[Entry]:
         """What was billed at or below an account and neither accepted nor waived yet, oldest first."""

@@ -17,9 +17,6 @@ from problems.ising_model import IsingModel
 from problems.problem import Reference
 
 METHOD = "Goemans-Williamson"
-GUARANTEE = 0.87856
-"""Expected share of the best cut, before local search."""
-
 HYPERPLANES = 128
 _SWEEPS_MAX = 2000
 _CHANGE_MIN = 1e-7
@@ -33,14 +30,12 @@ class Relaxation:
     Attributes:
         energy: of the best spins.
         spins: int64 +-1, shape (n,).
-        rounded_energy: mean over the hyperplanes before local search, what the guarantee speaks of.
         bound: no spins have an energy below this (from a dual solution, so true however far the
             relaxation was solved).
     """
 
     energy: float
     spins: np.ndarray
-    rounded_energy: float
     bound: float
 
     def reference(self) -> Reference:
@@ -59,14 +54,12 @@ def goemans_williamson(model: IsingModel, *, hyperplanes: int = HYPERPLANES, see
     sides = np.sign(vectors @ rng.standard_normal((vectors.shape[1], hyperplanes))).T
     sides[sides == 0] = 1.0
     rounded = sides[:, :-1] * sides[:, -1:] if model.fields.any() else sides
-    rounded_energy = float(model.energies(rounded).mean())
     spins = descend(model, rounded)
     energies = model.energies(spins)
     best = int(np.argmin(energies))
     return Relaxation(
         float(energies[best]),
         spins[best].astype(np.int64),
-        rounded_energy,
         model.constant + _dual_bound(couplings, vectors),
     )
 

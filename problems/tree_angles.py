@@ -92,8 +92,8 @@ def _hadamard(values, bits: int):
     return values
 
 
-def optimise(degree: int, layers: int, start: np.ndarray | None = None) -> np.ndarray:
-    """The angles of most cut edges near `start`, shape (2 layers,); at one layer near the closed form."""
+def optimise(degree: int, start: np.ndarray | None = None) -> np.ndarray:
+    """The angles of most cut edges near `start`, shape (2 layers,); by default one layer's closed form."""
     import jax
     from scipy.optimize import minimize
 
@@ -112,7 +112,7 @@ def make_table() -> dict:
     for degree, deepest in _LAYERS.items():
         rows, angles = {}, None
         for layers in range(1, deepest + 1):
-            angles = optimise(degree, layers, None if angles is None else interpolate(angles, layers))
+            angles = optimise(degree, None if angles is None else interpolate(angles, layers))
             gammas, betas = np.round(angles, 9).reshape(2, layers).tolist()
             fraction = round(cut_fraction(angles, degree), 6)
             rows[str(layers)] = {"gammas": gammas, "betas": betas, "cut_fraction": fraction}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -21,22 +20,16 @@ CREDENTIAL_REMEDY = (
 )
 
 
-def _now_us() -> int:
-    return time.time_ns() // 1000
-
-
 @dataclass(frozen=True)
 class Surroundings:
     """What an adapter may ask of its caller.
 
     Attributes:
         secret: a credential by name, None where there is none; default: the environment. Never shown.
-        now_us: microseconds since the epoch, UTC.
         jobs_folder: where local providers remember jobs across processes; None keeps them in memory.
     """
 
     secret: Callable[[str], str | None] = field(default=os.environ.get, repr=False)
-    now_us: Callable[[], int] = _now_us
     jobs_folder: Path | None = None
 
 
@@ -47,12 +40,10 @@ class Adapter:
     Attributes:
         module: its `open_provider(description, surroundings)` opens a device.
         extra: what installs its SDK, as in ``install shotwise[ibm]``; empty where nothing is needed.
-        secrets: names of the credentials that it asks for, required ones.
     """
 
     module: str
     extra: str = ""
-    secrets: tuple[str, ...] = ()
 
 
 ADAPTERS = MappingProxyType(
@@ -61,12 +52,8 @@ ADAPTERS = MappingProxyType(
         "lightning": Adapter("backends.catalog.exact_simulators"),
         "ibm-snapshot": Adapter("backends.aer.adapter", extra="ibm"),
         "braket-local": Adapter("backends.braket.local_adapter", extra="braket"),
-        "ibm-cloud": Adapter(
-            "backends.ibm.adapter", extra="ibm", secrets=("QISKIT_IBM_TOKEN", "QISKIT_IBM_INSTANCE")
-        ),
-        "braket-cloud": Adapter(
-            "backends.braket.cloud_adapter", extra="braket", secrets=("AMZN_BRAKET_OUT_S3_BUCKET",)
-        ),
+        "ibm-cloud": Adapter("backends.ibm.adapter", extra="ibm"),
+        "braket-cloud": Adapter("backends.braket.cloud_adapter", extra="braket"),
     }
 )
 """Adapters by provider key."""

@@ -24,11 +24,6 @@ class Extrapolation:
     weights: tuple[float, ...]
 
     @property
-    def variance_factor(self) -> float:
-        """At the best split, against one energy with all the shots."""
-        return float(np.abs(self.weights).sum() ** 2)
-
-    @property
     def shares(self) -> np.ndarray:
         """Of the shots, a scale each."""
         shares = np.abs(self.weights)

@@ -47,7 +47,7 @@ def test_one_layer_on_a_tree_is_the_closed_form() -> None:
 def test_the_table_is_what_its_script_computes() -> None:
     table = tree_angles(4, 1)
     assert table is not None
-    assert optimise(4, 1, table + 0.05) == pytest.approx(table, abs=1e-4)
+    assert optimise(4, table + 0.05) == pytest.approx(table, abs=1e-4)
 
 
 def test_interpolation_follows_its_formula() -> None:
