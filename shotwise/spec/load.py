@@ -104,7 +104,7 @@ def parse(text: str) -> dict[str, Any]:
             "spec", where, f"not YAML: {reason}", "check the indentation and quotes there"
         ) from None
     except (ValueError, OverflowError) as error:
-        raise SpecError("spec", str(error), "a value that cannot be read", "correct it") from None
+        raise SpecError("spec", str(error), "a value that cannot be read", "write plain text") from None
     if not isinstance(raw, dict):
         raise SpecError("spec", type(raw).__name__, "not a map", "start with `version: 1` and `problem:`")
     return raw
@@ -169,20 +169,35 @@ def override(raw: dict[str, Any], assignment: str) -> None:
     at[keys[-1]] = parse(f"value: {value}")["value"]
 
 
-_REMEDIES = {
+_WORDS = {
     "extra_forbidden": ("unknown key", "remove it or correct its spelling"),
     "missing": ("missing", "add it"),
     "union_tag_not_found": ("no kind given", "say which kind it is"),
+    "greater_than": ("too small", "give more than {gt}"),
+    "greater_than_equal": ("too small", "give at least {ge}"),
+    "less_than": ("too large", "give less than {lt}"),
+    "less_than_equal": ("too large", "give at most {le}"),
+    "too_short": ("too few", "give at least {min_length}"),
+    "too_long": ("too many", "give at most {max_length}"),
+    "string_too_short": ("too short", "use at least {min_length} characters"),
+    "string_too_long": ("too long", "use at most {max_length} characters"),
+    "string_type": ("not text", "put it in quotes"),
+    "literal_error": ("no choice here", "use {expected}"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), ("not a whole number", "give one")),
+    **dict.fromkeys(("float_type", "float_parsing"), ("not a number", "give one")),
+    **dict.fromkeys(("bool_type", "bool_parsing"), ("neither true nor false", "give one of them")),
+    **dict.fromkeys(("tuple_type", "list_type"), ("not a list", "write [a, b]")),
+    **dict.fromkeys(("model_type", "dict_type"), ("no section", "write {{key: value}}")),
 }
+"""What is wrong and the remedy, by pydantic's kind of error; in braces what it tells of it."""
 
 
 def _spec_error(error: ValidationError) -> SpecError:
     """The first complaint of pydantic in our words: field, value, remedy."""
     first = error.errors(include_url=False)[0]
     field = _field(first["loc"])
-    kind, message = first["type"], first["msg"].removeprefix("Value error, ")
+    kind, context = first["type"], first.get("ctx", {})
     if kind == "union_tag_invalid":
-        context = first.get("ctx", {})
         return SpecError(
             f"{field}.{str(context.get('discriminator')).strip(chr(39))}",
             str(context.get("tag")),
@@ -191,8 +206,11 @@ def _spec_error(error: ValidationError) -> SpecError:
         )
     value = "nothing" if kind in ("missing", "union_tag_not_found") else first["input"]
     value = "this section" if isinstance(value, dict) else value
-    problem, remedy = _REMEDIES.get(kind, (_lower(message), "correct it"))
-    return SpecError(field, value, problem, remedy)
+    if kind in _WORDS:
+        problem, remedy = (words.format(**context) for words in _WORDS[kind])
+        return SpecError(field, value, problem, remedy)
+    problem, _, remedy = first["msg"].removeprefix("Value error, ").partition("; ")  # our own may advise
+    return SpecError(field, value, _lower(problem), remedy or "see docs/spec.md")
 
 
 _UNIONS = frozenset({"problem", "ansatz", "execution", "generator", "objective", "scan"})

@@ -108,6 +108,28 @@ def test_a_bad_field_is_named_with_its_value(
 
 
 @pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optimizer.max_iterations=0", "too small (got 0); give at least 1"),
+        ("optimizer.learning_rate=-1", "too small (got -1); give more than 0"),
+        ("execution={mode: shots, shots: 9999999999}", "too large (got 9999999999); give at most 1000000000"),
+        ("execution={mode: shots, shots: 2.5}", "not a whole number (got 2.5); give one"),
+        ("budget.usd=x", "not a number (got 'x'); give one"),
+        ("name=7", "not text (got 7); put it in quotes"),
+        ("optimizer=3", "no section (got 3); write {key: value}"),
+        ("problem={kind: maxcut, edges: 3}", "not a list (got 3); write [a, b]"),
+        ("execution={mode: shots, shots: 9, devices: []}", "too few (got []); give at least 1"),
+        ("optimizer.gradient=foo", "use 'auto', 'parameter_shift', 'coordinates' or 'spsa'"),
+        ("name=../etc", "see docs/spec.md"),
+        ("ansatz={kind: rqaoa}", "needs maxcut, qubo or ising, not molecule"),
+        ("ansatz={kind: qaoa}", "docs/spec.md"),
+    ],
+)
+def test_the_remedy_says_what_to_write(tmp_path: Path, override: str, words: str) -> None:
+    assert words in str(refusal(tmp_path, H2, "ansatz=null", override))
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "problem: !!python/object/apply:os.system [true]",
