@@ -24,12 +24,12 @@ from qiskit_ibm_runtime.utils.backend_decoder import (
     properties_from_server_data,
 )
 
-from backends.aer.snapshots import read_calibration
 from backends.calibration import Calibration
 from backends.catalog.batches import check_submission, usage_of
 from backends.catalog.catalog_provider import DeviceStatus
 from backends.catalog.description import DeviceDescription
 from backends.ibm.account import IbmAccount, status_of
+from backends.ibm_properties import read_calibration
 from backends.prices import Price, Usage
 from backends.provider import (
     TODAYS,

@@ -15,9 +15,10 @@ from scipy.stats import spearmanr
 
 from backends import statevector as sv
 from backends.aer.noisy_device import NoisyDevice
-from backends.aer.snapshots import load_snapshot, read_calibration
+from backends.aer.snapshots import load_snapshot
 from backends.calibration import Calibration, distrust
 from backends.catalog import LocalProvider, load_catalog, open_provider
+from backends.ibm_properties import read_calibration
 from backends.jax_device import JaxDevice
 from backends.provider import SubmitRejected
 from backends.transpile.qiskit_circuit import to_qiskit
