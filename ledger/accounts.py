@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from enum import Enum
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -170,8 +170,6 @@ def at_or_below(account: str):
 
 
 def _path_query() -> Select[tuple[object, ...]]:
-    from sqlalchemy import bindparam
-
     return (
         select(accounts)
         .where(accounts.c.path.in_(bindparam("path", expanding=True)))

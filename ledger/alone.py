@@ -4,7 +4,7 @@ Each is one message to PostgreSQL and one short write section on SQLite, and is 
 answer only "done"; whatever else it may be (a repetition, a refusal, a cost above the promise) has changed
 nothing, and `ledger.reservations` decides it in a transaction of the ordinary kind.
 
-On PostgreSQL the procedures `post_alone` and `end_alone` (migration 0004) commit without waiting for the
+On PostgreSQL the procedures `post_alone` and `end_alone` (migration 0007) commit without waiting for the
 disk, which lets the tenant's row go, and then wait for the log: see `ledger.early_release`.
 """
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, case, func, or_, select
 
 from ledger.accounts import all_balances, path_to
-from ledger.amounts import NOTHING, Amount, Balance
+from ledger.amounts import NOTHING, Amount, Balance, Currency
 from ledger.rules import END_STEP, RESERVE_STEP, EntryKind
 from ledger.tables import entries
 
@@ -103,8 +103,6 @@ def _moved(connection: Connection) -> list[tuple[str, Balance]]:
 
 def _over_limit(entered: list[Balance]) -> list[Difference]:
     """Limits broken; the database refuses this, and we look all the same."""
-    from ledger.amounts import Currency
-
     return [
         Difference(
             balance.account, f"{currency} spent and held", str(balance.used(currency)), f"limited to {limit}"

@@ -20,7 +20,6 @@ from shotwise.errors import RunBusyError, RunEndedError, SpecError
 LEASE_S = 30.0
 _LEFT_US_MAX = 600_000_000
 """A lease that ends later was written by a clock far ahead; should its writer live, its fence is stale."""
-"""States that no drive follows."""
 _RUN = [column for column in runs.c if column.name != "ansatz_json"]
 
 
@@ -151,7 +150,7 @@ class Journal:
             _check_free(run_id, row["holder"], row["lease_until_us"])
             final = RunState(row["state"]).is_final
             if final and not ended:
-                raise RunEndedError("RUN_ID", run_id, f"has {row['state']}", "see it with `shotwise show`")
+                raise RunEndedError("RUN_ID", run_id, f"is {row['state']}", "see it with `shotwise show`")
             fence = row["fence"] + 1
             connection.execute(
                 update(runs)

@@ -22,7 +22,7 @@ from shotwise.errors import LeaseLostError, RunFailedError
 def _upsert(table: str, columns: str, key: str) -> Statement:
     """Enter a row, or replace the one of the same key."""
     names = columns.split()
-    taken = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
+    taken = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key.split(", "))
     values = ", ".join(f":{name}" for name in names)
     into = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"
     return Statement(f"{into} ON CONFLICT ({key}) DO UPDATE SET {taken}")

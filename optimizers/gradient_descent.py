@@ -159,7 +159,9 @@ def build_gradient_descent(
         _rehearse(optimizer)
     except Exception as error:
         if checked:
-            raise SpecError("optimizer.options", checked, f"{name} refuses them", str(error)) from error
+            why = " ".join(str(error).split())
+            remedy = "give other values, or leave them out"
+            raise SpecError("optimizer.options", checked, f"{name} refuses them: {why}", remedy) from error
         if callable(learning_rate):
             raise SpecError(
                 "optimizer.schedule.kind", name, "takes no schedule", "use kind constant"
