@@ -27,7 +27,7 @@ from backends.fleet import SANDBOX_URL, Fleet
 from backends.sandbox.connection import KEY_VARIABLE
 from backends.sandbox.process import SandboxProcess
 from deployments.stack import Options, Stack
-from ledger import Currency, Database, Journal, Ledger, RunState, Submissions
+from ledger import Currency, Database, Holder, Journal, Ledger, RunState, Submissions
 from shotwise.home import Home
 from shotwise.spec import validate
 from tasks.reconcile import reconcile
@@ -107,11 +107,8 @@ def _driven_by(journal: Journal, submissions: Submissions, worker) -> list[tuple
     driven = []
     for run in submissions.unfinished():
         record = journal.run(run.run_id)
-        if (
-            record.holder
-            and record.state is RunState.RUNNING
-            and int(record.holder.rsplit(":", 3)[2]) in pids
-        ):
+        holder = Holder.parse(record.holder)
+        if holder and record.state is RunState.RUNNING and holder.pid in pids:
             driven.append((run.run_id, record.fence))
     return driven
 

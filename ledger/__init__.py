@@ -7,6 +7,7 @@ from ledger.database import Database
 from ledger.device_health import DeviceHealth, Probe, ProbeVerdict
 from ledger.device_history import DeviceHistory, device_histories, failing_devices
 from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationError, StorageError
+from ledger.holders import Holder
 from ledger.jobs import (
     TREATMENTS,
     JobBook,
@@ -38,6 +39,7 @@ __all__ = [
     "Difference",
     "Entry",
     "EntryKind",
+    "Holder",
     "IterationRecord",
     "JobBook",
     "JobKey",

@@ -8,23 +8,49 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 
-def this_process() -> str:
-    """The name of this process as a holder: host:place:pid:start."""
-    return f"{socket.gethostname()}:{_place()}:{os.getpid()}:{_start_ticks(os.getpid())}"
+@dataclass(frozen=True)
+class Holder:
+    """One process. As text, host:place:pid:start.
 
+    Attributes:
+        place: where its pid means something: a boot of a kernel and a process namespace, "-" where unknowable.
+        start: in clock ticks since that boot, "-" where unknowable: pids are used again.
+    """
 
-def is_dead(holder: str) -> bool:
-    """Whether a holder is certainly gone. One elsewhere, or unreadable, may live: its lease must expire."""
-    try:
-        host, place, pid, start = holder.rsplit(":", 3)
-        if (host, place) != (socket.gethostname(), _place()):
+    host: str
+    place: str
+    pid: int
+    start: str
+
+    @classmethod
+    def of_this_process(cls) -> Holder:
+        return cls(socket.gethostname(), _place(), os.getpid(), _start_ticks(os.getpid()))
+
+    @classmethod
+    def parse(cls, text: str | None) -> Holder | None:
+        """The holder that a text names; None for none, and for what cannot be read."""
+        try:
+            host, place, pid, start = (text or "").rsplit(":", 3)
+            return cls(host, place, int(pid), start)
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.place}:{self.pid}:{self.start}"
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it is certainly gone. One elsewhere may live: its lease must expire."""
+        if (self.host, self.place) != (socket.gethostname(), _place()):
             return False
-        return _start_ticks(int(pid)) != start
-    except (ValueError, OSError):
-        return False
+        try:
+            return _start_ticks(self.pid) != self.start
+        except OSError:
+            return False
 
 
 def _place() -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, insert, select, true, update
 
 from ledger.database import Database
-from ledger.holders import is_dead, this_process
+from ledger.holders import Holder
 from ledger.lease import Lease
 from ledger.records import IterationRecord, NewRun, RunRecord, RunState, now_us
 from ledger.tables import drives, iterations, runs
@@ -157,7 +157,7 @@ class Journal:
                 .where(runs.c.run_id == run_id)
                 .values(
                     fence=fence,
-                    holder=this_process(),
+                    holder=str(Holder.of_this_process()),
                     lease_until_us=at + int(lease_s * 1e6),
                     **({} if final else {"state": RunState.RUNNING, "reason": None}),
                     updated_us=at,
@@ -175,8 +175,9 @@ def _check_free(run_id: str, holder: str | None, lease_until_us: int) -> None:
 
 
 def _is_held(holder: str | None, lease_until_us: int) -> bool:
-    left_us = lease_until_us - now_us()
-    return holder is not None and 0 < left_us < _LEFT_US_MAX and not is_dead(holder)
+    left_us, known = lease_until_us - now_us(), Holder.parse(holder)
+    gone = known is not None and known.is_dead  # what cannot be read may live
+    return holder is not None and 0 < left_us < _LEFT_US_MAX and not gone
 
 
 def _run_of(row: RowMapping) -> RunRecord:

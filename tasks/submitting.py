@@ -8,7 +8,7 @@ from types import TracebackType
 
 from httpx import HTTPError, HTTPStatusError, codes
 
-from ledger import Database, Journal, RunState, Submissions
+from ledger import Database, Holder, Journal, RunState, Submissions
 from shotwise.errors import CannotRunError
 from shotwise.home import Home
 from shotwise.spec import RunSpec
@@ -107,8 +107,7 @@ def team_status(journal: Journal, *, everything: bool = False) -> list[RunStatus
     for run in found:
         record, last = journal.run(run.run_id), journal.last_iteration(run.run_id)
         found = headline(record) or last
-        driven = journal.is_driven(run.run_id) and record.holder
-        host, _, pid, _ = record.holder.rsplit(":", 3) if driven and record.holder else ("", "", "", "")
+        driver = Holder.parse(record.holder) if journal.is_driven(run.run_id) else None
         rows.append(
             RunStatus(
                 run_id=run.run_id,
@@ -119,7 +118,7 @@ def team_status(journal: Journal, *, everything: bool = False) -> list[RunStatus
                 submitted_us=run.submitted_us,
                 iterations=last.iteration + 1 if last else 0,
                 energy=found.energy if found else None,
-                driver=f"{host} {pid}" if driven else None,
+                driver=f"{driver.host} {driver.pid}" if driver else None,
             )
         )
     return rows
