@@ -17,7 +17,7 @@ class Holder:
     """One process. As text, host:place:pid:start.
 
     Attributes:
-        place: where its pid means something: a boot of a kernel and a process namespace, "-" where unknowable.
+        place: boot and process namespace, in which its pid means something; "-" where unknowable.
         start: in clock ticks since that boot, "-" where unknowable: pids are used again.
     """
 

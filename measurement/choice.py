@@ -34,8 +34,12 @@ class Terms:
 def choose_grouping(
     hamiltonian: PauliSum, basis_state: int | None, terms: Terms, kind: str = "auto"
 ) -> Grouping:
-    """The grouping with the least fee * groups * energies + shots for the error asked for, which one energy
-    takes, the last, and the others together about once more.
+    """The grouping of a kind; for `auto` the one of least
+
+        shots_a_circuit * groups * energies + 2 (sum_g sigma_g)^2 / std_error^2,
+
+    in shots. sigma_g is the prior standard deviation of group g; the second term is the shots with which the
+    last energy has the error asked for, and about as many again for all others together.
 
     `auto` looks at qubit-wise and overlapping groups, and at two ways to make fully commuting ones; at those
     only where their entangling rotations, two CX a pair of qubits, would add little bias.

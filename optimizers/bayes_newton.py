@@ -46,26 +46,41 @@ OPTIONS = {
     "step_max": Option(0.5, open_minimum=True),
 }
 
-# In units of the energy's single-shot standard deviation, which sets the scale of slopes and curvatures
+# Those down to _REMAINDER multiply s, the energy's single-shot standard deviation at the first centre.
 _SLOPE = 0.5
-_CURVATURE, _CURVATURE_SPREAD, _CURVATURE_MIN = 0.5, 0.3, 0.08
-_COUPLING, _CURVATURE_ERROR = 0.15, 0.2
+"""Prior standard deviation of a slope."""
+_CURVATURE, _CURVATURE_SPREAD = 0.5, 0.3
+"""Prior mean and standard deviation of a curvature."""
+_CURVATURE_MIN = 0.08
+"""Least curvature, and least eigenvalue of the Hessian that a step divides by."""
+_COUPLING = 0.15
+"""Prior standard deviation of the Hessian's entries off the diagonal."""
+_CURVATURE_ERROR = 0.2
+"""Standard deviation of a curvature around its measured mean, between two centres."""
 _REMAINDER = 0.15
+"""A gradient measured at a distance r has a standard deviation of `_REMAINDER` s r^2 added to its own."""
 _FADING = 0.9
+"""What an iteration keeps of the weights of earlier second derivatives; the prior makes up for the rest."""
 _NOT_USED = 1e12
+"""Variance of a ring's unused rows."""
 _SHARE_OF_FEES = 1 / 3
-"""Of its fees, what an iteration spends on shots at least: with less it is too often not the last one."""
+"""An iteration's shots are at least this times its fees in shots: with less it is too often not the last."""
 _ALONE = 1.75
-"""Of what d parameters take if all matter, the shots of a first iteration that may be the last."""
+"""The first iteration's shots are this times d^2 variance / resolution, with which it may be the last ..."""
 _FEES_MAX = 1.6
-"""Of a later iteration's fees, what that may cost."""
+"""... but at most this times an iteration's fees in shots, which is what a second one would cost."""
 _SETTLED_SHARE = 0.3
-"""Of its possible loss, what a parameter counts that has not stood out from noise."""
+"""A parameter's loss counts `_SETTLED_SHARE` + (1 - `_SETTLED_SHARE`) min(z^2 / 4, 1) times; z as above."""
 
 
 class _Weights(NamedTuple):
-    """What energies count: at the P - 1 shifted points in their parameter's slope and bend, at the centre in
-    every parameter's bend."""
+    """With what weights energies add up to derivatives.
+
+    Attributes:
+        slope: (P - 1,) of the shifted points, in their parameter's first derivative.
+        bend: (P - 1,) of the shifted points, in their parameter's second derivative.
+        centre: (d,) of the centre, in every parameter's second derivative.
+    """
 
     slope: np.ndarray
     bend: np.ndarray
@@ -222,7 +237,7 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         )
 
     def _remember(self, state: BayesNewtonState, evaluation: Evaluation) -> BayesNewtonState:
-        """Enter the slopes and bends that the points tell at this centre."""
+        """Enter the first and second derivatives that the points tell at this centre."""
         design = self._design
         d = state.parameters.shape[0]
         coordinate = jnp.asarray(design.coordinate)

@@ -27,7 +27,7 @@ CHEMICAL_ACCURACY = 1.6e-3
 RELATIVE_ACCURACY = 0.01
 """Of the energy's standard deviation in the mixed state, likewise for other problems."""
 ENERGIES_A_PARAMETER = 10
-"""That a run may measure where every one pays fees: two or four an iteration, in a few iterations."""
+"""Energies per parameter that a whole run is assumed to measure, to amortise circuit fees."""
 _SHOTS_OF_A_FEE_MAX = 1e6
 
 

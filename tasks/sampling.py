@@ -13,7 +13,8 @@ PILOT_SHOTS = 100
 _MARGIN = 0.97
 """Of the target that the final evaluation aims at, since the groups' variances are themselves estimates."""
 _SETTLING_SWEEPS = 4
-"""For so long a line fit may have measured around the point where it stands, and not yet at it."""
+"""For this many sweeps use the larger of the pooled and the centre variances, because a line fit has not yet
+measured at its own position."""
 
 
 def energy_shots(prepared: Prepared, state: LoopState) -> int:
