@@ -16,8 +16,15 @@ def open_provider(description: DeviceDescription, surroundings: Surroundings) ->
     """A backend, with the caller's credentials. Nothing is asked of IBM yet.
 
     Raises:
-        CannotRunError: a credential is missing.
+        CannotRunError: a credential is missing, or the run times by which jobs are priced and ended.
     """
+    if description.price.per_second_usd and not description.queue.run_s(1, 1):
+        raise CannotRunError(
+            f"device.{description.name}.queue",
+            0,
+            "its price counts seconds of run time, of which this gives a job none",
+            "give it seconds_per_job, seconds_per_circuit or seconds_per_shot",
+        )
     api_key, instance = (surroundings.secret(name) for name in (API_KEY, INSTANCE))
     if not api_key or not instance:
         missing = INSTANCE if api_key else API_KEY

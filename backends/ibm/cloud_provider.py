@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Any, cast
 
 from qiskit.transpiler import Target
@@ -113,7 +113,10 @@ class IbmCloudProvider:
         return transpiled.use, transpiled.success
 
     def usage(self, plan: ExecutionPlan, use: HardwareUse | None) -> Usage:
-        return usage_of(plan, self._description, use)
+        """As the catalog has it, in whole seconds and one at least: IBM takes 0 for no limit of run time."""
+        usage = usage_of(plan, self._description, use)
+        seconds = max(usage.seconds.to_integral_value(ROUND_CEILING), Decimal(1))
+        return usage.model_copy(update={"seconds": seconds})
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -136,7 +139,7 @@ class IbmCloudProvider:
                     backend_name=self._description.vendor_name,
                     params={"pubs": pubs, "version": 2, "options": {}, "support_qiskit": True},
                     job_tags=[TAG, token],
-                    max_execution_time=int(usage_of(plan, self._description).seconds),
+                    max_execution_time=int(self.usage(plan, None).seconds),
                 )
             except IBMError as error:
                 raise self._account.failed_submission(error) from None

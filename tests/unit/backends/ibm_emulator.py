@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
             "id": job_id,
             "tags": payload["tags"],
             "backend": payload["backend"],
-            "cost": payload["cost"],
+            "cost": payload.get("cost"),  # without it nothing ends the job
             "program": {"id": payload["program_id"]},
             "state": {"status": self.server.hold_as or "Completed"},
             "result": json.dumps(result, cls=RuntimeEncoder),

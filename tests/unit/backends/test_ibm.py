@@ -86,6 +86,29 @@ def test_a_job_is_bought_found_polled_fetched_and_billed(
     assert emulator.jobs[job_id]["cost"] == 14  # 5 + 4 * 0.1 + 16,000 * 0.0005 s, IBM's limit of run time
 
 
+@pytest.mark.parametrize(
+    ("seconds_per_job", "limit"), [("0", 1), ("0.2", 1), ("1.0", 1), ("1.2", 2), ("6.5", 7)]
+)
+def test_every_job_has_a_limit_of_run_time_and_is_quoted_at_it(
+    emulator: Emulator,
+    description: DeviceDescription,
+    plan: ExecutionPlan,
+    seconds_per_job: str,
+    limit: int,
+) -> None:
+    queue = {"seconds_per_job": seconds_per_job}
+    measured = DeviceDescription.model_validate(description.model_dump() | {"queue": queue})
+    provider = IbmCloudProvider(measured, IbmAccount(KEY, CRN, api_url=emulator.url))
+    sent = emulator.jobs[provider.submit(plan, "short")]
+    assert sent["cost"] == provider.usage(plan, None).seconds == limit
+
+
+def test_a_device_that_is_paid_by_the_second_needs_run_times(description: DeviceDescription) -> None:
+    timeless = DeviceDescription.model_validate(description.model_dump() | {"queue": {}})
+    with pytest.raises(CannotRunError, match=r"device.ibm-fez.queue.*seconds_per_job"):
+        open_provider(timeless, Surroundings(secret=lambda name: "something"))
+
+
 def test_all_pages_of_jobs_are_read(provider: IbmCloudProvider, plan: ExecutionPlan) -> None:
     jobs = [provider.submit(plan, "same") for _ in range(5)]
     assert sorted(provider.find("same")) == jobs
