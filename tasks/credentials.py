@@ -16,9 +16,9 @@ def credential(name: str) -> str | None:
     server that does not answer has no blocks: what is missing is then said by the adapter, by name.
     """
     value = os.environ.get(name)
-    if value or not os.environ.get("PREFECT_API_URL"):
-        return value
-    return _from_block(block_name(name))
+    if not value and os.environ.get("PREFECT_API_URL"):
+        value = _from_block(block_name(name))
+    return value and value.strip()  # files end with a line break, and no header may
 
 
 def block_name(name: str) -> str:

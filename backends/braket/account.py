@@ -19,6 +19,7 @@ from botocore.exceptions import (
 )
 from braket.aws import AwsSession
 
+from backends.http_errors import refused_header, text_of
 from backends.provider import ProviderUnavailable, SubmitRejected, SubmitUnknown
 from backends.retry_after import retry_after_s
 
@@ -50,7 +51,6 @@ _CREDENTIALS = frozenset(
     }
 )
 _REFUSED = frozenset({"DeviceRetiredException", "ResourceNotFoundException", "ValidationException"})
-_SHOWN_MAX = 300
 
 
 def open_session(region: str, secret: Callable[[str], str | None], timeout_s: float = 60.0) -> AwsSession:
@@ -74,6 +74,8 @@ def open_session(region: str, secret: Callable[[str], str | None], timeout_s: fl
 def failed_submission(error: BotoCoreError | ClientError) -> SubmitRejected | SubmitUnknown:
     """What an exception of a submission means for what was bought; in doubt, unknown."""
     text = shown(error)
+    if refused_header(error):
+        return SubmitRejected(text, permanent=True, ours=True)
     if isinstance(error, _NOTHING_SENT):
         return SubmitRejected(text, permanent=isinstance(error, ParamValidationError))
     if isinstance(error, ClientError):
@@ -98,4 +100,4 @@ def code_of(error: ClientError) -> str:
 
 def shown(error: Exception) -> str:
     """On one short line. AWS signs requests and repeats no secret keys in its answers."""
-    return f"Braket: {' '.join(str(error).split())[:_SHOWN_MAX]}"
+    return f"Braket: {text_of(error)}"

@@ -28,6 +28,7 @@ from backends.catalog.batches import check_submission, usage_of
 from backends.catalog.billing import cost_of_end
 from backends.catalog.catalog_provider import DeviceStatus
 from backends.catalog.description import DeviceDescription
+from backends.http_errors import text_of
 from backends.prices import Price, Usage
 from backends.provider import (
     TODAYS,
@@ -249,4 +250,4 @@ class BraketCloudProvider:
         except (BotoCoreError, ClientError) as error:
             raise failed_question(error) from None
         except (KeyError, ValueError) as error:
-            raise ProviderUnavailable(f"{self.name}: the answer cannot be read: {error}") from None
+            raise ProviderUnavailable(f"{self.name}: no usable answer: {text_of(error)}") from None

@@ -21,6 +21,7 @@ from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import ConnectTimeout
 from urllib3.exceptions import NewConnectionError
 
+from backends.http_errors import refused_header, text_of
 from backends.provider import ProviderUnavailable, SubmitRejected, SubmitUnknown
 from backends.retry_after import retry_after_s
 
@@ -29,7 +30,6 @@ _PERMANENT = frozenset({400, 401, 402, 403, 404, 405, 410, 413, 415, 422})
 """Answers to a submission that say nothing was taken and nothing will be."""
 
 _CREDENTIALS = frozenset({401, 403})
-_SHOWN_MAX = 300
 
 
 class IbmAccount:
@@ -69,10 +69,10 @@ class IbmAccount:
                 f"IBM Cloud gives no token ({type(error).__name__}, status {status}); check the API key"
             ) from None
 
-    def failed_submission(self, error: IBMError) -> SubmitRejected | SubmitUnknown:
+    def failed_submission(self, error: IBMError | ValueError) -> SubmitRejected | SubmitUnknown:
         """What an exception of a submission means for what was bought; in doubt, unknown."""
         text = self.redacted(error)
-        if isinstance(error, IBMNotAuthorizedError):
+        if isinstance(error, IBMNotAuthorizedError) or refused_header(error):
             return SubmitRejected(text, permanent=True, ours=True)
         status, cause = getattr(error, "status_code", -1), error.__cause__
         if status == 429:
@@ -91,10 +91,7 @@ class IbmAccount:
 
     def redacted(self, error: Exception) -> str:
         """An error's text on one short line, without credentials."""
-        text = " ".join(str(error).split())
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return f"IBM: {text[:_SHOWN_MAX]}"
+        return f"IBM: {text_of(error, self._secrets)}"
 
 
 class _OnceSession(RetrySession):

@@ -28,6 +28,7 @@ from backends.calibration import Calibration
 from backends.catalog.batches import check_submission, usage_of
 from backends.catalog.catalog_provider import DeviceStatus
 from backends.catalog.description import DeviceDescription
+from backends.http_errors import text_of
 from backends.ibm.account import IbmAccount, status_of
 from backends.ibm_properties import read_calibration
 from backends.prices import Price, Usage
@@ -141,10 +142,8 @@ class IbmCloudProvider:
                     job_tags=[TAG, token],
                     max_execution_time=int(self.usage(plan, None).seconds),
                 )
-            except IBMError as error:
+            except (IBMError, ValueError) as error:  # ValueError: an answer that is no JSON
                 raise self._account.failed_submission(error) from None
-            except ValueError:
-                raise SubmitUnknown(f"{self.name}: the answer to the submission is no JSON") from None
         if not isinstance(answer, dict) or not isinstance(answer.get("id"), str):
             raise SubmitUnknown(f"{self.name}: the answer to the submission names no job")
         return answer["id"]
@@ -261,4 +260,4 @@ class IbmCloudProvider:
                 return None
             raise self._account.failed_question(error) from None
         except (ValueError, KeyError, TypeError) as error:
-            raise ProviderUnavailable(f"{self.name}: the answer cannot be read: {error}") from None
+            raise ProviderUnavailable(f"{self.name}: no usable answer: {text_of(error)}") from None

@@ -14,6 +14,7 @@ from typing import TypeAlias, TypeVar
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from backends.http_errors import refused_header, text_of
 from backends.retry_after import retry_after_s
 from backends.sandbox.messages import Problem, Refusal
 from backends.sandbox.wire import BODY_BYTES_MAX
@@ -41,7 +42,7 @@ class Timeouts:
 
 
 class NotSent(Exception):  # noqa: N818
-    """No connection came about: the other side certainly saw nothing."""
+    """Nothing left this machine: the other side certainly saw nothing."""
 
 
 class NoAnswer(Exception):  # noqa: N818
@@ -123,7 +124,7 @@ class Connection:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise NotSent(_clause(error)) from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise NoAnswer(_clause(error)) from None
+            raise (NotSent if refused_header(error) else NoAnswer)(_clause(error)) from None
         wait_s = retry_after_s(response.headers.get("Retry-After", ""))
         return Answer(response.status_code, data, _problem(response, data), wait_s)
 
@@ -137,7 +138,7 @@ def key_from_environment() -> SecretStr:
     Raises:
         CannotRunError: it is not set.
     """
-    key = os.environ.get(KEY_VARIABLE)
+    key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key:
         raise CannotRunError(KEY_VARIABLE, "nothing", "no API key", "set it to the key the sandbox runs with")
     return SecretStr(key)
@@ -178,7 +179,7 @@ def _bounded(response: httpx.Response) -> bytes:
 
 
 def _clause(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")
 
 
 def _problem(response: httpx.Response, data: bytes) -> Problem | None:

@@ -49,7 +49,7 @@ class SandboxProcess:
         key: SecretStr | None = None,
     ) -> None:
         self.folder = folder
-        self.key = key or SecretStr(os.environ.get(KEY_VARIABLE) or secrets.token_urlsafe(32))
+        self.key = key or SecretStr(os.environ.get(KEY_VARIABLE, "").strip() or secrets.token_urlsafe(32))
         self._port, self._devices, self._queue_scale = port, devices, queue_scale
         self._process: subprocess.Popen[bytes] | None = None
         self._url = ""

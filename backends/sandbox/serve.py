@@ -100,7 +100,7 @@ def _scale(text: str) -> Decimal:
 
 
 def _key() -> str:
-    key = os.environ.get(KEY_VARIABLE, "")
+    key = os.environ.get(KEY_VARIABLE, "").strip()
     if len(key) < KEY_LENGTH_MIN:
         raise CannotRunError(
             KEY_VARIABLE,

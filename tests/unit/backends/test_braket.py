@@ -195,6 +195,25 @@ def test_nothing_is_sent_where_nobody_listens(monkeypatch: pytest.MonkeyPatch, p
     assert not caught.value.permanent
 
 
+def test_a_header_that_cannot_be_sent_is_a_refusal_that_does_not_quote_it(
+    emulator: Emulator, plan: ExecutionPlan
+) -> None:
+    secrets = {
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_SESSION_TOKEN": "a-secret-token\n",
+    }
+    session = open_session("eu-north-1", secrets.get, 5.0)
+    provider = BraketCloudProvider(load_catalog()["braket-iqm-garnet"], session, "amazon-braket-test")
+    with pytest.raises(SubmitRejected, match="check the credentials") as caught:
+        provider.submit(plan, "t")
+    assert caught.value.ours
+    with pytest.raises(ProviderUnavailable, match="check the credentials") as unanswered:
+        provider.find("t")
+    assert "a-secret-token" not in f"{caught.value} {unanswered.value}"
+    assert emulator.posts == 0
+
+
 def test_limits_are_refused_before_anything_is_sent(
     provider: BraketCloudProvider, emulator: Emulator
 ) -> None:

@@ -189,6 +189,20 @@ def test_a_wrong_key_sends_nothing_and_is_never_shown(
     assert emulator.posts == 0
 
 
+def test_a_header_that_cannot_be_sent_is_a_refusal_that_does_not_quote_it(
+    provider: IbmCloudProvider, emulator: Emulator, plan: ExecutionPlan
+) -> None:
+    provider.hardware_use(plan)
+    provider._account = IbmAccount(KEY, f"{CRN}\n", api_url=emulator.url)
+    with pytest.raises(SubmitRejected, match="check the credentials") as caught:
+        provider.submit(plan, "x")
+    assert caught.value.ours
+    with pytest.raises(ProviderUnavailable, match="check the credentials") as unanswered:
+        provider.find("x")
+    assert CRN not in f"{caught.value} {unanswered.value}"
+    assert emulator.posts == 0
+
+
 def test_limits_are_refused_before_anything_is_sent(
     provider: IbmCloudProvider, emulator: Emulator, plan: ExecutionPlan
 ) -> None:

@@ -155,6 +155,24 @@ def test_no_text_shows_the_key(process: SandboxProcess, monkeypatch: pytest.Monk
     assert (process.folder / "sandbox.db").stat().st_mode & 0o077 == 0
 
 
+def test_a_key_that_cannot_be_sent_is_a_refusal_that_does_not_quote_it(process: SandboxProcess) -> None:
+    broken = SecretStr(f"{SECRET}\n")
+    with SandboxProvider("sandbox-ideal", process.url, honours_tokens=True, key=broken) as provider:
+        with pytest.raises(SubmitRejected, match="check the credentials") as refused:
+            provider.submit(PLAN, "never-sent")
+        with pytest.raises(ProviderUnavailable) as unanswered:
+            provider.find("never-sent")
+    assert SECRET not in f"{refused.value} {unanswered.value}"
+
+
+def test_a_key_from_a_file_may_end_with_a_line_break(
+    process: SandboxProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, f"{KEY.get_secret_value()}\n")
+    with SandboxProvider.open("sandbox-ideal", process.url) as provider:
+        assert provider.find("nobody") == []
+
+
 def test_without_a_key_nothing_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     with pytest.raises(CannotRunError, match=KEY_VARIABLE):

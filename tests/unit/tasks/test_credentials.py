@@ -87,6 +87,11 @@ def test_the_environment_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert credential("QISKIT_IBM_TOKEN") == "from-the-environment"
 
 
+def test_a_line_break_at_its_end_belongs_to_the_file_it_is_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QISKIT_IBM_TOKEN", "from-a-file\n")
+    assert credential("QISKIT_IBM_TOKEN") == "from-a-file"
+
+
 def test_without_a_server_what_is_missing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QISKIT_IBM_TOKEN", raising=False)
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
