@@ -74,7 +74,7 @@ class SubmitRejected(ProviderError):  # noqa: N818 - a verdict, not an accident
     Attributes:
         retry_after_s: how long the provider asked to wait, None where it did not say.
         permanent: the same submission will be refused again (bad circuit, device gone, no credit).
-        ours: it was not the submission that was refused but our credentials, which can be renewed.
+        ours: not the submission was refused but our account or credentials, which can be put right.
     """
 
     def __init__(

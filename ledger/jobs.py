@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from enum import StrEnum
 
 from sqlalchemy import Connection, func, insert, select, update
 
@@ -26,6 +27,15 @@ from ledger.tables import decisions, jobs
 
 TREATMENTS = 200_000_000
 """Batch numbers from here on are of treatments: decisions how a batch is mitigated, and calibrations."""
+
+
+class Refusal(StrEnum):
+    """What a refused submission says about another; the value is how the job's note begins."""
+
+    FOR_GOOD = "refused:"
+    """The provider will never take it."""
+    FOR_NOW = "turned away:"
+    """The provider did not take it then, which says nothing about another time."""
 
 
 _ENDED = [phase for phase in JobPhase if phase.ended]
@@ -61,6 +71,11 @@ class JobRecord:
     started_us: int | None
     price_json: str | None
     plan_sha256: str | None
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """How its provider refused it; None where it was not refused."""
+        return next((refusal for refusal in Refusal if (self.note or "").startswith(refusal)), None)
 
 
 class JobBook:
@@ -217,6 +232,10 @@ class JobBook:
                 reservations.settle(connection, key.token, actual, at_us=at, note=note)
             else:
                 reservations.release(connection, key.token, at_us=at, note=note)
+
+    def refused(self, key: JobKey, refusal: Refusal, why: str) -> None:
+        """The provider took nothing."""
+        self.ended(key, JobPhase.FAILED, Amount(), f"{refusal} {why}")
 
     def _set(self, connection: Connection, key: JobKey, **values: object) -> None:
         connection.execute(update(jobs).where(jobs.c.token == key.token).values(**values))

@@ -25,7 +25,7 @@ from backends.provider import (
     SubmitRejected,
     SubmitUnknown,
 )
-from ledger import Amount, JobBook, JobKey, JobPhase, JobRecord
+from ledger import Amount, JobBook, JobKey, JobPhase, JobRecord, Refusal
 from measurement import ExecutionPlan, Outcome
 from shotwise.errors import CannotRunError, RunFailedError, UnreachableError
 from tasks.delivery import Delivery, joined, missing, shape_sha256
@@ -35,10 +35,6 @@ from tasks.telemetry import span
 
 R = TypeVar("R")
 
-REFUSED = "refused:"
-"""How the note of a job begins that its provider will never take."""
-TURNED_AWAY = "turned away:"
-"""How the note of a job begins that its provider did not take then; it says nothing about another time."""
 SILENCE = (ProviderUnavailable, UnreachableError)
 """What is raised where a free question got no usable answer."""
 
@@ -117,12 +113,12 @@ class Buyer:
             if record is None and self.closing:
                 raise NothingMoreIsBoughtError(f"{self.book.lease.run_id}: shall end")
             key = JobKey(self.book.lease.run_id, iteration, batch, attempt)
-            where, note = (record.device, record.note or "") if record else (device, "")
+            where = record.device if record else device
             attempt += 1
-            if note.startswith(TURNED_AWAY):
+            if record is not None and record.refusal:
+                if record.refusal is Refusal.FOR_GOOD and record.plan_sha256 == shape_sha256(need):
+                    raise DeviceGaveUpError(device, record.note or "", tuple(delivered))
                 continue
-            if note.startswith(REFUSED):
-                raise DeviceGaveUpError(device, note, tuple(delivered))
             try:
                 with self.hold(where):
                     outcome = self._attempt(key, record, where, need)
@@ -234,8 +230,8 @@ class Buyer:
         try:
             job_id = sold or self._send(provider, description, plan, key)
         except SubmitRejected as error:
-            remembered = REFUSED if error.permanent and not error.ours else TURNED_AWAY
-            self.book.ended(key, JobPhase.FAILED, Amount(), f"{remembered} {error}")
+            for_good = error.permanent and not error.ours
+            self.book.refused(key, Refusal.FOR_GOOD if for_good else Refusal.FOR_NOW, str(error))
             raise
         except SubmitUnknown as error:
             self.book.unknown(key, str(error))

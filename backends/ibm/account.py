@@ -29,7 +29,8 @@ _CLOUD_URL = "https://cloud.ibm.com"
 _PERMANENT = frozenset({400, 401, 402, 403, 404, 405, 410, 413, 415, 422})
 """Answers to a submission that say nothing was taken and nothing will be."""
 
-_CREDENTIALS = frozenset({401, 403})
+_OURS = frozenset({401, 402, 403})
+"""Those that are about the account and its credentials."""
 
 
 class IbmAccount:
@@ -80,7 +81,7 @@ class IbmAccount:
             header = response.headers.get("Retry-After", "") if response is not None else ""
             return SubmitRejected(text, retry_after_s=retry_after_s(header))
         if status in _PERMANENT:
-            return SubmitRejected(text, permanent=True, ours=status in _CREDENTIALS)
+            return SubmitRejected(text, permanent=True, ours=status in _OURS)
         if _never_connected(cause):
             return SubmitRejected(text)
         return SubmitUnknown(text)

@@ -5,7 +5,7 @@ What a submission's answer is taken for; whatever is not in this table is `Submi
     no connection, pool exhausted              SubmitRejected             nothing left this machine
     201 with our token among its tags          the job's id
     201 with other tags, or unreadable         SubmitUnknown              accepted, but under which id?
-    400 401 402 403 404 405 410 411 413 422    SubmitRejected, permanent  402: quota, 410: device retired
+    400 401 402 403 404 405 410 411 413 422    SubmitRejected, permanent  401 402 403: ours; 410: retired
     409 token_reused                           SubmitRejected, permanent  the token bought another plan before
     409 otherwise                              SubmitUnknown              perhaps our own earlier attempt
     425 429                                    SubmitRejected             after Retry-After
@@ -63,6 +63,7 @@ from measurement.plan import ExecutionPlan, Outcome
 __all__ = ["KEY_VARIABLE", "SandboxProvider", "Timeouts"]
 
 _PERMANENT = frozenset({400, 401, 402, 403, 404, 405, 410, 411, 413, 422})
+_OURS = frozenset({401, 402, 403})
 _LATER = frozenset({425, 429})
 
 M = TypeVar("M", bound=BaseModel)
@@ -224,7 +225,7 @@ class SandboxProvider:
     def _verdict(self, answer: Answer) -> SubmitRejected | SubmitUnknown:
         text = f"{self._name}: {answer}"
         if answer.status in _PERMANENT or answer.code == "token_reused":
-            return SubmitRejected(text, permanent=True)
+            return SubmitRejected(text, permanent=True, ours=answer.status in _OURS)
         if answer.status in _LATER or (answer.status, answer.code) == (503, "device_offline"):
             return SubmitRejected(text, retry_after_s=answer.retry_after_s)
         return SubmitUnknown(text)

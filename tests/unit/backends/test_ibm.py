@@ -141,15 +141,28 @@ def test_a_timeout_is_unknown(
 
 
 @pytest.mark.parametrize(
-    ("status", "permanent"), [(400, True), (401, True), (403, True), (422, True), (429, False)]
+    ("status", "permanent", "ours"),
+    [
+        (400, True, False),
+        (401, True, True),
+        (402, True, True),
+        (403, True, True),
+        (422, True, False),
+        (429, False, False),
+    ],
 )
 def test_a_refusal_bought_nothing(
-    provider: IbmCloudProvider, emulator: Emulator, plan: ExecutionPlan, status: int, permanent: bool
+    provider: IbmCloudProvider,
+    emulator: Emulator,
+    plan: ExecutionPlan,
+    status: int,
+    permanent: bool,
+    ours: bool,
 ) -> None:
     emulator.faults.append(f"refuse{status}")
     with pytest.raises(SubmitRejected) as caught:
         provider.submit(plan, "refused")
-    assert caught.value.permanent is permanent
+    assert (caught.value.permanent, caught.value.ours) == (permanent, ours)
     assert caught.value.retry_after_s == (7.0 if status == 429 else None)
     assert KEY not in str(caught.value)
     assert provider.find("refused") == []

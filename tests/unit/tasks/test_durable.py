@@ -19,7 +19,17 @@ from backends.provider import TODAYS, BillLine
 from backends.sandbox import FaultKind, FaultSpec
 from backends.sandbox.adapter import SandboxProvider
 from backends.sandbox.process import SandboxProcess
-from ledger import Amount, BudgetExceededError, JobKey, JobPhase, Journal, Ledger, ReservationState, jobs_of
+from ledger import (
+    Amount,
+    BudgetExceededError,
+    JobKey,
+    JobPhase,
+    Journal,
+    Ledger,
+    Refusal,
+    ReservationState,
+    jobs_of,
+)
 from ledger.tables import jobs, runs
 from measurement import qubit_wise_commuting
 from problems import PauliSum
@@ -202,9 +212,12 @@ def test_a_request_that_arrived_twice_where_tokens_are_ignored_is_reported(
     assert [d.kind for d in found] in ([DifferenceKind.BOUGHT_TWICE], [DifferenceKind.NOT_IN_JOURNAL])
 
 
-@pytest.mark.parametrize("kind", [FaultKind.SUBMIT_GONE, FaultKind.SUBMIT_QUOTA])
-def test_a_device_that_refuses_for_good_is_given_up_and_nothing_is_held(
-    buyer: Buyer, sandbox: SandboxProcess, kind: FaultKind
+@pytest.mark.parametrize(
+    ("kind", "refusal", "asked"),
+    [(FaultKind.SUBMIT_GONE, Refusal.FOR_GOOD, 1), (FaultKind.SUBMIT_QUOTA, Refusal.FOR_NOW, 2)],
+)
+def test_a_device_that_refuses_is_given_up_and_asked_again_only_where_that_can_pass(
+    buyer: Buyer, sandbox: SandboxProcess, kind: FaultKind, refusal: Refusal, asked: int
 ) -> None:
     sandbox.control().inject(FaultSpec(kind=kind, device=IDEAL, times=None))
     for process in (buyer, again(buyer)):
@@ -212,7 +225,18 @@ def test_a_device_that_refuses_for_good_is_given_up_and_nothing_is_held(
             process.buy(0, 0, IDEAL, plan())
     balance = Ledger(buyer.book.lease.database).balance("tenant")
     assert (balance.held, balance.posted) == (Amount(), Amount())
-    assert len(jobs_of(buyer.book.lease.database)) == 1
+    assert [job.refusal for job in jobs_of(buyer.book.lease.database)] == [refusal] * asked
+
+
+def test_another_plan_is_not_refused_for_what_the_first_one_was(
+    buyer: Buyer, sandbox: SandboxProcess
+) -> None:
+    """A catalog put right cuts the same batch into jobs that the device takes."""
+    sandbox.control().inject(FaultSpec(kind=FaultKind.SUBMIT_GONE, device=IDEAL))
+    with pytest.raises(DeviceGaveUpError):
+        buyer.buy(0, 0, IDEAL, plan(shots=400))
+    assert again(buyer).buy(0, 0, IDEAL, plan()).shots == 600
+    assert_exactly_once(buyer)
 
 
 def test_a_job_that_was_sent_but_not_entered_is_found_and_not_bought_again(buyer: Buyer) -> None:
