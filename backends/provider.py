@@ -128,8 +128,15 @@ class Provider(Protocol):
         """Ids of all jobs that carry the token. Raises ProviderUnavailable."""
         ...
 
-    def poll(self, job_id: str) -> JobReport:
-        """The job's state. Raises ProviderUnavailable."""
+    def poll(self, job_id: str, price: Price | None = None) -> JobReport:
+        """The job's state.
+
+        Args:
+            price: when the job was sent, for providers that tell use and not money; None is today's.
+
+        Raises:
+            ProviderUnavailable: no usable answer.
+        """
         ...
 
     def fetch(self, job_id: str, plan: ExecutionPlan) -> Outcome:
@@ -144,7 +151,10 @@ class Provider(Protocol):
         ...
 
     def cancel(self, job_id: str) -> JobReport:
-        """Ask to cancel; the state afterwards, which may be `done` if completion was first."""
+        """Ask to cancel; the state afterwards, which may be `done` if completion was first.
+
+        Its cost is at today's price; `poll` is for what the job was bought at.
+        """
         ...
 
     def bill(self, prices: Mapping[str, Price] = TODAYS) -> list[BillLine]:

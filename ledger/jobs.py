@@ -136,6 +136,12 @@ class JobBook:
         with self.lease.database.read() as connection:
             return int(connection.execute(query).scalar_one())
 
+    def price_json(self, key: JobKey) -> str | None:
+        """The device's price when a job was bought; see `JobRecord`."""
+        query = select(jobs.c.price_json).where(jobs.c.token == key.token)
+        with self.lease.database.read() as connection:
+            return connection.execute(query).scalar_one()
+
     def dearest_micro_usd(self, device: str) -> int:
         """The most that a job of this run has cost on a device; 0 before any has ended."""
         query = select(func.max(jobs.c.cost_micro_usd)).where(

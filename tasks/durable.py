@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TypeVar
 
 from backends.catalog import DeviceDescription
 from backends.fleet import Fleet
-from backends.prices import FailureBilling
+from backends.prices import FailureBilling, Price
 from backends.provider import (
+    TODAYS,
     JobReport,
     JobState,
     Provider,
@@ -151,7 +151,7 @@ class Buyer:
         if not found:
             self.book.ended(key, JobPhase.FAILED, Amount(), "the provider has no such job")
             return
-        report = replace(self, closing=True)._poll_to_end(provider, found[0], lambda: None)
+        report = replace(self, closing=True)._poll_to_end(key, provider, found[0])
         phase = JobPhase.CANCELLED if report.state is JobState.CANCELLED else JobPhase.FAILED
         cost = Amount(0, self._cost(key, provider, report))
         self.book.ended(key, phase, cost, "nothing waited for it any more")
@@ -294,7 +294,7 @@ class Buyer:
     ) -> Outcome | None:
         """Wait for a job's end and enter what it brought together with what it cost."""
         with span("wait", key.run_id, token=key.token, device=description.name):
-            report = self._poll_to_end(provider, job_id, partial(self.book.started, key))
+            report = self._poll_to_end(key, provider, job_id)
         try:
             outcome = self._fetched(provider, job_id, plan)
         except ResultMissing as error:
@@ -321,24 +321,23 @@ class Buyer:
             self.sleep(self.patience.visible_s)
             return self._ask(lambda: provider.fetch(job_id, plan), provider.name)
 
-    def _poll_to_end(self, provider: Provider, job_id: str, started: Callable[[], None]) -> JobReport:
-        pause = Pause(self.patience, self.sleep)
+    def _poll_to_end(self, key: JobKey, provider: Provider, job_id: str) -> JobReport:
+        pause, price = Pause(self.patience, self.sleep), self._price_then(key)
         began = time.monotonic()
         seen_running = False
         if self.closing:
             self._ask(lambda: provider.cancel(job_id), provider.name)
         while True:
-            report = self._ask(lambda: provider.poll(job_id), provider.name)
+            report = self._ask(lambda: provider.poll(job_id, price), provider.name)
             if report.state.ended:
                 return report
             if report.state is JobState.RUNNING and not seen_running:
-                started()
+                self.book.started(key)
                 seen_running = True
             if report.state is JobState.QUEUED and time.monotonic() - began > self.patience.stuck_s:
                 self.book.lease.renew()
-                report = self._ask(lambda: provider.cancel(job_id), provider.name)
-                if report.state.ended:
-                    return report
+                if self._ask(lambda: provider.cancel(job_id), provider.name).state.ended:
+                    continue
             pause.wait()
 
     def _cost(self, key: JobKey, provider: Provider, report: JobReport) -> int:
@@ -348,17 +347,25 @@ class Buyer:
         promised: too much goes back when the bill is reconciled, and too little would be spent twice.
         """
         pause, asked, job_id = Pause(self.patience, self.sleep), time.monotonic(), report.job_id
+        price = self._price_then(key)
         while report.counting and time.monotonic() - asked < self.patience.counted_s:
             pause.wait()
-            report = self._ask(lambda: provider.poll(job_id), provider.name)
+            report = self._ask(lambda: provider.poll(job_id, price), provider.name)
         if report.cost_micro_usd is not None:
             return report.cost_micro_usd
-        lines = [line for line in self._ask(provider.bill, provider.name) if line.job_id == job_id]
+        prices = {key.token: price} if price else TODAYS
+        bill = self._ask(lambda: provider.bill(prices), provider.name)
+        lines = [line for line in bill if line.job_id == job_id]
         if lines:
             return sum(line.cost_micro_usd for line in lines)
-        billing = self.fleet.description(provider.name).price.failure_billing
+        billing = (price or self.fleet.description(provider.name).price).failure_billing
         free = report.state is not JobState.DONE and billing is FailureBilling.NONE
         return 0 if free else self.book.promised_micro_usd(key)
+
+    def _price_then(self, key: JobKey) -> Price | None:
+        """The device's price when a job was bought; None of jobs that older versions entered."""
+        told = self.book.price_json(key)
+        return Price.model_validate_json(told) if told else None
 
     def _ask(self, question: Callable[[], R], device: str) -> R:
         try:

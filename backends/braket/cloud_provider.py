@@ -126,11 +126,11 @@ class BraketCloudProvider:
     def find(self, token: str) -> list[str]:
         return [task["quantumTaskArn"] for task in self._tasks() if task["tags"][TOKEN_TAG] == token]
 
-    def poll(self, job_id: str) -> JobReport:
+    def poll(self, job_id: str, price: Price | None = None) -> JobReport:
         """The task's state and cost; None where its price counts seconds and no result tells them."""
         task = self._task(job_id)
         state = self._state(task)
-        cost = self._cost_micro_usd(task, state) if state.ended else None
+        cost = self._cost_micro_usd(task, state, price) if state.ended else None
         return JobReport(job_id, state, cost, task.get("failureReason", ""))
 
     def fetch(self, job_id: str, plan: ExecutionPlan) -> Outcome:
@@ -176,7 +176,7 @@ class BraketCloudProvider:
                     lines.append(BillLine(task["quantumTaskArn"], token, cost))
         return lines
 
-    def _cost_micro_usd(self, task: dict, state: JobState, price: Price | None = None) -> int | None:
+    def _cost_micro_usd(self, task: dict, state: JobState, price: Price | None) -> int | None:
         price, done = price or self._description.price, state is JobState.DONE
         asked = Usage(shots=task["shots"], seconds=self._description.queue.run_s(1, task["shots"]))
         shots = task.get("numSuccessfulShots", task["shots"] if done else 0)

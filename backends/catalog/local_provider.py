@@ -138,7 +138,7 @@ class LocalProvider:
         with self._lock:
             return [job_id for job_id in (_PREFIX + token,) if job_id in self._jobs]
 
-    def poll(self, job_id: str) -> JobReport:
+    def poll(self, job_id: str, price: Price | None = None) -> JobReport:
         """Always done; the cost is unknown where another process submitted it and no folder is shared."""
         job = self._known(job_id)
         return JobReport(job_id, JobState.DONE, job.cost_micro_usd if job else None)

@@ -151,9 +151,9 @@ class IbmCloudProvider:
     def find(self, token: str) -> list[str]:
         return [job["id"] for job in self._jobs([token]) if token in job.get("tags", ())]
 
-    def poll(self, job_id: str) -> JobReport:
+    def poll(self, job_id: str, price: Price | None = None) -> JobReport:
         state, message = self._state(job_id)
-        cost = self._cost_micro_usd(job_id) if state.ended else None
+        cost = self._cost_micro_usd(job_id, price) if state.ended else None
         return JobReport(job_id, state, cost, message, counting=state.ended and cost is None)
 
     def fetch(self, job_id: str, plan: ExecutionPlan) -> Outcome:
@@ -222,7 +222,7 @@ class IbmCloudProvider:
             state = JobState.FAILED
         return state, str(told.get("reason") or "")
 
-    def _cost_micro_usd(self, job_id: str, price: Price | None = None) -> int | None:
+    def _cost_micro_usd(self, job_id: str, price: Price | None) -> int | None:
         usage = self._ask(self._account.api.program_job(job_id).metadata).get("usage", {})
         seconds = usage.get("qpu_charge_time_seconds")
         if seconds is None or usage.get("status", "pending") == "pending":

@@ -150,7 +150,7 @@ class SandboxProvider:
         answer = self._ask("GET", f"{self._device_path}/jobs", {"tag": token})
         return list(self._read(answer, JobIds).job_ids)
 
-    def poll(self, job_id: str) -> JobReport:
+    def poll(self, job_id: str, price: Price | None = None) -> JobReport:
         """See `Provider.poll`."""
         return self._report(self._ask("GET", f"/v1/jobs/{job_id}"), job_id)
 

@@ -220,7 +220,7 @@ class Shop:
     def find(self, token: str) -> list[str]:
         return self._asked("find", lambda: self.ids(token))
 
-    def poll(self, job_id: str) -> JobReport:
+    def poll(self, job_id: str, price: Price | None = None) -> JobReport:
         job = self.sold[job_id]
         job.polls_left -= 1
         state = JobState.QUEUED if job.polls_left >= 0 else job.state

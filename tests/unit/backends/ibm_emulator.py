@@ -36,6 +36,11 @@ class Emulator(ThreadingHTTPServer):
         """Questions for a job's usage that are answered with "pending" first."""
         self.between_pages: Callable[[], object] | None = None
 
+    def end_all(self, status: str) -> None:
+        """Every job has ended so."""
+        for job in self.jobs.values():
+            job["state"] = {"status": status}
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Connections are dropped on purpose."""
 

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from backends.braket.device_calibration import read_calibration
 from backends.calibration import distrust
 from backends.catalog import CatalogProvider, DeviceDescription, Surroundings, load_catalog, open_provider
 from backends.jax_device import JaxDevice
+from backends.prices import Price
 from backends.provider import (
     JobState,
     ProviderUnavailable,
@@ -133,6 +135,8 @@ def test_fewer_shots_than_asked_are_billed_and_returned(
     whole["measurements"] = whole["measurements"][:100]
     emulator.results[path] = json.dumps(whole)
     assert provider.poll(job_id).cost_micro_usd == 445_000
+    dear_then = Price(per_shot_usd=Decimal(1))
+    assert provider.poll(job_id, dear_then).cost_micro_usd == 100_000_000
     assert provider.fetch(job_id, plan).counts.sum() == 100
 
 

@@ -95,6 +95,23 @@ def fleet_of(description: DeviceDescription, provider: Provider) -> Fleet:
     return Fleet((name,), _providers={name: provider}, _descriptions={name: description})
 
 
+def shop_with_a_queued_job(ibm: ibm_emulator.Emulator, journal: Journal) -> tuple[Buyer, DeviceDescription]:
+    """A process died after it bought this job."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(seconds: float) -> None:
+        raise Killed
+
+    description, provider = fez(ibm)
+    buyer = shop(journal, (description, provider), usd=1000)
+    ibm.hold_as = "Queued"
+    with pytest.raises(Killed):
+        replace(buyer, sleep=die).buy(0, 0, description.name, plan())
+    return buyer, description
+
+
 def one_row(seed: int = 1):
     """A batch that Braket takes: one circuit."""
     whole = plan(seed)
@@ -211,6 +228,25 @@ def test_jobs_are_billed_at_the_price_they_were_bought_at(
     dearer = description.price.model_copy(update={"per_second_usd": Decimal("2.40")})
     _, later = fez(ibm, price=dearer.model_dump())
     assert reconcile(journal.database, lambda _: later, correct=True) == []
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_job_is_settled_at_the_price_it_was_bought_at(
+    ibm: ibm_emulator.Emulator, journal: Journal, waits: bool
+) -> None:
+    """The catalog changes while a job is queued; it then runs, or waits until it is cancelled."""
+    buyer, queued = shop_with_a_queued_job(ibm, journal)
+    dearer = queued.price.model_copy(update={"per_second_usd": Decimal("2.40")})
+    later = replace(buyer, fleet=fleet_of(*fez(ibm, price=dearer.model_dump())))
+    if waits:
+        impatient = replace(later, patience=replace(QUICK, stuck_s=0.0, attempts_max=1))
+        with pytest.raises(DeviceGaveUpError):
+            impatient.buy(0, 0, queued.name, plan())
+    else:
+        ibm.end_all("Completed")
+        later.buy(0, 0, queued.name, plan())
+    (job,) = jobs_of(journal.database)
+    assert job.cost_micro_usd == 4_800_000  # 3 s at 1.60
 
 
 def test_a_correction_is_seen_to_have_been_made(ibm: ibm_emulator.Emulator, journal: Journal) -> None:
