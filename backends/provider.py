@@ -56,12 +56,17 @@ class JobReport:
 
 @dataclass(frozen=True)
 class BillLine:
-    """One line of a provider's bill."""
+    """One line of a provider's bill.
+
+    Attributes:
+        computed: the provider told use, and the cost is its price here.
+    """
 
     job_id: str
     token: str | None
     cost_micro_usd: int
     description: str = ""
+    computed: bool = False
 
 
 class ProviderError(ShotwiseError):

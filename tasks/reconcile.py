@@ -180,7 +180,8 @@ def _job_against_bill(
         if job.state.ended and posted:
             found.append(Discrepancy(DifferenceKind.NOT_ON_BILL, job.device, job.token, posted, 0))
         return found
-    if job.state.ended and billed != posted:
+    guessed = job.price_json is None and any(line.computed for line in lines)  # at a price of another time
+    if job.state.ended and billed != posted and not guessed:
         kind = DifferenceKind.BILL_HIGHER if billed > posted else DifferenceKind.BILL_LOWER
         corrected, note = correct, ""
         if correct:

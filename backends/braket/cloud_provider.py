@@ -173,7 +173,7 @@ class BraketCloudProvider:
             if state.ended:
                 cost = self._cost_micro_usd(task, state, prices.get(token))
                 if cost is not None:
-                    lines.append(BillLine(task["quantumTaskArn"], token, cost))
+                    lines.append(BillLine(task["quantumTaskArn"], token, cost, computed=True))
         return lines
 
     def _cost_micro_usd(self, task: dict, state: JobState, price: Price | None) -> int | None:

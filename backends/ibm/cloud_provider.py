@@ -193,7 +193,7 @@ class IbmCloudProvider:
             token = next((tag for tag in job.get("tags", ()) if tag != TAG), None)
             cost = self._cost_micro_usd(job["id"], prices.get(token or ""))
             if cost is not None:
-                lines.append(BillLine(job["id"], token, cost))
+                lines.append(BillLine(job["id"], token, cost, computed=True))
         return lines
 
     def _jobs(self, tags: list[str], backend: str | None = None) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ from ledger import (
     jobs_of,
     now_us,
 )
-from ledger.tables import account_submissions, runs
+from ledger.tables import account_submissions, jobs, runs
 from shotwise.errors import LeaseLostError, RunFailedError
 from tasks.durable import Buyer, DeviceGaveUpError, NothingMoreIsBoughtError, UnresolvedJobError
 from tasks.patience import Patience
@@ -247,6 +247,21 @@ def test_a_job_is_settled_at_the_price_it_was_bought_at(
         later.buy(0, 0, queued.name, plan())
     (job,) = jobs_of(journal.database)
     assert job.cost_micro_usd == 4_800_000  # 3 s at 1.60
+
+
+def test_what_an_older_version_bought_is_not_settled_again_at_todays_price(
+    ibm: ibm_emulator.Emulator, journal: Journal
+) -> None:
+    """It entered no prices, and IBM tells seconds."""
+    description, provider = fez(ibm)
+    buyer = shop(journal, (description, provider), usd=1000)
+    buyer.buy(0, 0, description.name, plan())
+    with journal.database.write() as connection:
+        connection.execute(update(jobs).values(price_json=None))
+    cheaper = description.price.model_copy(update={"per_second_usd": Decimal("0.80")})
+    _, later = fez(ibm, price=cheaper.model_dump())
+    assert reconcile(journal.database, lambda _: later, correct=True) == []
+    assert Ledger(journal.database).balance(buyer.book.account).posted.micro_usd == 4_800_000
 
 
 def test_a_correction_is_seen_to_have_been_made(ibm: ibm_emulator.Emulator, journal: Journal) -> None:
