@@ -131,7 +131,7 @@ def probe_device(database: Database, fleet: Fleet, device: str, *, shots: int) -
         CannotRunError: the device cannot be opened, or gave up.
         BudgetExceededError: `platform/calibration` has no room for it.
     """
-    lease, seed = _acquire(database, device)
+    lease, seed, shots = _acquire(database, device, shots)
     try:
         canaries = _canaries(fleet, device, shots, seed)
         ledger = Ledger(database)
@@ -190,23 +190,23 @@ def _canaries(fleet: Fleet, device: str, shots: int, seed: int) -> tuple[Canary,
     )
 
 
-def _acquire(database: Database, device: str) -> tuple[Lease, int]:
-    """A probe that an earlier process left unfinished, or a new one; with the seed of its circuits."""
+def _acquire(database: Database, device: str, shots: int) -> tuple[Lease, int, int]:
+    """A probe that an earlier process left unfinished, or a new one; with its circuits' seed and its shots."""
     journal = Journal(database)
     for record in journal.all_runs():
         if record.kind != CALIBRATION or record.state.has_ended or journal.is_driven(record.run_id):
             continue
         told = spec_fields(record)
         if told["device"] == device:
-            return journal.acquire(record.run_id), told["seed"]
+            return journal.acquire(record.run_id), told["seed"], told.get("shots", shots)
     seed = now_us()
     run_id = journal.create_run(
         NewRun(
             name="calibrate",
             kind=CALIBRATION,
-            spec_json=json.dumps({"device": device, "seed": seed, "account": _PAYER}),
+            spec_json=json.dumps({"device": device, "seed": seed, "shots": shots, "account": _PAYER}),
             problem_sha256="",
             versions_json=versions_json(),
         )
     )
-    return journal.acquire(run_id), seed
+    return journal.acquire(run_id), seed, shots

@@ -134,6 +134,25 @@ def test_after_a_probe_that_failed_comes_a_new_one(
     fleet.close()
 
 
+def test_a_probe_killed_in_flight_is_gone_on_with_whatever_the_next_one_asks_for(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    fleet = Fleet(("sim-manila",), tmp_path / "jobs")
+    with monkeypatch.context() as patched:
+        patched.setattr(Buyer, "_await", die)
+        with pytest.raises(Killed):
+            probe_device(database, fleet, "sim-manila", shots=200)
+    shots = [probe_device(database, fleet, "sim-manila", shots=300)[0].shots for _ in range(2)]
+    assert shots == [200 * 6, 300 * 6]
+    fleet.close()
+
+
 def test_the_dispatcher_obeys(database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SHOTWISE_HOME", str(tmp_path))
     execution = {"mode": "shots", "shots": 300, "policy": "cheapest", "devices": ["sim-manila", "sim-lima"]}
