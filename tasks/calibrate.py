@@ -191,7 +191,7 @@ def _canaries(fleet: Fleet, device: str, shots: int, seed: int) -> tuple[Canary,
 
 
 def _acquire(database: Database, device: str, shots: int) -> tuple[Lease, int, int]:
-    """A probe that an earlier process left unfinished, or a new one; with its circuits' seed and its shots."""
+    """A probe that an earlier process left unfinished, or a new one; its circuits' seed and its shots."""
     journal = Journal(database)
     for record in journal.all_runs():
         if record.kind != CALIBRATION or record.state.has_ended or journal.is_driven(record.run_id):

@@ -140,7 +140,7 @@ class Buyer:
         return Bought(joined(plan, delivered), cost, shots)
 
     def abandon(self, record: JobRecord) -> None:
-        """End a job that nothing waits for: cancelled where the provider still can, settled as billed.
+        """End a job that nothing waits for: cancelled where the provider still can, and settled.
 
         Raises:
             UnresolvedJobError: the provider does not answer; its reservation stays held.
@@ -153,8 +153,9 @@ class Buyer:
             return
         report = replace(self, closing=True)._poll_to_end(key, provider, found[0])
         phase = JobPhase.CANCELLED if report.state is JobState.CANCELLED else JobPhase.FAILED
-        cost = Amount(0, self._cost(key, provider, report))
-        self.book.ended(key, phase, cost, "nothing waited for it any more")
+        ran = record.shots if report.state is JobState.DONE else 0
+        actual = Amount(ran, self._cost(key, provider, report))
+        self.book.ended(key, phase, actual, "nothing waited for it any more")
 
     def _found(self, provider: Provider, token: str) -> list[str]:
         """The provider's jobs of a token; asked again before an accepted one must be visible."""

@@ -20,6 +20,7 @@ from backends.ibm.account import IbmAccount
 from backends.ibm.cloud_provider import IbmCloudProvider
 from backends.provider import Provider
 from ledger import (
+    Amount,
     BudgetExceededError,
     JobBook,
     JobPhase,
@@ -262,6 +263,17 @@ def test_what_an_older_version_bought_is_not_settled_again_at_todays_price(
     _, later = fez(ibm, price=cheaper.model_dump())
     assert reconcile(journal.database, lambda _: later, correct=True) == []
     assert Ledger(journal.database).balance(buyer.book.account).posted.micro_usd == 4_800_000
+
+
+@pytest.mark.parametrize(("ended", "shots"), [("Completed", 600), ("Queued", 0)])
+def test_an_abandoned_job_takes_the_shots_that_it_ran(
+    ibm: ibm_emulator.Emulator, journal: Journal, ended: str, shots: int
+) -> None:
+    buyer, _ = shop_with_a_queued_job(ibm, journal)
+    ibm.end_all(ended)
+    buyer.abandon(*jobs_of(journal.database))
+    posted = Ledger(journal.database).balance(buyer.book.account).posted
+    assert posted == Amount(shots, 4_800_000)
 
 
 def test_a_correction_is_seen_to_have_been_made(ibm: ibm_emulator.Emulator, journal: Journal) -> None:
