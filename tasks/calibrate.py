@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from backends.catalog import join_outcomes, split_plan
 from backends.fleet import Fleet
 from ledger import (
     CALIBRATION,
@@ -28,6 +29,7 @@ from ledger import (
     jobs_of,
     now_us,
 )
+from measurement import ExecutionPlan, Outcome
 from measurement.canaries import Canary, mirror_canary, mirror_error, readout_canary, readout_errors
 from shotwise.errors import CannotRunError
 from tasks.driving import renewing
@@ -139,9 +141,7 @@ def probe_device(database: Database, fleet: Fleet, device: str, *, shots: int) -
         ledger.open_account(account)
         buyer = Buyer(JobBook(lease, account), fleet, _PATIENCE)
         with renewing(lease):
-            outcomes = [
-                buyer.buy(0, batch, device, canary.plan).outcome for batch, canary in enumerate(canaries)
-            ]
+            outcomes = [_bought(buyer, device, canary.plan, at) for at, canary in enumerate(canaries)]
     except CannotRunError:
         # the next probe is a new one with attempts of its own, unless something of this one is out
         out = jobs_of(database, lease.run_id, out=True)
@@ -188,6 +188,13 @@ def _canaries(fleet: Fleet, device: str, shots: int, seed: int) -> tuple[Canary,
         readout_canary(n_qubits, shots, (seed, 0)),
         mirror_canary(n_qubits, _MIRROR_LAYERS, _MIRROR_CIRCUITS, shots, (seed, 1)),
     )
+
+
+def _bought(buyer: Buyer, device: str, plan: ExecutionPlan, first: int) -> Outcome:
+    """A canary's outcome, in as many jobs as the device's limits ask for, every second batch from `first`."""
+    batches = split_plan(plan, buyer.fleet.description(device))
+    jobs = [buyer.buy(0, first + 2 * at, device, batch.plan) for at, batch in enumerate(batches)]
+    return join_outcomes(plan, batches, [job.outcome for job in jobs])
 
 
 def _acquire(database: Database, device: str, shots: int) -> tuple[Lease, int, int]:

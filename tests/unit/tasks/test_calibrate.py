@@ -80,6 +80,20 @@ def test_a_probe_is_bought_entered_and_settled(database: Database, tmp_path: Pat
     assert DeviceHealth(database).history("sim-manila") == [probe]
 
 
+@pytest.mark.parametrize("limits", [{"circuits_max": 1}, {"shots_max": 150}])
+def test_canaries_are_cut_to_the_devices_limits(
+    database: Database, tmp_path: Path, limits: dict[str, int]
+) -> None:
+    fleet = Fleet(("sim-manila",), tmp_path / "jobs")
+    fleet._descriptions["sim-manila"] = fleet.description("sim-manila").model_copy(update=limits)
+    probe, _ = probe_device(database, fleet, "sim-manila", shots=200)
+    fleet.close()
+    assert probe.verdict == "good"
+    jobs = jobs_of(database)
+    assert sum(job.shots for job in jobs) == probe.shots == 200 * 6
+    assert len({job.batch for job in jobs}) == len(jobs) == (6 if "circuits_max" in limits else 2)
+
+
 def test_a_probes_lease_is_renewed_while_it_waits(
     database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
