@@ -1,7 +1,6 @@
 """Where circuits run: the device protocol, this machine's simulators, and devices by name."""
 
 from backends.device import Capabilities, ExactDevice, Expectations, Sampler
-from backends.device import ExactDevice as Device
 from backends.devices import DEVICE_NAMES, open_device
 
-__all__ = ["DEVICE_NAMES", "Capabilities", "Device", "ExactDevice", "Expectations", "Sampler", "open_device"]
+__all__ = ["DEVICE_NAMES", "Capabilities", "ExactDevice", "Expectations", "Sampler", "open_device"]

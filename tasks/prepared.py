@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from backends import Device
+from backends import ExactDevice
 from backends.fleet import Fleet
 from measurement import SHOTS_PER_GROUP_MIN, Grouping, GroupVariances, Terms, shots_for
 from optimizers import Sampling, needs_sampling
@@ -35,7 +35,7 @@ class Prepared:
     spec: RunSpec
     problem: Problem
     ansatz: Ansatz
-    device: Device
+    device: ExactDevice
     fleet: Fleet | None = None
     grouping_kind: str | None = None
     """The grouping that the run began with; None to choose."""
