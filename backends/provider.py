@@ -102,6 +102,10 @@ class ProviderUnavailable(ProviderError):  # noqa: N818
     """A question that changes nothing (poll, fetch, find, cancel) got no usable answer; ask again later."""
 
 
+class JobGone(ProviderError):  # noqa: N818
+    """The provider took the job and knows none of its id any more: purged, or of another account."""
+
+
 class ResultMissing(ProviderError):  # noqa: N818
     """The provider calls the job done and has no result for it."""
 
@@ -141,6 +145,7 @@ class Provider(Protocol):
 
         Raises:
             ProviderUnavailable: no usable answer.
+            JobGone: there is no such job, although it was taken.
         """
         ...
 
@@ -159,6 +164,9 @@ class Provider(Protocol):
         """Ask to cancel; the state afterwards, which may be `done` if completion was first.
 
         Its cost is at today's price; `poll` is for what the job was bought at.
+
+        Raises:
+            ProviderUnavailable, JobGone: as `poll`.
         """
         ...
 

@@ -17,6 +17,7 @@ from backends.fleet import Fleet
 from backends.prices import FailureBilling, Price
 from backends.provider import (
     TODAYS,
+    JobGone,
     JobReport,
     JobState,
     Provider,
@@ -151,7 +152,12 @@ class Buyer:
         if not found:
             self.book.ended(key, JobPhase.FAILED, Amount(), "the provider has no such job")
             return
-        report = replace(self, closing=True)._poll_to_end(key, provider, found[0])
+        try:
+            report = replace(self, closing=True)._poll_to_end(key, provider, found[0])
+        except JobGone as error:  # it was taken, and may have run: too much goes back when reconciled
+            promised = Amount(record.shots, self.book.promised_micro_usd(key))
+            self.book.ended(key, JobPhase.FAILED, promised, f"taken as spent: {error}")
+            return
         phase = JobPhase.CANCELLED if report.state is JobState.CANCELLED else JobPhase.FAILED
         ran = record.shots if report.state is JobState.DONE else 0
         actual = Amount(ran, self._cost(key, provider, report))
@@ -295,7 +301,11 @@ class Buyer:
     ) -> Outcome | None:
         """Wait for a job's end and enter what it brought together with what it cost."""
         with span("wait", key.run_id, token=key.token, device=description.name):
-            report = self._poll_to_end(key, provider, job_id)
+            try:
+                report = self._poll_to_end(key, provider, job_id)
+            except JobGone as error:
+                remedy = "if it is gone for good, `shotwise cancel` ends the run and takes it as spent"
+                raise UnresolvedJobError(f"job {key.token}: {error}; {remedy}") from None
         try:
             outcome = self._fetched(provider, job_id, plan)
         except ResultMissing as error:
@@ -383,5 +393,8 @@ class Buyer:
                 return question()
             except SILENCE:
                 if time.monotonic() - asked > self.patience.unavailable_s:
+                    raise
+            except JobGone:  # one that was just taken may not be seen everywhere yet
+                if time.monotonic() - asked > self.patience.visible_s:
                     raise
             pause.wait()

@@ -33,6 +33,7 @@ from backends.prices import Price, Usage
 from backends.provider import (
     TODAYS,
     BillLine,
+    JobGone,
     JobReport,
     JobState,
     ProviderUnavailable,
@@ -55,6 +56,9 @@ _STATES = {
     "FAILED": JobState.FAILED,
     "CANCELLED": JobState.CANCELLED,
 }
+_GONE = "ResourceNotFoundException"
+_NOTHING_TO_CANCEL = frozenset({_GONE, "ConflictException"})
+"""The task is not there or has ended: polling it says so."""
 _MISSING = frozenset({"NoSuchKey", "404", "NoSuchBucket"})
 _PAGE = 100
 
@@ -155,7 +159,7 @@ class BraketCloudProvider:
             with self._lock:
                 self._client.cancel_quantum_task(quantumTaskArn=job_id)
         except ClientError as error:
-            if code_of(error) != "ConflictException":  # it has ended already
+            if code_of(error) not in _NOTHING_TO_CANCEL:
                 raise failed_question(error) from None
         except BotoCoreError as error:
             raise failed_question(error) from None
@@ -232,7 +236,15 @@ class BraketCloudProvider:
             further = {"nextToken": page["nextToken"]}
 
     def _task(self, job_id: str) -> dict[str, Any]:
-        return self._ask(lambda: self._client.get_quantum_task(quantumTaskArn=job_id))
+        def found() -> dict[str, Any]:
+            try:
+                return self._client.get_quantum_task(quantumTaskArn=job_id)
+            except ClientError as error:
+                if code_of(error) == _GONE:
+                    raise JobGone(f"{self.name}: there is no task {job_id}") from None
+                raise
+
+        return self._ask(found)
 
     def _state(self, task: dict[str, Any]) -> JobState:
         state = _STATES.get(task.get("status", ""))

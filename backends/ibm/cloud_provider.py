@@ -35,6 +35,7 @@ from backends.prices import Price, Usage
 from backends.provider import (
     TODAYS,
     BillLine,
+    JobGone,
     JobReport,
     JobState,
     ProviderUnavailable,
@@ -179,7 +180,7 @@ class IbmCloudProvider:
                 self._account.authenticate()
                 self._account.api.program_job(job_id).cancel()
         except IBMError as error:
-            if status_of(error) != 409:  # 409: it has ended already
+            if status_of(error) not in (404, 409):  # it is gone, as polling says, or has ended already
                 raise self._account.failed_question(error) from None
         return self.poll(job_id)
 
@@ -212,7 +213,10 @@ class IbmCloudProvider:
                 return list(found.values())
 
     def _state(self, job_id: str) -> tuple[JobState, str]:
-        answer = self._ask(lambda: self._account.api.program_job(job_id).get(exclude_params=True))
+        job = self._account.api.program_job(job_id)
+        answer = self._ask(lambda: job.get(exclude_params=True), none_if_missing=True)
+        if answer is None:
+            raise JobGone(f"{self.name}: there is no job {job_id}")
         told = answer["state"]
         state = _STATES.get(str(told["status"]).lower())
         if state is None:

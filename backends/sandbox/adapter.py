@@ -29,6 +29,7 @@ from backends.prices import Price, Usage
 from backends.provider import (
     TODAYS,
     BillLine,
+    JobGone,
     JobReport,
     ProviderUnavailable,
     ResultMissing,
@@ -246,6 +247,8 @@ class SandboxProvider:
             raise ProviderUnavailable(f"{self._name}: {error}") from None
 
     def _report(self, answer: Answer, job_id: str) -> JobReport:
+        if answer.status == 404 and answer.code == "job_unknown":
+            raise JobGone(f"{self._name}: there is no job {job_id}")
         report = self._read(answer, JobAnswer).report()
         if report.job_id != job_id:
             raise ProviderUnavailable(f"{self._name}: asked for job {job_id}, answered for {report.job_id}")

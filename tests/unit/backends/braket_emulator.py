@@ -130,7 +130,10 @@ class _Handler(BaseHTTPRequestHandler):
         return arn
 
     def do_PUT(self) -> None:
-        task = self.server.tasks[unquote(self.path).removeprefix("/quantum-task/").removesuffix("/cancel")]
+        arn = unquote(self.path).removeprefix("/quantum-task/").removesuffix("/cancel")
+        task = self.server.tasks.get(arn)
+        if task is None:
+            return self.reply(404, {"message": "no such task"}, "ResourceNotFoundException")
         if task["status"] == "COMPLETED":
             return self.reply(409, {"message": "ended"}, "ConflictException")
         task["status"] = "CANCELLED"

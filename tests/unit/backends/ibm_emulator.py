@@ -73,7 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
         assert self.headers["Service-CRN"] == CRN
         assert self.headers["Authorization"].startswith("Bearer ")
         if self.path.endswith("/cancel"):
-            job = self.server.jobs[self.path.split("/")[2]]
+            job = self.server.jobs.get(self.path.split("/")[2])
+            if job is None:
+                return self.reply(404, {"errors": [{"message": "job not found"}]})
             if job["state"]["status"] == "Completed":
                 return self.reply(409, {"errors": [{"message": "job has ended"}]})
             job["state"] = {"status": "Cancelled"}

@@ -18,7 +18,7 @@ from backends.catalog import DeviceDescription, load_catalog
 from backends.fleet import Fleet
 from backends.ibm.account import IbmAccount
 from backends.ibm.cloud_provider import IbmCloudProvider
-from backends.provider import Provider
+from backends.provider import JobGone, Provider
 from ledger import (
     Amount,
     BudgetExceededError,
@@ -361,3 +361,30 @@ def test_a_job_is_not_read_as_another_batch(ibm: ibm_emulator.Emulator, journal:
     with pytest.raises(NothingMoreIsBoughtError):  # a cancellation goes on to end what is out
         replace(buyer, closing=True).buy(0, 0, description.name, other)
     assert len(ibm.jobs) == 1
+
+
+def test_a_job_that_is_gone_at_its_vendor_is_taken_as_spent_where_the_run_ends(
+    ibm: ibm_emulator.Emulator, journal: Journal
+) -> None:
+    buyer, description = shop_with_a_queued_job(ibm, journal)
+    ibm.jobs.clear()
+    with pytest.raises(UnresolvedJobError, match="shotwise cancel"):
+        buyer.buy(0, 0, description.name, plan())
+    ledger, account = Ledger(journal.database), buyer.book.account
+    held = ledger.balance(account).held
+    assert held.micro_usd > 0
+    (job,) = jobs_of(journal.database)
+    buyer.abandon(job)
+    assert ledger.balance(account).held == Amount()
+    assert ledger.balance(account).posted == held, (
+        "it may have run; reconciling gives back what was not billed"
+    )
+
+
+def test_a_braket_task_that_is_gone_is_told_from_no_answer(braket: braket_emulator.Emulator) -> None:
+    _, provider = sv1()
+    job_id = provider.submit(one_row(), "token")
+    braket.tasks.clear()
+    for question in (provider.poll, provider.cancel):
+        with pytest.raises(JobGone):
+            question(job_id)
