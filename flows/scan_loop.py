@@ -1,21 +1,26 @@
-"""The loop of a scan: enter a point's run, drive it as its own flow, commit what it found, go on."""
+"""The loop of a scan: enter a point's run, drive it, commit what it found, go on.
+
+A point that samples circuits has a flow run of its own in Prefect, an exact one is a task run of the scan's.
+"""
 
 from __future__ import annotations
 
 from functools import partial
 
+from flows.closed_loop import closed_loop
 from flows.driven import Opened, Stopped, driven, leave, open_run, publish
 from flows.qaoa import qaoa
 from flows.vqe import vqe
 from ledger import BudgetExceededError, Journal, RunState, Submissions
 from optimizers import Reason
 from shotwise.errors import NoRoomError, RunFailedError, SpecError
-from shotwise.spec import QaoaAnsatz, RunSpec
+from shotwise.spec import ExactExecution, QaoaAnsatz, RunSpec
 from shotwise.units import unit_of
 from tasks.cancelling import end_parts
 from tasks.driving import Drive
 from tasks.progress import Progress
 from tasks.provenance import new_run
+from tasks.recording import unrecorded
 from tasks.result import RunResult
 from tasks.scan import (
     SCAN_COLUMNS,
@@ -31,6 +36,8 @@ from tasks.scan import (
     scan_rows,
     to_bytes,
 )
+from tasks.stages import stage
+from tasks.tracker import Tracker
 from tasks.ui import ProgressArtifact
 
 
@@ -43,6 +50,7 @@ def scan_loop(spec: RunSpec | None, run_id: str | None) -> ScanResult | Stopped:
     opened = open_run(spec, run_id, "scan")
     if ended := opened.ended(ScanResult.from_json):
         return ended
+    Tracker.defer_ends()
     with driven(opened) as held:
         artifact = ProgressArtifact(opened.run_id)
         result = _drive(opened, held.drive, held.checkpoint, artifact)
@@ -94,18 +102,33 @@ def _run_point(
     else:
         if record.state is RunState.COMPLETED and record.result_json:
             return RunResult.from_json(record.result_json)
-    flow = qaoa if isinstance(spec.ansatz, QaoaAnsatz) else vqe  # a scan's points are nothing else
-    state = flow(run_id=point_id, return_state=True)
-    if state.is_cancelled():
+    if not _has_ended(spec, point_id):
         shall_end = Submissions(journal.database).is_cancelled(scan_id)
         if journal.run(point_id).state == Stopped.CANCELLED and not shall_end:
             raise RunFailedError(f"{point_id}, a point of the scan, was cancelled; cancel or repeat the scan")
         return None
-    state.result()  # raises what the flow raised
     result = RunResult.from_json(journal.run(point_id).result_json or "")
     if result.state == "failed":
         raise RunFailedError(f"{point_id}, a point of the scan, failed: {result.reason}")
     return result
+
+
+def _has_ended(spec: RunSpec, point_id: str) -> bool:
+    """Drive a point; False where it was asked to stop."""
+    if isinstance(spec.execution, ExactExecution):
+        return not isinstance(_drive_exactly(point_id), Stopped)
+    flow = qaoa if isinstance(spec.ansatz, QaoaAnsatz) else vqe  # a scan's points are nothing else
+    state = flow(run_id=point_id, return_state=True)
+    if not state.is_cancelled():
+        state.result()  # raises what the flow raised
+    return not state.is_cancelled()
+
+
+@stage("scan-point", "scan-point {point_id}")
+def _drive_exactly(point_id: str) -> RunResult | Stopped:
+    """One task run, since Prefect's records of the point's stages would take longer than they do."""
+    with unrecorded():
+        return closed_loop(None, point_id)
 
 
 def _progress(spec: RunSpec, run_id: str, points: tuple[ScanPoint, ...]) -> Progress:

@@ -22,7 +22,17 @@ from ledger.journal import Journal
 from ledger.lease import Lease
 from ledger.ledger import Ledger
 from ledger.pacing import claim_submission
-from ledger.records import CALIBRATION, IterationRecord, JobKey, JobPhase, NewRun, RunRecord, RunState, now_us
+from ledger.records import (
+    CALIBRATION,
+    FreeJob,
+    IterationRecord,
+    JobKey,
+    JobPhase,
+    NewRun,
+    RunRecord,
+    RunState,
+    now_us,
+)
 from ledger.rules import Entry, EntryKind, Reservation, ReservationState
 from ledger.submissions import Submission, Submissions
 
@@ -40,6 +50,7 @@ __all__ = [
     "Difference",
     "Entry",
     "EntryKind",
+    "FreeJob",
     "Holder",
     "IterationRecord",
     "JobBook",

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, delete, select, update
 
 from ledger.database import Database
-from ledger.records import IterationRecord, JobKey, JobPhase, RunState, now_us
+from ledger.records import FreeJob, IterationRecord, JobPhase, RunState, now_us
 from ledger.statements import Statement
 from ledger.tables import checkpoints, drives, iterations, runs
 from shotwise.errors import LeaseLostError, RunFailedError
@@ -41,14 +41,11 @@ _ITERATION = _upsert(
 _CHECKPOINT = _upsert("checkpoints", "run_id iteration state sha256", "run_id, iteration")
 _FORGET = Statement("""DELETE FROM checkpoints WHERE run_id = :run_id AND iteration NOT IN
     (SELECT iteration FROM checkpoints WHERE run_id = :run_id ORDER BY iteration DESC LIMIT 2)""")
-_OUTCOME = _upsert(
+_JOB = _upsert(
     "jobs",
     "token run_id iteration batch attempt device state shots cost_micro_usd created_us submitted_us"
     " started_us done_us outcome sha256",
     "token",
-)
-_OUTCOME_OF = Statement(
-    f"SELECT outcome, sha256 FROM jobs WHERE token = :token AND state = '{JobPhase.DONE}'"
 )
 
 
@@ -92,7 +89,13 @@ class Lease:
             )
 
     def commit(
-        self, records: Sequence[IterationRecord], *, iteration: int, state: bytes, active_us: int
+        self,
+        records: Sequence[IterationRecord],
+        *,
+        iteration: int,
+        state: bytes,
+        active_us: int,
+        job: FreeJob | None = None,
     ) -> None:
         """End iterations in one transaction: what they found, and the state to go on from.
 
@@ -101,10 +104,13 @@ class Lease:
             iteration: the number of the next iteration; the checkpoint is kept under it.
             state: the checkpoint. The one before is kept too, against a damaged row.
             active_us: how long the run has been driven in all.
+            job: what the last of them measured, where that cost nothing.
         """
         run = {"run_id": self.run_id}
         checkpoint = {**run, "iteration": iteration, "state": state, "sha256": _digest(state)}
         with self.write() as connection:
+            if job is not None:
+                _enter(connection, job)
             _ACTIVE.first(connection, {**run, "active_us": active_us})
             _ITERATION.many(connection, [{**run, **vars(record)} for record in records])
             _CHECKPOINT.first(connection, checkpoint)
@@ -145,41 +151,10 @@ class Lease:
             )
         return None
 
-    def outcome(self, key: JobKey) -> bytes | None:
-        """The raw outcome of a job that is done and undamaged, else None."""
-        with self.database.read() as connection:
-            row = _OUTCOME_OF.first(connection, {"token": key.token})
-        return row[0] if row and _digest(row[0]) == row[1] else None
-
-    def record_outcome(
-        self,
-        key: JobKey,
-        *,
-        device: str,
-        shots: int,
-        cost_micro_usd: int,
-        outcome: bytes,
-        began_us: int | None = None,
-    ) -> None:
-        """Keep the raw outcome of a job, which began at `began_us` if that is known."""
-        at = now_us()
-        began_us = at if began_us is None else began_us
-        job = {
-            "token": key.token,
-            **vars(key),
-            "device": device,
-            "state": JobPhase.DONE.value,
-            "shots": shots,
-            "cost_micro_usd": cost_micro_usd,
-            "created_us": began_us,
-            "submitted_us": began_us,
-            "started_us": began_us,
-            "done_us": at,
-            "outcome": outcome,
-            "sha256": _digest(outcome),
-        }
+    def record(self, job: FreeJob) -> None:
+        """Enter what a device that costs nothing measured; entering it again replaces it."""
         with self.write() as connection:
-            _OUTCOME.first(connection, job)
+            _enter(connection, job)
 
     def finish(
         self, *, state: RunState, reason: str | None, result_json: str | None, ansatz_json: str | None = None
@@ -202,3 +177,11 @@ class Lease:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _enter(connection: Connection, job: FreeJob) -> None:
+    """A job that was never out: it began, and is done now."""
+    times = dict.fromkeys(("created_us", "submitted_us", "started_us"), job.began_us) | {"done_us": now_us()}
+    row = vars(job.key) | {"token": job.key.token, "device": job.device, "shots": job.shots} | times
+    result = {"outcome": job.outcome, "sha256": _digest(job.outcome)}
+    _JOB.first(connection, row | result | {"state": JobPhase.DONE.value, "cost_micro_usd": 0})

@@ -124,6 +124,22 @@ class JobKey:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class FreeJob:
+    """What a device that costs nothing measured, in one job that was never out.
+
+    Attributes:
+        outcome: as bytes.
+        began_us: microseconds since the epoch.
+    """
+
+    key: JobKey
+    device: str
+    shots: int
+    outcome: bytes
+    began_us: int
+
+
 def now_us() -> int:
     """Microseconds since the epoch, UTC."""
     return time.time_ns() // 1000

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from problems.circuit import Circuit, Rotation
+from shotwise.arrays import pack, unpack
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,13 +163,10 @@ class Outcome:
         return self.states[part], self.counts[part]
 
     def to_bytes(self) -> bytes:
-        """As a compressed npz archive."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, states=self.states, counts=self.counts, offsets=self.offsets)
-        return buffer.getvalue()
+        """See `shotwise.arrays`."""
+        return pack({"states": self.states, "counts": self.counts, "offsets": self.offsets})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Outcome:
         """Read `to_bytes` back; never unpickles."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return cls(arrays["states"], arrays["counts"], arrays["offsets"])
+        return cls(**unpack(data))

@@ -9,6 +9,7 @@ import numpy as np
 
 from backends.jax_device import JaxDevice
 from backends.tail_expectation import tail_expectation
+from ledger import FreeJob
 from measurement import (
     Combination,
     Estimates,
@@ -73,11 +74,13 @@ class Measured:
     shots: int
     cost_micro_usd: int
     mitigated: tuple[Mitigated | None, ...] = ()
+    job: FreeJob | None = None
+    """Of a device that costs nothing, to be entered with what is made of it."""
 
     @classmethod
-    def free(cls, plan: ExecutionPlan, outcome: Outcome) -> Measured:
+    def free(cls, plan: ExecutionPlan, outcome: Outcome, job: FreeJob | None = None) -> Measured:
         """From one device that costs nothing."""
-        return cls(((plan, outcome),), plan.shots_total, 0)
+        return cls(((plan, outcome),), plan.shots_total, 0, job=job)
 
 
 def circuit_of(prepared: Prepared, state: LoopState) -> Circuit:

@@ -21,8 +21,8 @@ from prefect.context import TaskRunContext
 from prefect.states import Cancelled
 from prefect.utilities.annotations import quote
 
-from ledger import IterationRecord, JobKey, Lease, now_us, spent_by_device
-from measurement import ExecutionPlan, Outcome
+from ledger import FreeJob, IterationRecord, JobKey, Lease, now_us, spent_by_device
+from measurement import ExecutionPlan
 from tasks.advance import advance
 from tasks.ansatz_record import ansatz_json
 from tasks.driving import StopAsked
@@ -138,8 +138,11 @@ def commit_segment(lease: Lease, state: LoopState, records: list[IterationRecord
 def measure(
     prepared: Prepared, lease: Lease, buyer: Buyer | None, state: LoopState, plan: ExecutionPlan
 ) -> Measured:
-    """Run one iteration's batch, or take its outcome from the journal if it was run before."""
-    return _execute(prepared, lease, buyer, state, plan, final=False)
+    """Run one iteration's batch; what was paid for is taken from the journal if it was run before."""
+    if buyer is None:
+        return _sampled(prepared, lease, state, plan, final=False)
+    question = step_question(prepared, buyer, state, question_of(prepared, buyer, state))
+    return purchase(prepared, buyer, state.iteration, plan, question, final=False)
 
 
 @stage("classical-update", "classical-update {state.iteration}")
@@ -149,7 +152,7 @@ def update(prepared: Prepared, lease: Lease, state: LoopState, measured: Measure
         answer = answer_from(prepared, state, measured)
     with span("tell", lease.run_id, iteration=state.iteration):
         state, record = advance(prepared, state, answer)
-        _commit(lease, state, [record], active_us)
+        _commit(lease, state, [record], active_us, measured.job)
     return state, [record]
 
 
@@ -158,7 +161,15 @@ def evaluate_finally(prepared: Prepared, lease: Lease, buyer: Buyer | None, stat
     """The evaluation that the run ends with, independent of those that chose the parameters."""
     if not prepared.sampled:
         return final_exact(prepared, state)
-    measured = _execute(prepared, lease, buyer, state, final_plan(prepared, state), final=True)
+    plan = final_plan(prepared, state)
+    if buyer is not None:
+        question = question_of(prepared, buyer, state)
+        return final_from(
+            prepared, state, purchase(prepared, buyer, state.iteration, plan, question, final=True)
+        )
+    measured = _sampled(prepared, lease, state, plan, final=True)
+    assert measured.job is not None
+    lease.record(measured.job)
     return final_from(prepared, state, measured)
 
 
@@ -184,38 +195,24 @@ def finish(prepared: Prepared, lease: Lease, state: LoopState, final: Final) -> 
     return result
 
 
-def _execute(
-    prepared: Prepared,
-    lease: Lease,
-    buyer: Buyer | None,
-    state: LoopState,
-    plan: ExecutionPlan,
-    *,
-    final: bool,
+def _sampled(
+    prepared: Prepared, lease: Lease, state: LoopState, plan: ExecutionPlan, *, final: bool
 ) -> Measured:
-    if buyer is not None:
-        question = question_of(prepared, buyer, state)
-        if not final:
-            question = step_question(prepared, buyer, state, question)
-        return purchase(prepared, buyer, state.iteration, plan, question, final=final)
-    key = JobKey(lease.run_id, state.iteration, batch=int(final))
-    kept = lease.outcome(key)
-    if kept is not None:
-        return Measured.free(plan, Outcome.from_bytes(kept))
+    """Run a batch on a device that costs nothing: again after a crash, with the same result."""
     began_us = now_us()
     outcome = prepared.device.sample(plan)
-    lease.record_outcome(
-        key,
-        device=prepared.device.name,
-        shots=plan.shots_total,
-        cost_micro_usd=0,
-        outcome=outcome.to_bytes(),
-        began_us=began_us,
-    )
-    return Measured.free(plan, outcome)
+    key = JobKey(lease.run_id, state.iteration, batch=int(final))
+    job = FreeJob(key, prepared.device.name, plan.shots_total, outcome.to_bytes(), began_us)
+    return Measured.free(plan, outcome, job)
 
 
-def _commit(lease: Lease, state: LoopState, records: list[IterationRecord], active_us: int) -> None:
+def _commit(
+    lease: Lease,
+    state: LoopState,
+    records: list[IterationRecord],
+    active_us: int,
+    job: FreeJob | None = None,
+) -> None:
     """Iterations whose energy is not finite end the run and have nothing to enter."""
     entered = [record for record in records if math.isfinite(record.energy)]
-    lease.commit(entered, iteration=state.iteration, state=to_bytes(state), active_us=active_us)
+    lease.commit(entered, iteration=state.iteration, state=to_bytes(state), active_us=active_us, job=job)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from measurement import GroupVariances
 from optimizers import Reason
+from shotwise.arrays import pack, unpack
 from shotwise.errors import RunFailedError
 from tasks.prepared import Prepared
 
@@ -103,7 +103,7 @@ def initial(prepared: Prepared) -> LoopState:
 
 
 def to_bytes(state: LoopState) -> bytes:
-    """As an npz archive: a JSON header and the arrays."""
+    """A JSON header and the arrays; see `shotwise.arrays`."""
     header = {
         "format": FORMAT,
         "iteration": state.iteration,
@@ -128,9 +128,7 @@ def to_bytes(state: LoopState) -> bytes:
             arrays |= {f"{name}_squares": scatter.squares, f"{name}_shots": scatter.shots}
     if state.best:
         arrays["best_parameters"] = state.best[1]
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
+    return pack(arrays)
 
 
 def from_bytes(prepared: Prepared, data: bytes) -> LoopState:
@@ -139,8 +137,7 @@ def from_bytes(prepared: Prepared, data: bytes) -> LoopState:
     Raises:
         RunFailedError: written by a version whose states differ.
     """
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        arrays = dict(archive)
+    arrays = unpack(data)
     header = json.loads(str(arrays["header"]))
     operators = tuple(header["operators"])
     parameters = arrays["parameters"]

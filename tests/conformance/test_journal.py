@@ -6,8 +6,17 @@ import hashlib
 import pytest
 from sqlalchemy import text, update
 
-from ledger import Database, IterationRecord, JobKey, Journal, Lease, NewRun, now_us
-from ledger.tables import checkpoints, jobs, metadata, runs
+from ledger import (
+    Database,
+    FreeJob,
+    IterationRecord,
+    JobKey,
+    Journal,
+    Lease,
+    NewRun,
+    now_us,
+)
+from ledger.tables import checkpoints, metadata, runs
 from shotwise.errors import LeaseLostError, RunBusyError, RunFailedError, SpecError
 
 
@@ -129,7 +138,7 @@ def test_a_stale_driver_can_write_nothing(journal: Journal) -> None:
     key = JobKey(stale.run_id, 1, 0)
     writes = [
         lambda: stale.commit([record(1, -9.0)], iteration=2, state=b"evil", active_us=0),
-        lambda: stale.record_outcome(key, device="jax", shots=1, cost_micro_usd=0, outcome=b"evil"),
+        lambda: stale.record(FreeJob(key, "jax", 1, b"evil", 0)),
         lambda: stale.record_flow_run("evil"),
         lambda: stale.finish(state="completed", reason=None, result_json="{}"),
         stale.renew,
@@ -138,7 +147,7 @@ def test_a_stale_driver_can_write_nothing(journal: Journal) -> None:
     for write in writes:
         with pytest.raises(LeaseLostError):
             write()
-    assert fresh.outcome(key) is None
+    assert rows_of(journal) == []
     assert fresh.restore() == (1, b"one", 0)
     assert journal.iterations(stale.run_id) == [record(0)]
     assert journal.run(stale.run_id).state == "running"
@@ -166,19 +175,25 @@ def test_when_every_checkpoint_is_damaged_the_run_says_so(journal: Journal) -> N
     assert journal.iterations(lease.run_id) == [record(0)]
 
 
-def test_outcomes_are_kept_and_checked(journal: Journal) -> None:
+def test_what_was_measured_for_nothing_is_entered_with_its_iteration(journal: Journal) -> None:
     lease = journal.acquire(new_run(journal))
-    key = JobKey(lease.run_id, 4, 0)
-    assert lease.outcome(key) is None
-    lease.record_outcome(key, device="jax", shots=10, cost_micro_usd=0, outcome=b"raw")
-    assert lease.outcome(key) == b"raw"
-    assert lease.outcome(dataclasses.replace(key, attempt=1)) is None
-    with journal.database.write() as connection:
-        assert (
-            connection.execute(text("SELECT sha256 FROM jobs")).scalar() == hashlib.sha256(b"raw").hexdigest()
-        )
-        connection.execute(update(jobs).values(outcome=b"row"))
-    assert lease.outcome(key) is None
+    job = FreeJob(JobKey(lease.run_id, 0, 0), "jax", 10, b"raw", began_us=7)
+    lease.commit([record(0)], iteration=1, state=b"one", active_us=0, job=job)
+    assert rows_of(journal) == [(job.key.token, "jax", "done", 10, 0, 7, b"raw", digest(b"raw"))]
+    lease.record(dataclasses.replace(job, outcome=b"row"))
+    assert [row[6:] for row in rows_of(journal)] == [(b"row", digest(b"row"))], (
+        "entering it again replaces it"
+    )
+
+
+def rows_of(journal: Journal) -> list[tuple]:
+    columns = "token, device, state, shots, cost_micro_usd, started_us, outcome, sha256"
+    with journal.database.read() as connection:
+        return [tuple(row) for row in connection.execute(text(f"SELECT {columns} FROM jobs"))]
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def test_tokens_tell_every_piece_of_work_apart() -> None:

@@ -7,7 +7,18 @@ import json
 import numpy as np
 from sqlalchemy import update
 
-from ledger import Amount, IterationRecord, JobBook, JobKey, JobPhase, Journal, Ledger, NewRun, now_us
+from ledger import (
+    Amount,
+    FreeJob,
+    IterationRecord,
+    JobBook,
+    JobKey,
+    JobPhase,
+    Journal,
+    Ledger,
+    NewRun,
+    now_us,
+)
 from ledger.tables import runs
 
 
@@ -57,7 +68,7 @@ def enter_run(
             book.started(key)
             book.done(key, b"outcome", Amount(100, micro_usd))
         else:
-            lease.record_outcome(key, device="jax", shots=100, cost_micro_usd=0, outcome=b"outcome")
+            lease.record(FreeJob(key, "jax", 100, b"outcome", now_us()))
         record = IterationRecord(
             at, now_us(), energy, std_error, None, None, 1, 100, micro_usd, np.zeros(2).tobytes()
         )

@@ -10,6 +10,7 @@ import pytest
 from backends.catalog import load_catalog
 from backends.catalog.local_provider import LocalProvider
 from backends.fleet import Fleet
+from backends.prices import Price
 from backends.provider import JobReport, ProviderUnavailable
 from ledger import (
     Amount,
@@ -257,10 +258,10 @@ def test_a_job_that_cannot_be_ended_keeps_no_other_from_it(
     assert len(run.jobs) == 2
     poll = LocalProvider.poll
 
-    def silent(provider: LocalProvider, job_id: str) -> JobReport:
+    def silent(provider: LocalProvider, job_id: str, price: Price | None = None) -> JobReport:
         if provider.name == run.jobs[0].device:
             raise ProviderUnavailable("gateway timeout")
-        return poll(provider, job_id)
+        return poll(provider, job_id, price)
 
     impatient(monkeypatch)
     with monkeypatch.context() as patched:
