@@ -1,7 +1,7 @@
 """How an energy is measured: grouping, shot allocation, estimators, gradients from shifted circuits."""
 
 from measurement.allocation import SHOTS_PER_GROUP_MIN, allocate, allocate_all, honest_sigmas, shots_for
-from measurement.choice import Terms, choose_grouping
+from measurement.choice import MeasurementCost, choose_grouping
 from measurement.combination import Combination, combine
 from measurement.estimator import Estimates, estimate
 from measurement.gradient_design import GradientDesign, all_shifts, coordinate_subset, simultaneous
@@ -21,9 +21,9 @@ __all__ = [
     "Group",
     "GroupVariances",
     "Grouping",
+    "MeasurementCost",
     "Outcome",
     "ShiftRule",
-    "Terms",
     "all_shifts",
     "allocate",
     "allocate_all",

@@ -11,16 +11,16 @@ from measurement.grouping import Grouping, fewest, fully_commuting, overlapping,
 from problems.pauli import PauliSum
 
 ADDED_BIAS_SHARE_MAX = 0.25
-"""Entangling bases may add this share of the error asked for as bias; beyond, letters are better."""
+"""Entangling bases may add this share of the error asked for as bias; beyond, qubit-wise is better."""
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What measuring costs.
+class MeasurementCost:
+    """What measuring costs, and how well it shall be done.
 
     Attributes:
         std_error: asked for of one energy.
-        shots_a_circuit: what a circuit costs before its first shot, in shots' worth of money.
+        shots_a_circuit: the fee of a circuit, as the number of shots that the same money buys.
         two_qubit_error: of the device; 0 for noiseless simulators.
         energies: that the run is expected to measure, each on circuits of its own.
     """
@@ -32,7 +32,7 @@ class Terms:
 
 
 def choose_grouping(
-    hamiltonian: PauliSum, basis_state: int | None, terms: Terms, kind: str = "auto"
+    hamiltonian: PauliSum, basis_state: int | None, costs: MeasurementCost, kind: str = "auto"
 ) -> Grouping:
     """The grouping of a kind; for `auto` the one of least
 
@@ -44,28 +44,30 @@ def choose_grouping(
     `auto` looks at qubit-wise and overlapping groups, and at two ways to make fully commuting ones; at those
     only where their entangling rotations, two CX a pair of qubits, would add little bias.
     """
-    letters = qubit_wise_commuting(hamiltonian)
+    qubit_wise = qubit_wise_commuting(hamiltonian)
     if kind == "qubit_wise" or hamiltonian.is_diagonal:
-        return letters
-    shared = overlapping(letters, hamiltonian, np.sqrt(prior_variances(letters, hamiltonian, basis_state)))
+        return qubit_wise
+    shared = overlapping(
+        qubit_wise, hamiltonian, np.sqrt(prior_variances(qubit_wise, hamiltonian, basis_state))
+    )
     if kind == "overlapping":
         return shared
     if kind == "fully_commuting":
         return fully_commuting(hamiltonian)
     if kind == "fewest":
         return fewest(hamiltonian)
-    bias_max = ADDED_BIAS_SHARE_MAX * terms.std_error
+    bias_max = ADDED_BIAS_SHARE_MAX * costs.std_error
     entangling = [
         grouping
         for grouping in (fully_commuting(hamiltonian), fewest(hamiltonian))
-        if _added_bias(grouping, terms.two_qubit_error) <= bias_max
+        if _added_bias(grouping, costs.two_qubit_error) <= bias_max
     ]
-    offered = [letters, shared, *entangling]
+    offered = [qubit_wise, shared, *entangling]
 
     def cost(grouping: Grouping) -> float:
         sigmas = np.sqrt(prior_variances(grouping, hamiltonian, basis_state))
-        fees = terms.shots_a_circuit * len(grouping) * terms.energies
-        return fees + 2.0 * float(sigmas.sum()) ** 2 / terms.std_error**2
+        fees = costs.shots_a_circuit * len(grouping) * costs.energies
+        return fees + 2.0 * float(sigmas.sum()) ** 2 / costs.std_error**2
 
     return min(offered, key=cost)
 

@@ -71,7 +71,7 @@ class AdaptiveDescent(Optimizer[AdaptiveDescentState]):
         rule: how shots are chosen.
         learning_rate: eta, below 2 / `lipschitz`.
         shots_min, shots_max: bounds on the shots of a derivative.
-        shots_overhead: F, what an iteration costs before its first shot, in shots' worth of money.
+        shots_overhead: F, an iteration's fees, as the number of shots that the same money buys.
         lipschitz: L, energy per radian squared.
         mu, b: memory of the averages and the regularisation of icans; the papers' defaults.
     """

@@ -148,7 +148,7 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         from_determinant: whether the first centre is a determinant, and each parameter one excitation of it:
             then the energy along it has the frequency 1 alone, and two points tell all.
         shots_first: shots of a derivative in the first iteration, and the least in any.
-        shots_overhead: what an iteration costs before its first shot, in shots' worth of money.
+        shots_overhead: an iteration's fees, as the number of shots that the same money buys.
         resolution: the energy that matters, such as the standard error asked for.
         variance: what is thought of the energy's single-shot variance before any shot.
         growth, shrinkage, memory, difference, step_max: see the module; radians for the last two.

@@ -34,7 +34,7 @@ class Sampling:
 
     Attributes:
         shots_min: of a derivative, so that every group gets some.
-        shots_a_point: what a point costs before its first shot, in shots' worth of money.
+        shots_a_point: a point's fees, as the number of shots that the same money buys.
         resolution: the energy that matters, such as the standard error asked for.
         variance: of the energy in a single shot, as far as it is known before any.
         from_determinant: whether the run starts at a determinant, each parameter being one excitation.

@@ -26,8 +26,8 @@ def advance(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopS
         shots=state.shots + answer.shots,
         evaluations=state.evaluations + answer.evaluations,
         cost_micro_usd=state.cost_micro_usd + answer.cost_micro_usd,
-        scatter=answer.scatter,
-        centre_scatter=answer.centre_scatter,
+        group_variances=answer.group_variances,
+        centre_group_variances=answer.centre_group_variances,
     )
     if state.piloting:
         return _pilot(spent, answer)

@@ -46,7 +46,7 @@ class Answer:
     Attributes:
         evaluation: for the optimizer; where the ansatz grows, its gradient is that of the pool.
         sample: the best basis state seen, for diagonal problems.
-        scatter, centre_scatter: what is now known of the groups; None where energies are exact.
+        group_variances, centre_group_variances: what is now known; None where energies are exact.
         fidelity: weight on the exact ground space, None where unknown.
         evaluations: energies evaluated.
         shots, cost_micro_usd: spent.
@@ -58,8 +58,8 @@ class Answer:
     evaluations: int
     shots: int
     cost_micro_usd: int = 0
-    scatter: GroupVariances | None = None
-    centre_scatter: GroupVariances | None = None
+    group_variances: GroupVariances | None = None
+    centre_group_variances: GroupVariances | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from backends.provider import ProviderUnavailable
 from measurement import (
     Grouping,
     GroupVariances,
-    Terms,
+    MeasurementCost,
     choose_grouping,
     prior_variances,
     qubit_wise_commuting,
@@ -39,10 +39,12 @@ class MeasurementBasis:
     prior: GroupVariances
 
 
-def measurement_basis(problem: Problem, circuit: Circuit, kind: str, terms: Terms) -> MeasurementBasis:
-    """The grouping of that kind; for "auto" the one that costs least on those terms."""
+def measurement_basis(
+    problem: Problem, circuit: Circuit, kind: str, costs: MeasurementCost
+) -> MeasurementBasis:
+    """The grouping of that kind; for "auto" the one that costs least."""
     hamiltonian, start = problem.hamiltonian, _start_of(problem, circuit)
-    grouping = choose_grouping(hamiltonian, start, terms, kind)
+    grouping = choose_grouping(hamiltonian, start, costs, kind)
     return MeasurementBasis(grouping, GroupVariances.prior(prior_variances(grouping, hamiltonian, start)))
 
 
@@ -67,7 +69,7 @@ def _start_of(problem: Problem, circuit: Circuit) -> int | None:
 
 
 def shots_a_circuit(fleet: Fleet | None) -> float:
-    """What a circuit costs before its first shot, in shots' worth of money, where that is cheapest."""
+    """The fee of a circuit, as the number of shots that the same money buys, where that is least."""
     if fleet is None:
         return 0.0
     prices = [fleet.description(name).price for name in fleet.names]

@@ -9,7 +9,7 @@ import numpy as np
 
 from backends import ExactDevice
 from backends.fleet import Fleet
-from measurement import SHOTS_PER_GROUP_MIN, Grouping, GroupVariances, Terms, shots_for
+from measurement import SHOTS_PER_GROUP_MIN, Grouping, GroupVariances, MeasurementCost, shots_for
 from optimizers import Sampling, needs_sampling
 from problems import Ansatz, Problem, grow
 from shotwise.rng import Purpose, stream
@@ -112,25 +112,25 @@ class Prepared:
 
     @cached_property
     def shots_a_circuit(self) -> float:
-        """What a circuit costs before its first shot, in shots' worth of money."""
+        """The fee of a circuit, as the number of shots that the same money buys."""
         return shots_a_circuit(self.fleet)
 
     @cached_property
     def measurement(self) -> MeasurementBasis:
         if not self.sampled:
-            return measurement_basis(self.problem, self.ansatz.circuit, "qubit_wise", Terms(1.0))
+            return measurement_basis(self.problem, self.ansatz.circuit, "qubit_wise", MeasurementCost(1.0))
         kind = self.grouping_kind or self.shots_execution.grouping
         if kind == "auto" and self.shots_execution.mitigation != "none":
             kind = "qubit_wise"  # symmetries are read beside letters, not behind entangling changes
-        terms = Terms(self.asked_std_error)
+        costs = MeasurementCost(self.asked_std_error)
         if kind == "auto":
-            terms = Terms(
+            costs = MeasurementCost(
                 self.asked_std_error,
                 self.shots_a_circuit,
                 two_qubit_error(self.fleet),
                 1.0 + ENERGIES_A_PARAMETER * self.ansatz.circuit.n_parameters,
             )
-        return measurement_basis(self.problem, self.ansatz.circuit, kind, terms)
+        return measurement_basis(self.problem, self.ansatz.circuit, kind, costs)
 
     def measured_in(self, kind: str | None) -> Prepared:
         """The same, measuring in the grouping that the run began with."""

@@ -37,8 +37,8 @@ class LoopState:
         optimizer, termination: their states, pytrees of arrays.
         parameters: shape (d,), of the last evaluation; where an adaptive ansatz goes on from.
         grouping: name of the grouping that the run measures in; None where energies are exact.
-        scatter: what is known of its groups; None where energies are exact.
-        centre_scatter: the same at the points where the run stands, without their shifted neighbours.
+        group_variances: what is known of its groups; None where energies are exact.
+        centre_group_variances: the same at the points where the run stands, without their shifted neighbours.
         piloting: the next iteration only learns the groups' scatter at the start.
         pilot_shots, pilot_micro_usd: what that took.
         best: lowest exact energy so far and its parameters; None where energies are sampled.
@@ -54,8 +54,8 @@ class LoopState:
     termination: Any
     parameters: np.ndarray
     grouping: str | None = None
-    scatter: GroupVariances | None = None
-    centre_scatter: GroupVariances | None = None
+    group_variances: GroupVariances | None = None
+    centre_group_variances: GroupVariances | None = None
     piloting: bool = False
     pilot_shots: int = 0
     pilot_micro_usd: int = 0
@@ -69,14 +69,14 @@ class LoopState:
     @property
     def variances(self) -> GroupVariances:
         """What is known of the groups' scatter, in a sampled run."""
-        assert self.scatter is not None, "only sampled runs have groups"
-        return self.scatter
+        assert self.group_variances is not None, "only sampled runs have groups"
+        return self.group_variances
 
     @property
     def centre_variances(self) -> GroupVariances:
         """The groups' scatter where the run stands."""
-        assert self.centre_scatter is not None, "only sampled runs have groups"
-        return self.centre_scatter
+        assert self.centre_group_variances is not None, "only sampled runs have groups"
+        return self.centre_group_variances
 
     def with_sample(self, sample: Sample | None) -> LoopState:
         """Keep the better of two samples; the earlier one where they tie."""
@@ -96,8 +96,8 @@ def initial(prepared: Prepared) -> LoopState:
         termination,
         parameters,
         grouping=prepared.grouping.kind if prepared.sampled else None,
-        scatter=prepared.prior_variances if prepared.sampled else None,
-        centre_scatter=prepared.prior_variances if prepared.sampled else None,
+        group_variances=prepared.prior_variances if prepared.sampled else None,
+        centre_group_variances=prepared.prior_variances if prepared.sampled else None,
         piloting=prepared.needs_pilot,
     )
 
@@ -123,7 +123,7 @@ def to_bytes(state: LoopState) -> bytes:
     leaves = jax.tree.leaves((state.optimizer, state.termination))
     arrays = {f"leaf_{at:03d}": np.asarray(leaf) for at, leaf in enumerate(leaves)}
     arrays |= {"header": np.array(json.dumps(header)), "parameters": state.parameters}
-    for name, scatter in (("scatter", state.scatter), ("centre", state.centre_scatter)):
+    for name, scatter in (("scatter", state.group_variances), ("centre", state.centre_group_variances)):
         if scatter is not None:
             arrays |= {f"{name}_squares": scatter.squares, f"{name}_shots": scatter.shots}
     if state.best:
@@ -162,8 +162,8 @@ def from_bytes(prepared: Prepared, data: bytes) -> LoopState:
         termination=termination,
         parameters=parameters,
         grouping=header["grouping"],
-        scatter=_scatter(arrays, "scatter"),
-        centre_scatter=_scatter(arrays, "centre"),
+        group_variances=_scatter(arrays, "scatter"),
+        centre_group_variances=_scatter(arrays, "centre"),
         piloting=header["piloting"],
         pilot_shots=header["pilot_shots"],
         pilot_micro_usd=header["pilot_micro_usd"],

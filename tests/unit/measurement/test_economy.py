@@ -11,8 +11,8 @@ from measurement import (
     ExecutionPlan,
     Grouping,
     GroupVariances,
+    MeasurementCost,
     ShiftRule,
-    Terms,
     all_shifts,
     allocate,
     allocate_all,
@@ -136,7 +136,7 @@ def test_prior_variances_are_exact_in_a_basis_state(terms: dict[str, float], bas
 @pytest.mark.parametrize("kind", ["qubit_wise", "overlapping", "fully_commuting", "fewest"])
 def test_sampled_energies_agree_with_exact_ones(kind: str) -> None:
     """A z beyond 4.5 has a false-alarm rate of 7e-6; the seed is fixed."""
-    grouping = choose_grouping(HAMILTONIAN, 0b0011, Terms(1e-3), kind)
+    grouping = choose_grouping(HAMILTONIAN, 0b0011, MeasurementCost(1e-3), kind)
     assert grouping.kind == kind
     device = JaxDevice()
     exact = device.expectation(CIRCUIT, HAMILTONIAN, CIRCUIT.angles(POINT[None]), gradient=False).values[0]
@@ -181,8 +181,8 @@ def test_a_pilot_finds_neymans_allocation_and_the_target_is_met() -> None:
 
 def test_a_fee_a_circuit_prefers_few_groups_and_bad_gates_forbid_entangling_ones() -> None:
     bell = PauliSum.from_strings({"XX": 1.0, "YY": 1.0, "ZZ": 1.0})
-    assert len(choose_grouping(bell, 0, Terms(1e-2, shots_a_circuit=1e6))) == 1
-    bad = choose_grouping(bell, 0, Terms(1e-2, shots_a_circuit=1e6, two_qubit_error=0.05))
+    assert len(choose_grouping(bell, 0, MeasurementCost(1e-2, shots_a_circuit=1e6))) == 1
+    bad = choose_grouping(bell, 0, MeasurementCost(1e-2, shots_a_circuit=1e6, two_qubit_error=0.05))
     assert len(bad) == 3
 
 
@@ -190,8 +190,8 @@ def test_where_many_energies_pay_fees_the_groups_count_more_than_their_scatter()
     """HeH+: nine bases of letters scatter less than three entangling ones."""
     ion = {"kind": "molecule", "geometry": "He 0 0 0; H 0 0 0.774", "charge": 1}
     hamiltonian = build_problem(MoleculeSpec.model_validate(ion)).hamiltonian
-    once = choose_grouping(hamiltonian, 0b0011, Terms(1.6e-3, shots_a_circuit=200.0))
-    often = choose_grouping(hamiltonian, 0b0011, Terms(1.6e-3, shots_a_circuit=200.0, energies=1e3))
+    once = choose_grouping(hamiltonian, 0b0011, MeasurementCost(1.6e-3, shots_a_circuit=200.0))
+    often = choose_grouping(hamiltonian, 0b0011, MeasurementCost(1.6e-3, shots_a_circuit=200.0, energies=1e3))
     assert (once.kind, len(once)) == ("overlapping", 9)
     assert len(often) == 3
 
