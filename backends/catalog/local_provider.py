@@ -26,9 +26,9 @@ from backends.prices import Price, Usage
 from backends.provider import (
     TODAYS,
     BillLine,
+    JobGone,
     JobReport,
     JobState,
-    ProviderUnavailable,
     ResultMissing,
     SubmitRejected,
 )
@@ -171,7 +171,7 @@ class LocalProvider:
 
     def _known(self, job_id: str) -> _Job | None:
         if not job_id.startswith(_PREFIX):
-            raise ProviderUnavailable(f"{self.name}: {job_id} is no job of this device")
+            raise JobGone(f"{self.name}: {job_id} is no job of this device")
         with self._lock:
             return self._jobs.get(job_id)
 

@@ -16,6 +16,7 @@ import pytest
 
 from backends.jax_device import JaxDevice
 from backends.provider import (
+    JobGone,
     JobReport,
     JobState,
     Provider,
@@ -261,10 +262,11 @@ def test_a_crash_of_the_provider_loses_and_doubles_nothing(lab: Lab, token: str)
     assert billed_micro_usd(lab.slow, waiting) == lab.cost_micro_usd(lab.slow, plan)
 
 
-def test_a_job_that_is_not_there_is_no_answer(lab: Lab) -> None:
-    with pytest.raises(ProviderUnavailable):
-        lab.prompt.poll("no-such-job")
-    with pytest.raises(ProviderUnavailable):
+def test_a_job_that_is_not_there_is_gone(lab: Lab) -> None:
+    for question in (lab.prompt.poll, lab.prompt.cancel):
+        with pytest.raises(JobGone):
+            question("no-such-job")
+    with pytest.raises((JobGone, ProviderUnavailable)):
         lab.prompt.fetch("no-such-job", make_plan())
 
 

@@ -19,6 +19,7 @@ from backends.catalog import CatalogProvider, DeviceDescription, Surroundings, l
 from backends.jax_device import JaxDevice
 from backends.prices import Price
 from backends.provider import (
+    JobGone,
     JobState,
     ProviderUnavailable,
     ResultMissing,
@@ -273,10 +274,12 @@ def test_questions_without_an_answer_are_unavailable(
     provider: BraketCloudProvider, emulator: Emulator
 ) -> None:
     emulator.faults += ["ask", "ask"]
-    for question in (lambda: provider.find("t"), provider.bill, lambda: provider.poll(f"{ARN}none")):
+    for question in (lambda: provider.find("t"), provider.bill):
         with pytest.raises(ProviderUnavailable):
             question()
     assert emulator.faults == []
+    with pytest.raises(JobGone):
+        provider.poll(f"{ARN}none")
 
 
 def test_status_and_calibration_are_the_devices_own(provider: BraketCloudProvider) -> None:

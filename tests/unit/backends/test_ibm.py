@@ -14,6 +14,7 @@ from backends.ibm.account import IbmAccount
 from backends.ibm.cloud_provider import IbmCloudProvider
 from backends.jax_device import JaxDevice
 from backends.provider import (
+    JobGone,
     JobState,
     ProviderUnavailable,
     ResultMissing,
@@ -307,7 +308,7 @@ def test_questions_without_an_answer_are_unavailable(
         with pytest.raises(ProviderUnavailable):
             question()
         assert emulator.faults == []
-    with pytest.raises(ProviderUnavailable):
+    with pytest.raises(JobGone):
         provider.poll("no-such-job")
 
 
