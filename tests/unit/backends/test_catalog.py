@@ -30,7 +30,7 @@ from backends.catalog import (
 from backends.fleet import fleet_names
 from backends.jax_device import JaxDevice
 from backends.prices import FailureBilling, Price, Usage
-from backends.provider import JobState, ProviderUnavailable, ResultMissing, SubmitRejected
+from backends.provider import JobGone, JobState, ResultMissing, SubmitRejected
 from backends.transpile.success import HardwareUse
 from measurement.plan import Bases, ExecutionPlan
 from problems.circuit import Circuit, Rotation
@@ -341,7 +341,7 @@ def test_a_local_job_keeps_to_its_plan_and_limits(tmp_path: Path) -> None:
         with pytest.raises(SubmitRejected) as caught:
             provider.submit(wrong, token)
         assert caught.value.permanent
-    with pytest.raises(ProviderUnavailable):
+    with pytest.raises(JobGone):
         provider.poll("somebody-elses")
     assert len(provider.bill()) == 1
 
