@@ -104,11 +104,11 @@ def _run_point(
             return RunResult.from_json(record.result_json)
     if not _has_ended(spec, point_id):
         shall_end = Submissions(journal.database).is_cancelled(scan_id)
-        if journal.run(point_id).state == Stopped.CANCELLED and not shall_end:
+        if journal.run(point_id).state is RunState.CANCELLED and not shall_end:
             raise RunFailedError(f"{point_id}, a point of the scan, was cancelled; cancel or repeat the scan")
         return None
     result = RunResult.from_json(journal.run(point_id).result_json or "")
-    if result.state == "failed":
+    if result.state is RunState.FAILED:
         raise RunFailedError(f"{point_id}, a point of the scan, failed: {result.reason}")
     return result
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Column, Connection, func, insert, select, update
 
 from ledger import reservations
 from ledger.amounts import Amount
@@ -132,15 +133,15 @@ class JobBook:
 
     def promised_micro_usd(self, key: JobKey) -> int:
         """What was reserved for a job."""
-        query = select(jobs.c.quote_micro_usd).where(jobs.c.token == key.token)
-        with self.lease.database.read() as connection:
-            return int(connection.execute(query).scalar_one())
+        return int(self._entered(key, jobs.c.quote_micro_usd))
 
     def price_json(self, key: JobKey) -> str | None:
         """The device's price when a job was bought; see `JobRecord`."""
-        query = select(jobs.c.price_json).where(jobs.c.token == key.token)
+        return self._entered(key, jobs.c.price_json)
+
+    def _entered(self, key: JobKey, column: Column[Any]) -> Any:
         with self.lease.database.read() as connection:
-            return connection.execute(query).scalar_one()
+            return connection.execute(select(column).where(jobs.c.token == key.token)).scalar_one()
 
     def dearest_micro_usd(self, device: str) -> int:
         """The most that a job of this run has cost on a device; 0 before any has ended."""

@@ -1,7 +1,7 @@
 """The tables, as they are now. How they came to be so is in `ledger.migrations`.
 
-Times are integer microseconds since the epoch, UTC; money is integer micro-USD. Arrays are stored as npz
-archives or raw little-endian float64, with a SHA-256 beside them. Nothing is pickled.
+Times are integer microseconds since the epoch, UTC; money is integer micro-USD. Arrays are stored as
+`shotwise.arrays` packs them or as raw little-endian float64, with a SHA-256 beside them. Nothing is pickled.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ _LEVEL = 1
 def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     """A JSON header with names, dtypes and shapes, then all values, compressed.
 
-    An npz archive of small arrays takes twenty times as long, and a sampled iteration packs two.
+    Leaner than npz, a zip file with a member for every array: a sampled iteration packs two.
     """
     told = [[name, array.dtype.str, array.shape] for name, array in arrays.items()]
     header = json.dumps(told).encode()

@@ -162,14 +162,13 @@ def evaluate_finally(prepared: Prepared, lease: Lease, buyer: Buyer | None, stat
     if not prepared.sampled:
         return final_exact(prepared, state)
     plan = final_plan(prepared, state)
-    if buyer is not None:
+    if buyer is None:
+        measured = _sampled(prepared, lease, state, plan, final=True)
+        assert measured.job is not None
+        lease.record(measured.job)
+    else:
         question = question_of(prepared, buyer, state)
-        return final_from(
-            prepared, state, purchase(prepared, buyer, state.iteration, plan, question, final=True)
-        )
-    measured = _sampled(prepared, lease, state, plan, final=True)
-    assert measured.job is not None
-    lease.record(measured.job)
+        measured = purchase(prepared, buyer, state.iteration, plan, question, final=True)
     return final_from(prepared, state, measured)
 
 
