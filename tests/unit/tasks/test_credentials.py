@@ -18,6 +18,7 @@ CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/0123456789abcdef:1111:s
 SCRIPT = """
 import json, sys
 from pathlib import Path
+from uuid import UUID
 from shotwise.home import Home
 from tasks.prefect_server import PrefectServer
 
@@ -25,12 +26,12 @@ home = Home(Path(sys.argv[1]))
 key, crn = json.loads(sys.stdin.read())
 server = PrefectServer.start(home)
 server.apply_environment()
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger, runtime, task
 from prefect.blocks.system import Secret
 from prefect.cache_policies import NO_CACHE
 from backends.fleet import Fleet
 from tasks.credentials import credential
-from tasks.prefect_records import use_own_server
+from tasks.prefect_records import settle_records, use_own_server
 server.wait()
 use_own_server()
 Secret(value=key).save("qiskit-ibm-token")
@@ -73,11 +74,12 @@ def open_braket(device):
 
 @flow
 def open_sv1():
-    return open_braket("braket-sv1")
+    return *open_braket("braket-sv1"), runtime.flow_run.id
 
-opened, region = open_sv1()
+opened, region, last = open_sv1()
 assert opened == (key, key, "amazon-braket-results"), "the blocks are not what was opened with"
 assert region == "us-east-1"
+settle_records(UUID(last))
 server.stop()
 """
 
