@@ -67,9 +67,9 @@ def orchestrated_ms(iterations: int) -> list[float]:
 def empty_ms(iterations: int) -> list[float]:
     from prefect import flow
 
-    from tasks.stages import stage
+    from tasks.loop_tasks import loop_task
 
-    @stage("empty", "empty {iteration}")
+    @loop_task("empty", "empty {iteration}")
     def empty(iteration: int) -> None:
         pass
 

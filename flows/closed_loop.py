@@ -1,4 +1,4 @@
-"""The closed loop that every flow is: quantum and classical stages in turn, until a reason to stop.
+"""The closed loop that every flow is: quantum and classical tasks in turn, until a reason to stop.
 
 The journal is the truth. Whatever this process loses when it is killed, the next one finds there.
 """
@@ -18,6 +18,15 @@ from tasks.cancelling import settle_in_flight
 from tasks.driving import Drive, StopAsked, where_it_stands
 from tasks.durable import Buyer
 from tasks.evaluate import plan_iteration
+from tasks.loop_tasks import (
+    commit_segment,
+    evaluate_finally,
+    finish,
+    measure,
+    raise_if_stopped,
+    run_segment,
+    update,
+)
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.progress import Progress, tell_watchers, watching
@@ -26,15 +35,6 @@ from tasks.result import RunResult, final_unmeasured
 from tasks.routing import Begun, begun, check_can_start, fits_budget
 from tasks.sampling import final_shots
 from tasks.slots import device_slot
-from tasks.stages import (
-    commit_segment,
-    evaluate_finally,
-    finish,
-    heard,
-    measure,
-    run_segment,
-    update,
-)
 from tasks.state import LoopState
 from tasks.summary import summary_rows
 from tasks.telemetry import span, tracing
@@ -98,7 +98,7 @@ def _drive(prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopSta
         state, records = iterate(prepared, drive, state)
         _tell(prepared, drive, state, records)
     try:
-        final = heard(evaluate_finally(prepared, drive.lease, buyer, state))
+        final = raise_if_stopped(evaluate_finally(prepared, drive.lease, buyer, state))
     except BudgetExceededError:  # what was kept for it was spent elsewhere in the tenant
         if not state.iteration:
             raise
@@ -131,7 +131,7 @@ def _iterate_sampled(
     if not (before.step or _affordable(prepared, drive, buyer, state, plan)):
         return replace(state, reason=Reason.BUDGET_REACHED), []
     try:
-        measured = heard(measure(prepared, drive.lease, buyer, state, plan))
+        measured = raise_if_stopped(measure(prepared, drive.lease, buyer, state, plan))
     except BudgetExceededError:  # somebody else of the tenant spent what was left meanwhile
         return replace(state, reason=Reason.BUDGET_REACHED), []
     return update(prepared, drive.lease, state, measured, drive.active_us)

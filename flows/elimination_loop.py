@@ -10,6 +10,7 @@ from optimizers import Reason
 from problems import Elimination
 from shotwise.spec import RunSpec
 from tasks.driving import Drive
+from tasks.loop_tasks import SEGMENT_S, loop_task
 from tasks.progress import Progress, tell_watchers, watching
 from tasks.recursion import (
     Recursion,
@@ -21,7 +22,6 @@ from tasks.recursion import (
     to_bytes,
 )
 from tasks.result import RunResult
-from tasks.stages import SEGMENT_S, stage
 from tasks.summary import summary_rows
 from tasks.ui import ProgressArtifact
 
@@ -62,7 +62,7 @@ def _drive(recursion: Recursion, drive: Drive, checkpoint: bytes | None) -> RunR
     return result
 
 
-@stage("classical-eliminate")
+@loop_task("classical-eliminate")
 def eliminate_segment(recursion: Recursion, state: Elimination) -> tuple[Elimination, list[IterationRecord]]:
     """Eliminations of about half a second."""
     records: list[IterationRecord] = []
@@ -73,7 +73,7 @@ def eliminate_segment(recursion: Recursion, state: Elimination) -> tuple[Elimina
     return state, records
 
 
-@stage("classical-enumerate")
+@loop_task("classical-enumerate")
 def finish_elimination(recursion: Recursion, run_id: str, state: Elimination, reason: Reason) -> RunResult:
     """The result: what is left is enumerated."""
     return recursion_result(recursion, run_id, state, reason)

@@ -18,6 +18,7 @@ from shotwise.spec import ExactExecution, QaoaAnsatz, RunSpec
 from shotwise.units import unit_of
 from tasks.cancelling import end_parts
 from tasks.driving import Drive
+from tasks.loop_tasks import loop_task
 from tasks.progress import Progress
 from tasks.provenance import new_run
 from tasks.recording import unrecorded
@@ -36,7 +37,6 @@ from tasks.scan import (
     scan_rows,
     to_bytes,
 )
-from tasks.stages import stage
 from tasks.tracker import Tracker
 from tasks.ui import ProgressArtifact
 
@@ -124,9 +124,9 @@ def _has_ended(spec: RunSpec, point_id: str) -> bool:
     return not state.is_cancelled()
 
 
-@stage("scan-point", "scan-point {point_id}")
+@loop_task("scan-point", "scan-point {point_id}")
 def _drive_exactly(point_id: str) -> RunResult | Stopped:
-    """One task run, since Prefect's records of the point's stages would take longer than they do."""
+    """One task run, since Prefect's records of the point's tasks would take longer than they do."""
     with unrecorded():
         return closed_loop(None, point_id)
 

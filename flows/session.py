@@ -79,8 +79,8 @@ def _drive(
     check_ready(spec, database, new=run_id is None)
     if line:
         line.say("starting ...")
+    from tasks.loop_tasks import flow_runs_driven
     from tasks.progress import watching
-    from tasks.stages import flow_runs_driven
 
     flow = flow_of(spec)
     with served(server), watching(line) if line else contextlib.nullcontext():
@@ -111,8 +111,8 @@ def settle(flow_run_id: UUID, task_run_ids: Iterable[UUID] | None = None) -> Non
     """
     import httpx
 
+    from tasks.loop_tasks import task_runs_of
     from tasks.prefect_records import settle_records
-    from tasks.stages import task_runs_of
 
     try:
         known = task_runs_of(flow_run_id) if task_run_ids is None else task_run_ids

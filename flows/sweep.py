@@ -27,8 +27,8 @@ from ledger import Database, Journal, RunState
 from shotwise.errors import CannotRunError, ShotwiseError
 from shotwise.home import Home
 from shotwise.spec import ExactExecution, RunSpec
+from tasks.loop_tasks import task_runs_of
 from tasks.recording import unrecorded
-from tasks.stages import task_runs_of
 from tasks.stored import row_of, spec_of
 from tasks.tracker import Tracker
 

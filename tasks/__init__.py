@@ -1,1 +1,1 @@
-"""The loop's stages: domain code that knows no Prefect, and thin Prefect tasks over it (`tasks.stages`)."""
+"""The loop's steps: domain code that knows no Prefect, and thin Prefect tasks over it: `tasks.loop_tasks`."""

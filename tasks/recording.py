@@ -1,4 +1,4 @@
-"""Whether Prefect hears of a run's stages one by one."""
+"""Whether Prefect hears of a run's tasks one by one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _recorded: ContextVar[bool] = ContextVar("recorded", default=True)
 
 
 def is_recorded() -> bool:
-    """Whether stages are task runs, and a run has a flow run and artifacts of its own."""
+    """Whether the loop's tasks are task runs, and a run has a flow run and artifacts of its own."""
     return _recorded.get()
 
 
 @contextmanager
 def unrecorded() -> Iterator[None]:
-    """Within, stages are plain calls, and what is seen in Prefect is whatever surrounds them.
+    """Within, the loop's tasks are plain calls, and what is seen in Prefect is whatever surrounds them.
 
     For free exact runs that somebody else records already, such as the points of a sweep: their iterations
     take less time than Prefect's records of them.

@@ -1,6 +1,6 @@
-"""The loop's stages as Prefect tasks: a thin skin over the domain, and the only place that knows both.
+"""The loop's steps as Prefect tasks: a thin skin over the domain, and the only place that knows both.
 
-Quantum stages run circuits, classical stages move parameters and commit. No result is cached or persisted
+Quantum tasks run circuits, classical tasks move parameters and commit. No result is cached or persisted
 by Prefect, and nothing is retried by it: the journal does both.
 """
 
@@ -59,10 +59,10 @@ def flow_runs_driven() -> tuple[UUID, ...]:
     return tuple(_task_runs)
 
 
-def stage(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Task[P, R]]:
+def loop_task(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function a Prefect task that is neither cached, persisted nor retried, and is counted.
 
-    Asked to stop while it waits, it ends as Cancelled: see `heard`.
+    Asked to stop while it waits, it ends as Cancelled: see `raise_if_stopped`.
     """
 
     def make(function: Callable[P, R]) -> Task[P, R]:
@@ -76,14 +76,14 @@ def stage(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], 
             except StopAsked:
                 return cast(R, Cancelled(message="Asked to stop while waiting; the journal knows for what."))
 
-        return _Stage(
+        return _LoopTask(
             counted, name=name, task_run_name=run_name or name, cache_policy=NO_CACHE, persist_result=False
         )
 
     return make
 
 
-class _Stage(Task[P, R]):
+class _LoopTask(Task[P, R]):
     """A task whose arguments Prefect does not look into for futures, which costs more than all the rest."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -93,8 +93,8 @@ class _Stage(Task[P, R]):
         return call(*map(quote, args), **{name: quote(value) for name, value in kwargs.items()})
 
 
-def heard(result: R) -> R:
-    """What a stage that may wait returned.
+def raise_if_stopped(result: R) -> R:
+    """What a task that may wait returned.
 
     Raises:
         StopAsked: it ended as Cancelled.
@@ -104,7 +104,7 @@ def heard(result: R) -> R:
     return result
 
 
-@stage("quantum-segment", "quantum-segment from {state.iteration}")
+@loop_task("quantum-segment", "quantum-segment from {state.iteration}")
 def run_segment(prepared: Prepared, state: LoopState, until: float) -> Segment:
     """Many free exact iterations, until half a second has passed or the optimization ends.
 
@@ -128,13 +128,13 @@ def run_segment(prepared: Prepared, state: LoopState, until: float) -> Segment:
     return state, records
 
 
-@stage("classical-commit", "classical-commit to {state.iteration}")
+@loop_task("classical-commit", "classical-commit to {state.iteration}")
 def commit_segment(lease: Lease, state: LoopState, records: list[IterationRecord], active_us: int) -> None:
     """Enter the iterations of a segment and the state after them, in one transaction."""
     _commit(lease, state, records, active_us)
 
 
-@stage("quantum-measure", "quantum-measure {state.iteration}")
+@loop_task("quantum-measure", "quantum-measure {state.iteration}")
 def measure(
     prepared: Prepared, lease: Lease, buyer: Buyer | None, state: LoopState, plan: ExecutionPlan
 ) -> Measured:
@@ -145,7 +145,7 @@ def measure(
     return purchase(prepared, buyer, state.iteration, plan, question, final=False)
 
 
-@stage("classical-update", "classical-update {state.iteration}")
+@loop_task("classical-update", "classical-update {state.iteration}")
 def update(prepared: Prepared, lease: Lease, state: LoopState, measured: Measured, active_us: int) -> Segment:
     """Estimate, tell the optimizer, and commit the iteration."""
     with span("estimate", lease.run_id, iteration=state.iteration):
@@ -156,7 +156,7 @@ def update(prepared: Prepared, lease: Lease, state: LoopState, measured: Measure
     return state, [record]
 
 
-@stage("quantum-final")
+@loop_task("quantum-final")
 def evaluate_finally(prepared: Prepared, lease: Lease, buyer: Buyer | None, state: LoopState) -> Final:
     """The evaluation that the run ends with, independent of those that chose the parameters."""
     if not prepared.sampled:
@@ -172,7 +172,7 @@ def evaluate_finally(prepared: Prepared, lease: Lease, buyer: Buyer | None, stat
     return final_from(prepared, state, measured)
 
 
-@stage("classical-finish")
+@loop_task("classical-finish")
 def finish(prepared: Prepared, lease: Lease, state: LoopState, final: Final) -> RunResult:
     """The result, entered together with the run's last state."""
     devices = spent_by_device(lease.database, lease.run_id)  # batches that the budget's end broke off too
