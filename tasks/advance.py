@@ -52,7 +52,7 @@ def _pilot(state: LoopState, answer: Answer) -> tuple[LoopState, IterationRecord
 def _tell(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopState, IterationRecord]:
     stage = prepared.stage(state.operators)
     points = stage.ask(state.optimizer)
-    told, watched, progress, code = stage.tell(state.optimizer, state.termination, answer.evaluation)
+    optimizer, termination, progress, code = stage.tell(state.optimizer, state.termination, answer.evaluation)
     reason = REASONS[int(code)] if int(code) else None
     parameters = np.asarray(progress.parameters)
     record = _record(
@@ -65,7 +65,7 @@ def _tell(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopSta
     )
     if not prepared.sampled:
         state = _keep_best(state, np.asarray(points), np.asarray(answer.evaluation.values))
-    moved = replace(state, optimizer=told, termination=watched, parameters=parameters)
+    moved = replace(state, optimizer=optimizer, termination=termination, parameters=parameters)
     return concluded(prepared, moved, reason), record
 
 

@@ -63,7 +63,7 @@ class Loop(NamedTuple):
 
     Attributes:
         step: () iterations done in this call.
-        optimizer, termination, code: as in `tasks.stage.Told`.
+        optimizer, termination, code: as in `tasks.stage.StageUpdate`.
         energy, parameters: the lowest finite energy of the run so far, and where.
         records: those of this call.
     """
@@ -179,7 +179,7 @@ def _iterate(
         points = optimizer.ask(loop.optimizer)
         around = points[0] if len(points) == 1 else optimizer.progress(loop.optimizer).parameters
         evaluation, fidelity = _evaluated(program, angles, ground, points, around, optimizer.need)
-        moved, watching, progress, code = tell(
+        moved, termination_state, progress, code = tell(
             optimizer, termination, loop.optimizer, loop.termination, evaluation
         )
         values = jnp.where(jnp.isfinite(evaluation.values), evaluation.values, jnp.inf)
@@ -191,7 +191,7 @@ def _iterate(
         return Loop(
             loop.step + 1,
             moved,
-            watching,
+            termination_state,
             code,
             jnp.where(better, values[at], loop.energy),
             jnp.where(better, points[at], loop.parameters),

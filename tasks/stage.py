@@ -32,7 +32,7 @@ from shotwise.spec import OptimizerSpec
 Parameters = TypeVar("Parameters", np.ndarray, jax.Array)
 
 
-class Told(NamedTuple):
+class StageUpdate(NamedTuple):
     """What follows from an evaluation.
 
     Attributes:
@@ -81,13 +81,13 @@ class Stage:
 
     def tell(
         self, optimizer_state: State, termination_state: TerminationState, evaluation: Evaluation
-    ) -> Told:
+    ) -> StageUpdate:
         """What follows from an evaluation of those points: gradients of shape (P, d), metric (d, d).
 
         The progress has (d,) parameters; the states have `capacity` of them, whatever the circuit has.
         """
         unused = self.capacity - self.circuit.n_parameters
-        padded = _widened(evaluation, unused) if unused else evaluation
+        padded = _padded(evaluation, unused) if unused else evaluation
         found = _tell(self.optimizer, self.termination, optimizer_state, termination_state, padded)
         used = found.progress._replace(parameters=self.used(found.progress.parameters))
         return found._replace(progress=used)
@@ -114,25 +114,27 @@ def _ask(optimizer: Optimizer, state):
 
 
 @partial(jax.jit, static_argnames=("optimizer", "termination"))
-def _tell(optimizer: Optimizer, termination: Termination, state, watching, evaluation: Evaluation) -> Told:
-    return tell(optimizer, termination, state, watching, evaluation)
+def _tell(
+    optimizer: Optimizer, termination: Termination, state, termination_state, evaluation: Evaluation
+) -> StageUpdate:
+    return tell(optimizer, termination, state, termination_state, evaluation)
 
 
 def tell(
     optimizer: Optimizer,
     termination: Termination,
     state: State,
-    watching: TerminationState,
+    termination_state: TerminationState,
     evaluation: Evaluation,
-) -> Told:
+) -> StageUpdate:
     """Tell both what was found at the points of `optimizer.ask(state)`; traceable."""
     state = optimizer.tell(state, evaluation)
     progress = optimizer.progress(state)
-    watching = termination.update(watching, progress)
-    return Told(state, watching, progress, termination.code(watching))
+    termination_state = termination.update(termination_state, progress)
+    return StageUpdate(state, termination_state, progress, termination.code(termination_state))
 
 
-def _widened(evaluation: Evaluation, unused: int) -> Evaluation:
+def _padded(evaluation: Evaluation, unused: int) -> Evaluation:
     """The same with zeros for parameters that the circuit does not have."""
 
     def pad(array, rows: int):
@@ -162,16 +164,16 @@ def build_stage(
     frequencies = None
     if needs_spectrum(spec.name):
         frequencies = tuple(Frequencies(*pair) for pair in spectrum(circuit))
-    optimizer, termination = _movement(spec.model_dump_json(), frequencies, sampling)
+    optimizer, termination = _optimizer_and_termination(spec.model_dump_json(), frequencies, sampling)
     capacity = circuit.n_parameters if parameters_max is None or frequencies is not None else parameters_max
     return Stage(circuit, optimizer, termination, capacity)
 
 
 @lru_cache(maxsize=16)
-def _movement(
+def _optimizer_and_termination(
     spec_json: str, frequencies: tuple[Frequencies, ...] | None, sampling: Sampling | None
 ) -> tuple[Optimizer, Termination]:
-    """One for all stages and runs that can share it: what is compiled for one serves the next."""
+    """One pair for all stages and runs that can share it: what is compiled for one serves the next."""
     spec = OptimizerSpec.model_validate_json(spec_json)
     optimizer = build_optimizer(spec, frequencies, sampling)
     return optimizer, build_termination(spec, optimizer)
