@@ -288,7 +288,7 @@ def rosalin(molecule: str, seed: int) -> Reached:
     for k in range(1, 100_000):
         design = all_shifts(circuit, rule, x)
         means = bench.term_means(design.angles)[0]
-        gradient, scatter = np.zeros(d), np.zeros(d)
+        gradient, variance = np.zeros(d), np.zeros(d)
         for row in range(1, len(design)):
             parameter = int(np.flatnonzero(design.weights[row, 1:])[0])
             weight = design.weights[row, 1 + parameter]
@@ -296,11 +296,11 @@ def rosalin(molecule: str, seed: int) -> Reached:
             plus = rng.binomial(counts, np.clip((1 + means[row]) / 2, 0, 1))
             mean = norm * float(np.sign(coefficients) @ (2 * plus - counts)) / shots[parameter]
             gradient[parameter] += weight * mean
-            scatter[parameter] += weight**2 * (norm**2 - mean**2)
+            variance[parameter] += weight**2 * (norm**2 - mean**2)
             spent += int(shots[parameter])
             circuits += int(np.count_nonzero(counts))
         x = x - eta * gradient
-        chi, xi = mu * chi + (1 - mu) * gradient, mu * xi + (1 - mu) * scatter
+        chi, xi = mu * chi + (1 - mu) * gradient, mu * xi + (1 - mu) * variance
         slope, noise = chi / (1 - mu**k), xi / (1 - mu**k)
         wanted = np.ceil(2 * lipschitz * eta / (2 - lipschitz * eta) * noise / (slope**2 + b * mu**k))
         gains = (
@@ -361,7 +361,7 @@ def allocation() -> pd.DataFrame:
         best = optimum(prepared)
         for make in (qubit_wise_commuting, fully_commuting, fewest):
             grouping = make(prepared.problem.hamiltonian)
-            sigma = np.sqrt(scatter_at(prepared, grouping, best))
+            sigma = np.sqrt(group_variances_at(prepared, grouping, best))
             ratios = []
             for seed in range(20):
                 shots = allocate(100_000 * len(grouping), piloted(prepared, grouping, best, seed).sigmas)
@@ -393,7 +393,7 @@ def optimum(prepared: Prepared) -> np.ndarray:
     return minimize(energy, np.zeros(circuit.n_parameters), jac=True, method="BFGS").x
 
 
-def scatter_at(prepared: Prepared, grouping: Grouping, point: np.ndarray) -> np.ndarray:
+def group_variances_at(prepared: Prepared, grouping: Grouping, point: np.ndarray) -> np.ndarray:
     """Exact single-shot variances of the groups, shape (groups,)."""
     angles = prepared.stage().circuit.angles(point[None])
     return Bench(prepared, grouping).moments(angles)[1][0]

@@ -1,6 +1,6 @@
 """How an energy is measured: grouping, shot allocation, estimators, gradients from shifted circuits."""
 
-from measurement.allocation import SHOTS_PER_GROUP_MIN, allocate, allocate_all, honest_sigmas, shots_for
+from measurement.allocation import SHOTS_PER_GROUP_MIN, allocate, allocate_all, regularized_sigmas, shots_for
 from measurement.choice import MeasurementCost, choose_grouping
 from measurement.combination import Combination, combine
 from measurement.estimator import Estimates, estimate
@@ -34,11 +34,11 @@ __all__ = [
     "estimate",
     "fewest",
     "fully_commuting",
-    "honest_sigmas",
     "overlapping",
     "prior_variances",
     "quantile",
     "qubit_wise_commuting",
+    "regularized_sigmas",
     "shots_for",
     "simultaneous",
     "tail_estimates",

@@ -11,12 +11,12 @@ SHOTS_PER_GROUP_MIN = 2
 _ROUNDS = 20
 
 
-def honest_sigmas(
+def regularized_sigmas(
     sigmas: np.ndarray, weights: np.ndarray, *, shots: int | None = None, std_error: float | None = None
 ) -> np.ndarray:
-    """What groups scatter once the pseudo-shot of `measurement.estimator` is counted, shape (groups,).
+    """The groups' standard deviations with the pseudo-shot of `measurement.estimator`, shape (groups,).
 
-    An estimate's error is (V s + weight^2) / s^2, so a group that hardly scatters must still get enough shots
+    An estimate's error is (V s + weight^2) / s^2, so a group of hardly any variance must get enough shots
     to be believed: sigma^2 = V + weight^2 / s, with s by Neyman's allocation of the same sigmas.
 
     Args:

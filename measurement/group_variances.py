@@ -1,4 +1,4 @@
-"""How much each group's reading scatters from shot to shot: a prior, then what the shots themselves say.
+"""Each group's single-shot variance: a prior, then what the shots themselves say.
 
 Var(E) = sum_g V_g / s_g for s_g shots on group g, so these V_g decide how shots are shared (Neyman) and how
 many a target error takes.

@@ -43,13 +43,13 @@ class AdaptiveDescentState(NamedTuple):
 
     Attributes:
         descent: of the optimizer that moves the parameters.
-        slope, scatter: (d,) moving averages of gradient and single-shot variances, not bias-corrected.
+        gradient, variances: (d,) moving averages of gradient and single-shot variances, not bias-corrected.
         shots: (1, 1 + d) for the next point.
     """
 
     descent: GradientDescentState
-    slope: jax.Array
-    scatter: jax.Array
+    gradient: jax.Array
+    variances: jax.Array
     shots: jax.Array
 
     @property
@@ -99,7 +99,7 @@ class AdaptiveDescent(Optimizer[AdaptiveDescentState]):
     def init(self, x0: jax.Array, key: jax.Array) -> AdaptiveDescentState:
         descent = self.descent.init(x0, key)
         zero = jnp.zeros_like(descent.parameters)
-        return AdaptiveDescentState(descent, zero, zero, self._wish(zero + self.shots_min))
+        return AdaptiveDescentState(descent, zero, zero, self._shots_of_next(zero + self.shots_min))
 
     def ask(self, state: AdaptiveDescentState) -> jax.Array:
         return self.descent.ask(state.descent)
@@ -111,31 +111,33 @@ class AdaptiveDescent(Optimizer[AdaptiveDescentState]):
         if evaluation.gradients is None or evaluation.gradient_variances is None:
             raise ValueError("this optimizer needs gradients with variances")
         run = state.shots if evaluation.shots is None else evaluation.shots
-        scatter = evaluation.gradient_variances[0] * run[0, 1:]
+        variances = evaluation.gradient_variances[0] * run[0, 1:]
         descent = self.descent.tell(state.descent, evaluation)
-        slope = self.mu * state.slope + (1 - self.mu) * evaluation.gradients[0]
-        scatter = self.mu * state.scatter + (1 - self.mu) * scatter
+        gradient = self.mu * state.gradient + (1 - self.mu) * evaluation.gradients[0]
+        variances = self.mu * state.variances + (1 - self.mu) * variances
         seen = 1 - self.mu**descent.iteration
-        wanted = self._rule(slope / seen, scatter / seen, descent.iteration)
-        return AdaptiveDescentState(descent, slope, scatter, self._wish(wanted))
+        wanted = self._rule(gradient / seen, variances / seen, descent.iteration)
+        return AdaptiveDescentState(descent, gradient, variances, self._shots_of_next(wanted))
 
-    def _rule(self, slope: jax.Array, scatter: jax.Array, iteration: jax.Array) -> jax.Array:
+    def _rule(self, gradient: jax.Array, variances: jax.Array, iteration: jax.Array) -> jax.Array:
         """(d,) shots of the next derivatives."""
         eta, L = self.learning_rate, self.lipschitz
-        sigma = jnp.sqrt(scatter)
+        sigma = jnp.sqrt(variances)
         gained, lost = eta - L * eta**2 / 2, L * eta**2 / 2
         tiny = 1e-300
         if self.rule == "icans":
-            wanted = 2 * lost / gained * scatter / (slope**2 + self.b * self.mu**iteration)
-            gains = (gained * slope**2 - lost * scatter / jnp.maximum(wanted, 1.0)) / jnp.maximum(wanted, 1.0)
+            wanted = 2 * lost / gained * variances / (gradient**2 + self.b * self.mu**iteration)
+            gains = (gained * gradient**2 - lost * variances / jnp.maximum(wanted, 1.0)) / jnp.maximum(
+                wanted, 1.0
+            )
             return jnp.minimum(wanted, wanted[jnp.argmax(gains)])
-        A = gained * jnp.sum(slope**2)
+        A = gained * jnp.sum(gradient**2)
         B = lost * jnp.sum(sigma) ** 2
         fee = self.shots_overhead if self.rule == "cost_cans" else 0.0
         total = B / jnp.maximum(A, tiny) * (1 + jnp.sqrt(1 + A * fee / jnp.maximum(B, tiny)))
         return total * sigma / jnp.maximum(jnp.sum(sigma), tiny)
 
-    def _wish(self, wanted: jax.Array) -> jax.Array:
+    def _shots_of_next(self, wanted: jax.Array) -> jax.Array:
         bounded = jnp.clip(jnp.ceil(wanted), self.shots_min, self.shots_max)
         return jnp.concatenate([jnp.full(1, self.shots_min), bounded])[None, :]
 

@@ -1,4 +1,4 @@
-"""Newton's method on a Gaussian belief about the gradient field, with shots chosen for what they can pay.
+"""Newton's method on a Gaussian posterior of the gradient field, with shots chosen for what they can pay.
 
 The default under adaptive shots. Every iteration measures derivatives along the parameters at one centre, by
 the general shift rule (arXiv:2107.12390), or by two points each where the centre is a determinant. Nothing
@@ -78,12 +78,12 @@ class _Weights(NamedTuple):
 
     Attributes:
         slope: (P - 1,) of the shifted points, in their parameter's first derivative.
-        bend: (P - 1,) of the shifted points, in their parameter's second derivative.
+        curvature: (P - 1,) of the shifted points, in their parameter's second derivative.
         centre: (d,) of the centre, in every parameter's second derivative.
     """
 
     slope: np.ndarray
-    bend: np.ndarray
+    curvature: np.ndarray
     centre: np.ndarray
 
 
@@ -108,7 +108,7 @@ class BayesNewtonState(NamedTuple):
         parameters: (d,) the next centre.
         centres, gradients, variances: (K, d) rings of what was measured; unused rows have huge variances.
         curvatures, curvature_weights: (d,) weighted sums and weights of the measured second derivatives.
-        scatter: (P,) single-shot variances at the points of the design.
+        point_variances: (P,) single-shot variances at the points of the design.
         scale: () the energy's single-shot standard deviation at the first centre.
         shots: (P,) for the next points.
         spent: () shots so far.
@@ -123,15 +123,15 @@ class BayesNewtonState(NamedTuple):
     variances: jax.Array
     curvatures: jax.Array
     curvature_weights: jax.Array
-    scatter: jax.Array
+    point_variances: jax.Array
     scale: jax.Array
     shots: jax.Array
     spent: jax.Array
     last: Progress
 
 
-class _Belief(NamedTuple):
-    """The gradient field around a centre: mean (d,), variance (d,) and Hessian (d, d)."""
+class _GradientPosterior(NamedTuple):
+    """The posterior of the gradient field around a centre: mean (d,), variance (d,) and Hessian (d, d)."""
 
     gradient: jax.Array
     variance: jax.Array
@@ -182,7 +182,7 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         first = [_of_determinant(line) for line in later] if self.from_determinant else later
         coordinate = np.repeat(np.arange(len(later)), [len(line.shift) for line in later])
         shift = np.concatenate([line.shift for line in later])
-        return _Design(coordinate, shift, _joined(first), _joined(later))
+        return _Design(coordinate, shift, _concatenated(first), _concatenated(later))
 
     def init(self, x0: jax.Array, key: jax.Array) -> BayesNewtonState:
         x0 = start_point(x0)
@@ -197,7 +197,7 @@ class BayesNewton(Optimizer[BayesNewtonState]):
             variances=jnp.full((k, d), _NOT_USED),
             curvatures=jnp.zeros(d),
             curvature_weights=jnp.zeros(d),
-            scatter=jnp.zeros(points),
+            point_variances=jnp.zeros(points),
             scale=jnp.zeros(()),
             shots=self._point_shots(jnp.full(d, self._first(d) / d), self._design.first),
             spent=jnp.zeros(()),
@@ -216,17 +216,17 @@ class BayesNewton(Optimizer[BayesNewtonState]):
 
     def tell(self, state: BayesNewtonState, evaluation: Evaluation) -> BayesNewtonState:
         state = self._remember(state, evaluation)
-        belief = self._belief(state)
-        step, z2, inverse = self._step(state, belief)
-        quadratic = 0.5 * step @ belief.hessian @ step
+        posterior = self._posterior(state)
+        step, z2, inverse = self._step(state, posterior)
+        quadratic = 0.5 * step @ posterior.hessian @ step
         moved = state.parameters + step
-        loss = self._loss(belief, z2, inverse)
-        gain = jnp.maximum(-(belief.gradient @ step + quadratic), 0.0)
+        loss = self._loss(posterior, z2, inverse)
+        gain = jnp.maximum(-(posterior.gradient @ step + quadratic), 0.0)
         last = Progress.at(
             moved,
-            evaluation.values[0] + belief.gradient @ step + quadratic,
-            evaluation.variances[0] + belief.variance @ step**2,
-            gradient=belief.gradient,
+            evaluation.values[0] + posterior.gradient @ step + quadratic,
+            evaluation.variances[0] + posterior.variance @ step**2,
+            gradient=posterior.gradient,
             stalled=(jnp.sum(loss) + gain < self.resolution) & (state.iteration > 0),
         )
         return state._replace(
@@ -245,37 +245,39 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         values = evaluation.values
         seen = evaluation.variances * shots
         first = state.iteration == 0
-        slope, bend, centre = jax.tree.map(lambda a, b: jnp.where(first, a, b), design.first, design.later)
+        slope, curvature, centre = jax.tree.map(
+            lambda a, b: jnp.where(first, a, b), design.first, design.later
+        )
         run = shots > 0
         usual = jnp.sum(seen) / jnp.sum(run)
-        before = jnp.where(first, usual, state.scatter)
-        scatter = jnp.where(run, (before + seen) / 2, before)
+        before = jnp.where(first, usual, state.point_variances)
+        point_variances = jnp.where(run, (before + seen) / 2, before)
         scale = jnp.where(first, jnp.sqrt(usual), state.scale)
         scale = jnp.maximum(scale, 1e-12)
-        variances = scatter / jnp.maximum(shots, 1.0)
+        variances = point_variances / jnp.maximum(shots, 1.0)
 
         def gather(rows: jax.Array) -> jax.Array:
             return jax.ops.segment_sum(rows, coordinate, d)
 
-        bends = centre * values[0] + gather(bend * values[1:])
-        bend_variances = centre**2 * variances[0] + gather(bend**2 * variances[1:])
+        curvatures = centre * values[0] + gather(curvature * values[1:])
+        curvature_variances = centre**2 * variances[0] + gather(curvature**2 * variances[1:])
         prior = (_CURVATURE_SPREAD * scale) ** -2
         faded = jnp.where(first, 1.0, 1.0 - _FADING) * prior
         kept = jnp.where(first, 0.0, _FADING)
-        weight = 1.0 / (bend_variances + (0.1 * scale) ** 2)
+        weight = 1.0 / (curvature_variances + (0.1 * scale) ** 2)
         slot = state.iteration % self.memory
         return state._replace(
             centres=state.centres.at[slot].set(state.parameters),
             gradients=state.gradients.at[slot].set(gather(slope * values[1:])),
             variances=state.variances.at[slot].set(gather(slope**2 * variances[1:])),
-            curvatures=kept * state.curvatures + faded * _CURVATURE * scale + weight * bends,
+            curvatures=kept * state.curvatures + faded * _CURVATURE * scale + weight * curvatures,
             curvature_weights=kept * state.curvature_weights + faded + weight,
-            scatter=scatter,
+            point_variances=point_variances,
             scale=scale,
             spent=state.spent + jnp.sum(shots),
         )
 
-    def _belief(self, state: BayesNewtonState) -> _Belief:
+    def _posterior(self, state: BayesNewtonState) -> _GradientPosterior:
         """Gaussian regression of every component of the gradient on the way from the newest centre."""
         scale = state.scale
         away = state.centres - state.parameters
@@ -285,43 +287,45 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         curvature = jnp.maximum(state.curvatures / state.curvature_weights, _CURVATURE_MIN * scale)
         slope_prior = (_SLOPE * scale) ** 2
 
-        def component(gradients, variances, along, bend, row):
+        def component(gradients, variances, along, curvature, row):
             own = jnp.outer(along, along)
             covariance = (_COUPLING * scale) ** 2 * (inner - own) + (_CURVATURE_ERROR * scale) ** 2 * own
             noise = variances + remainder + 1e-12 * slope_prior
             matrix = slope_prior + covariance + jnp.diag(noise)
-            right = jnp.stack([gradients - bend * along, jnp.full_like(along, slope_prior)], axis=1)
+            right = jnp.stack([gradients - curvature * along, jnp.full_like(along, slope_prior)], axis=1)
             solved = jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix), True), right)
             couplings = (_COUPLING * scale) ** 2 * (away.T @ solved[:, 0])
             mean = slope_prior * jnp.sum(solved[:, 0])
             variance = slope_prior - slope_prior * jnp.sum(solved[:, 1])
-            return mean, variance, jnp.where(row, bend, couplings)
+            return mean, variance, jnp.where(row, curvature, couplings)
 
         columns = jax.vmap(component, in_axes=(1, 1, 1, 0, 0))
         rows = jnp.eye(state.parameters.shape[0], dtype=bool)
         mean, variance, hessian = columns(state.gradients, state.variances, away, curvature, rows)
-        return _Belief(mean, jnp.maximum(variance, 0.0), (hessian + hessian.T) / 2)
+        return _GradientPosterior(mean, jnp.maximum(variance, 0.0), (hessian + hessian.T) / 2)
 
-    def _step(self, state: BayesNewtonState, belief: _Belief) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def _step(
+        self, state: BayesNewtonState, posterior: _GradientPosterior
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """(step, z^2 of each parameter's way from the start, inverse Hessian)."""
-        values, vectors = jnp.linalg.eigh(belief.hessian)
+        values, vectors = jnp.linalg.eigh(posterior.hessian)
         inverse = (vectors / jnp.maximum(values, _CURVATURE_MIN * state.scale)) @ vectors.T
-        way = state.parameters - inverse @ belief.gradient - state.start
-        z2 = way**2 / jnp.maximum(inverse**2 @ belief.variance, 1e-300)
+        way = state.parameters - inverse @ posterior.gradient - state.start
+        z2 = way**2 / jnp.maximum(inverse**2 @ posterior.variance, 1e-300)
         kept = jnp.maximum(0.0, 1.0 - self.shrinkage / jnp.maximum(z2, 1e-12))
         step = state.start + kept * way - state.parameters
         return jnp.clip(step, -self.step_max, self.step_max), z2, inverse
 
-    def _loss(self, belief: _Belief, z2: jax.Array, inverse: jax.Array) -> jax.Array:
+    def _loss(self, posterior: _GradientPosterior, z2: jax.Array, inverse: jax.Array) -> jax.Array:
         """Energy that noise in each derivative is expected to cost, (d,)."""
-        return 0.5 * belief.variance * jnp.diagonal(inverse) * _evidence(z2)
+        return 0.5 * posterior.variance * jnp.diagonal(inverse) * _loss_weight(z2)
 
     def _next_shots(self, state: BayesNewtonState, z2: jax.Array, inverse: jax.Array) -> jax.Array:
         size = jnp.abs(jnp.asarray(self._design.later.slope))
         coordinate, d = jnp.asarray(self._design.coordinate), state.parameters.shape[0]
         total = jax.ops.segment_sum(size, coordinate, d)
-        variance = total * jax.ops.segment_sum(size * state.scatter[1:], coordinate, d)
-        value = jnp.sqrt(variance * jnp.diagonal(inverse) * _evidence(z2))
+        variance = total * jax.ops.segment_sum(size * state.point_variances[1:], coordinate, d)
+        value = jnp.sqrt(variance * jnp.diagonal(inverse) * _loss_weight(z2))
         afford = jnp.maximum(self.growth * state.spent, self._least(d))
         share = afford * value / jnp.maximum(jnp.sum(value), 1e-300)
         return self._point_shots(jnp.maximum(share, self.shots_first), self._design.later)
@@ -347,7 +351,7 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         return jnp.concatenate([jnp.mean(derivative)[None], shifted])
 
 
-def _evidence(z2: jax.Array) -> jax.Array:
+def _loss_weight(z2: jax.Array) -> jax.Array:
     """From `_SETTLED_SHARE` for a parameter lost in noise to 1 for one at two standard errors."""
     return _SETTLED_SHARE + (1.0 - _SETTLED_SHARE) * jnp.clip(z2 / 4.0, 0.0, 1.0)
 
@@ -357,7 +361,7 @@ class _Line(NamedTuple):
 
     shift: np.ndarray
     slope: np.ndarray
-    bend: np.ndarray
+    curvature: np.ndarray
     centre: float
 
 
@@ -365,7 +369,7 @@ def _line(frequencies: Frequencies, difference: float) -> _Line:
     """The points along one parameter.
 
     For degree R the shifts are +-(2 m - 1) pi / (2 R) over the base frequency, m = 1..R, and the slope's
-    weights those of arXiv:2107.12390, eq. 13; the bend's solve for the cosine coefficients.
+    weights those of arXiv:2107.12390, eq. 13; the curvature's solve for the cosine coefficients.
     """
     degree, base = frequencies.degree, frequencies.base
     if degree == 0:
@@ -380,12 +384,12 @@ def _line(frequencies: Frequencies, difference: float) -> _Line:
     slope = (-1.0) ** (m - 1) / (4 * degree * np.sin(phase / 2) ** 2)
     k = np.arange(degree + 1)
     rows = np.vstack([np.ones(degree + 1), 2 * np.cos(np.outer(phase, k))])
-    bend = np.linalg.solve(rows.T, -(k.astype(float) ** 2))
+    curvature = np.linalg.solve(rows.T, -(k.astype(float) ** 2))
     return _Line(
         np.concatenate([phase, -phase]) / base,
         base * np.concatenate([slope, -slope]),
-        base**2 * np.tile(bend[1:], 2),
-        float(base**2 * bend[0]),
+        base**2 * np.tile(curvature[1:], 2),
+        float(base**2 * curvature[0]),
     )
 
 
@@ -400,6 +404,6 @@ def _of_determinant(line: _Line) -> _Line:
     return _Line(line.shift, np.where(inner, np.sign(line.shift) / 2, 0.0), np.where(inner, 0.5, 0.0), -1.0)
 
 
-def _joined(lines: list[_Line]) -> _Weights:
-    slope, bend = (np.concatenate([part[at] for part in lines]) for at in (1, 2))
-    return _Weights(slope, bend, np.array([line.centre for line in lines]))
+def _concatenated(lines: list[_Line]) -> _Weights:
+    slope, curvature = (np.concatenate([part[at] for part in lines]) for at in (1, 2))
+    return _Weights(slope, curvature, np.array([line.centre for line in lines]))

@@ -35,7 +35,7 @@ def advance(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopS
 
 
 def _pilot(state: LoopState, answer: Answer) -> tuple[LoopState, IterationRecord]:
-    """The pilot moves nothing: it learned how the groups scatter, and what the start's energy is."""
+    """The pilot moves nothing: it learned the groups' variances, and what the start's energy is."""
     record = _record(
         state,
         answer,

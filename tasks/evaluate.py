@@ -36,7 +36,7 @@ CANDIDATES_EVERY = 10
 CANDIDATE_SHOTS = 1000
 """Where energies are exact, candidate solutions are drawn this often and this many."""
 CENTRE_RADIUS = 0.5
-"""Radians of any parameter within which a point's scatter is taken for that where the optimizer stands."""
+"""Radians of any parameter within which a point's variances count as those where the optimizer stands."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +177,7 @@ def plan_energies(
 
     Args:
         shots: of each row, shape (rows,); never less than every group needs.
-        sigmas: the groups' scatter, by which the shots are shared, shape (groups,).
+        sigmas: the groups' standard deviations, by which the shots are shared, shape (groups,).
     """
     points, groups = len(angles), len(prepared.grouping)
     totals = np.maximum(np.ceil(shots).astype(np.int64), prepared.shots_min)

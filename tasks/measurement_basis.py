@@ -33,7 +33,7 @@ _SHOTS_OF_A_FEE_MAX = 1e6
 
 @dataclass(frozen=True, eq=False)
 class MeasurementBasis:
-    """How energies are measured: the groups, and what is thought of their scatter before any shot."""
+    """How energies are measured: the groups, and their prior variances."""
 
     grouping: Grouping
     prior: GroupVariances
@@ -64,7 +64,7 @@ def asked_std_error(execution: ShotsExecution, problem: Problem, circuit: Circui
 
 def _start_of(problem: Problem, circuit: Circuit) -> int | None:
     """The basis state near which variances are taken; None where the run leaves it, as for a diagonal cost:
-    in any basis state that scatters nothing, wherever the run begins."""
+    in any basis state that has no variance, wherever the run begins."""
     return None if problem.hamiltonian.is_diagonal else circuit.basis_state
 
 

@@ -23,11 +23,11 @@ class RunPlan:
 
     Attributes:
         circuits, shots: of one iteration; `groups` measurement bases an energy, `energies` an iteration. The
-            shots follow what the groups are expected to scatter, where a target error sets them.
-        pilot_shots, pilot_micro_usd: of the batch that learns the groups' scatter before all others, 0 where
+            shots follow the groups' expected variances, where a target error sets them.
+        pilot_shots, pilot_micro_usd: of the batch that first learns the groups' variances, 0 where
             there is none, and its worst case.
         iterations_max: at most.
-        std_error: of the final energy, from what the groups are expected to scatter.
+        std_error: of the final energy, from the groups' expected variances.
         final_shots: of the final evaluation.
         adaptive: whether iterations differ, because the optimizer chooses their shots or the circuit grows;
             those of the first are given, and no worst case is known but the budget.

@@ -142,7 +142,7 @@ class Prepared:
 
     @property
     def prior_variances(self) -> GroupVariances:
-        """What is thought of the groups' scatter before any shot."""
+        """The groups' prior variances, from before any shot."""
         return self.measurement.prior
 
     @property

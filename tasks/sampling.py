@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from measurement import honest_sigmas, shots_for
+from measurement import regularized_sigmas, shots_for
 from tasks.prepared import Prepared
 from tasks.state import LoopState
 
@@ -30,14 +30,14 @@ def final_shots(prepared: Prepared, state: LoopState) -> int:
 
 
 def final_sigmas(prepared: Prepared, state: LoopState) -> np.ndarray:
-    """What the groups scatter where the run stands, as the final error bar will count it, shape (groups,)."""
+    """The groups' standard deviations where the run stands, as the final error bar counts them, (groups,)."""
     weights = np.array([group.weight for group in prepared.grouping.groups])
     shots = prepared.shots_execution.shots
     target = None if shots else _MARGIN * prepared.asked_std_error
     sigmas, sweep = state.centre_variances.sigmas, prepared.stage(state.operators).optimizer.sweep
     if sweep > 1 and state.iteration <= _SETTLING_SWEEPS * sweep:
         sigmas = np.maximum(sigmas, state.variances.sigmas)
-    return honest_sigmas(sigmas, weights, shots=shots, std_error=target)
+    return regularized_sigmas(sigmas, weights, shots=shots, std_error=target)
 
 
 def pilot_shots(prepared: Prepared) -> int:

@@ -39,7 +39,7 @@ class LoopState:
         grouping: name of the grouping that the run measures in; None where energies are exact.
         group_variances: what is known of its groups; None where energies are exact.
         centre_group_variances: the same at the points where the run stands, without their shifted neighbours.
-        piloting: the next iteration only learns the groups' scatter at the start.
+        piloting: the next iteration only learns the groups' variances at the start.
         pilot_shots, pilot_micro_usd: what that took.
         best: lowest exact energy so far and its parameters; None where energies are sampled.
         sample: best basis state seen in the whole run (diagonal problems).
@@ -68,13 +68,13 @@ class LoopState:
 
     @property
     def variances(self) -> GroupVariances:
-        """What is known of the groups' scatter, in a sampled run."""
+        """The groups' single-shot variances as far as they are known, in a sampled run."""
         assert self.group_variances is not None, "only sampled runs have groups"
         return self.group_variances
 
     @property
     def centre_variances(self) -> GroupVariances:
-        """The groups' scatter where the run stands."""
+        """The groups' single-shot variances where the run stands."""
         assert self.centre_group_variances is not None, "only sampled runs have groups"
         return self.centre_group_variances
 
@@ -123,9 +123,9 @@ def to_bytes(state: LoopState) -> bytes:
     leaves = jax.tree.leaves((state.optimizer, state.termination))
     arrays = {f"leaf_{at:03d}": np.asarray(leaf) for at, leaf in enumerate(leaves)}
     arrays |= {"header": np.array(json.dumps(header)), "parameters": state.parameters}
-    for name, scatter in (("scatter", state.group_variances), ("centre", state.centre_group_variances)):
-        if scatter is not None:
-            arrays |= {f"{name}_squares": scatter.squares, f"{name}_shots": scatter.shots}
+    for name, variances in (("scatter", state.group_variances), ("centre", state.centre_group_variances)):
+        if variances is not None:
+            arrays |= {f"{name}_squares": variances.squares, f"{name}_shots": variances.shots}
     if state.best:
         arrays["best_parameters"] = state.best[1]
     return pack(arrays)
@@ -162,8 +162,8 @@ def from_bytes(prepared: Prepared, data: bytes) -> LoopState:
         termination=termination,
         parameters=parameters,
         grouping=header["grouping"],
-        group_variances=_scatter(arrays, "scatter"),
-        centre_group_variances=_scatter(arrays, "centre"),
+        group_variances=_group_variances(arrays, "scatter"),
+        centre_group_variances=_group_variances(arrays, "centre"),
         piloting=header["piloting"],
         pilot_shots=header["pilot_shots"],
         pilot_micro_usd=header["pilot_micro_usd"],
@@ -176,7 +176,7 @@ def from_bytes(prepared: Prepared, data: bytes) -> LoopState:
     )
 
 
-def _scatter(arrays: dict[str, np.ndarray], name: str) -> GroupVariances | None:
+def _group_variances(arrays: dict[str, np.ndarray], name: str) -> GroupVariances | None:
     if f"{name}_squares" not in arrays:
         return None
     return GroupVariances(arrays[f"{name}_squares"], arrays[f"{name}_shots"])

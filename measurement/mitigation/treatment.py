@@ -128,7 +128,7 @@ def combine(
 def undone(plan: ExecutionPlan, expanded: ExecutionPlan, outcome: Outcome) -> tuple[ExecutionPlan, Outcome]:
     """What one copy of the ansatz gave, as the rows of the plan before it was expanded; flips undone.
 
-    For what needs no mitigation: candidate solutions, and how the groups scatter.
+    For what needs no mitigation: candidate solutions, and the groups' variances.
 
     Args:
         expanded: as `Treatment.expand` made it: the plan's rows once for every variation.

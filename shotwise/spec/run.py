@@ -254,7 +254,7 @@ class AccountSpec(Section):
 
 
 _EXPECTATION_ONLY = ("rotosolve", "qng", *SHOT_CHOOSERS)
-"""Optimizers that fit an expectation, or set shots by its scatter."""
+"""Optimizers that fit an expectation, or set shots by its variance."""
 
 
 class RunSpec(Section):

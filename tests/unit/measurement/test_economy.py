@@ -1,4 +1,4 @@
-"""Commuting groups, their diagonalization, learned scatter, targets and gradient designs."""
+"""Commuting groups, their diagonalization, learned variances, targets and gradient designs."""
 
 import numpy as np
 import pytest
@@ -163,18 +163,18 @@ def plan_of(grouping: Grouping, shots: int, sigmas: np.ndarray | None = None, se
 def test_a_pilot_finds_neymans_allocation_and_the_target_is_met() -> None:
     """Shots times error squared within 10 % of Neyman's optimum; the promise is kept to 10 %."""
     grouping = qubit_wise_commuting(HAMILTONIAN)
-    scatter = GroupVariances.prior(prior_variances(grouping, HAMILTONIAN, 0b0011))
+    variances = GroupVariances.prior(prior_variances(grouping, HAMILTONIAN, 0b0011))
     device = JaxDevice()
     pilot = plan_of(grouping, 400 * len(grouping))
-    scatter = scatter.updated([(pilot, device.sample(pilot))], grouping)
+    variances = variances.updated([(pilot, device.sample(pilot))], grouping)
     long = plan_of(grouping, 200_000 * len(grouping), seed=6)
     exact = (
         GroupVariances.prior(np.ones(len(grouping))).updated([(long, device.sample(long))], grouping).sigmas
     )
-    shots = allocate(100_000, scatter.sigmas)
+    shots = allocate(100_000, variances.sigmas)
     assert 100_000 * (exact**2 / shots).sum() < 1.1 * exact.sum() ** 2
     target = 2e-3
-    plan = plan_of(grouping, shots_for(target, scatter.sigmas), scatter.sigmas)
+    plan = plan_of(grouping, shots_for(target, variances.sigmas), variances.sigmas)
     found = estimate(plan, grouping, device.sample(plan))
     assert np.sqrt(found.variances[0]) == pytest.approx(target, rel=0.1)
 
@@ -186,8 +186,8 @@ def test_a_fee_a_circuit_prefers_few_groups_and_bad_gates_forbid_entangling_ones
     assert len(bad) == 3
 
 
-def test_where_many_energies_pay_fees_the_groups_count_more_than_their_scatter() -> None:
-    """HeH+: nine bases of letters scatter less than three entangling ones."""
+def test_where_many_energies_pay_fees_the_groups_count_more_than_their_variance() -> None:
+    """HeH+: nine qubit-wise bases have less variance than three entangling ones."""
     ion = {"kind": "molecule", "geometry": "He 0 0 0; H 0 0 0.774", "charge": 1}
     hamiltonian = build_problem(MoleculeSpec.model_validate(ion)).hamiltonian
     once = choose_grouping(hamiltonian, 0b0011, MeasurementCost(1.6e-3, shots_a_circuit=200.0))

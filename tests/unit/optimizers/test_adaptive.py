@@ -110,9 +110,9 @@ def test_the_first_derivatives_are_exact_up_to_the_degree() -> None:
         values += (np.sin(np.outer(x, k)) * [0.5, 0.4, -0.3][:degree]).sum(1)
         design = optimizer._design
         slope = design.later.slope @ values[1:]
-        bend = design.later.centre[0] * values[0] + design.later.bend @ values[1:]
+        curvature = design.later.centre[0] * values[0] + design.later.curvature @ values[1:]
         assert slope == pytest.approx((k * [0.5, 0.4, -0.3][:degree]).sum())
-        assert bend == pytest.approx(-(k**2 * [0.3, -0.2, 0.1][:degree]).sum())
+        assert curvature == pytest.approx(-(k**2 * [0.3, -0.2, 0.1][:degree]).sum())
 
 
 def adaptive(rule: str, **sampling) -> AdaptiveDescent:

@@ -58,9 +58,9 @@ def test_two_points_a_parameter_give_slopes_and_curvatures_at_hartree_fock() -> 
     np.testing.assert_allclose(found["gradients"][0], (plus - minus) / (2 * step), atol=1e-6)
     design = optimizer._design
     shifted = exact_energies(prepared, circuit, np.asarray(optimizer.ask(found_start(prepared))))
-    bends = design.first.centre * shifted[0]
-    np.add.at(bends, design.coordinate, design.first.bend * shifted[1:])
-    np.testing.assert_allclose(bends, (plus + minus - 2 * energies[0]) / step**2, atol=1e-4)
+    curvatures = design.first.centre * shifted[0]
+    np.add.at(curvatures, design.coordinate, design.first.curvature * shifted[1:])
+    np.testing.assert_allclose(curvatures, (plus + minus - 2 * energies[0]) / step**2, atol=1e-4)
     state = initial(prepared)
     plan = plan_iteration(prepared, state)
     assert len(plan.angles) == 1 + 2 * d
