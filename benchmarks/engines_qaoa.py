@@ -63,12 +63,12 @@ def qulacs_backprop(cost: PauliSum, circuit: Circuit, angles: np.ndarray) -> Cal
         parametric.add_H_gate(qubit)
     for row, angle in zip(circuit.rotations(), angles[0], strict=True):
         qubits = [q for q in range(n) if (row.x | row.z) >> q & 1]
-        letters = [1 if row.x >> q & 1 else 3 for q in qubits]
-        parametric.add_parametric_multi_Pauli_rotation_gate(qubits, letters, -float(angle))
+        paulis = [1 if row.x >> q & 1 else 3 for q in qubits]
+        parametric.add_parametric_multi_Pauli_rotation_gate(qubits, paulis, -float(angle))
     observable = qulacs.Observable(n)
     for string, coefficient in zip(cost.strings(), cost.coefficients, strict=True):
-        letters = " ".join(f"{letter} {q}" for q, letter in enumerate(string) if letter != "I")
-        observable.add_operator(float(coefficient), letters)
+        paulis = " ".join(f"{letter} {q}" for q, letter in enumerate(string) if letter != "I")
+        observable.add_operator(float(coefficient), paulis)
 
     def run():
         state = qulacs.QuantumState(n)

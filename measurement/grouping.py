@@ -54,10 +54,10 @@ class Grouping:
 
 
 def qubit_wise_commuting(hamiltonian: PauliSum) -> Grouping:
-    """Group terms that agree letter by letter, by sorted insertion (arXiv:1908.06942).
+    """Group terms that commute qubit by qubit, by sorted insertion (arXiv:1908.06942).
 
     Terms are taken by falling |coefficient| and put into the first group that they fit. A term fits where
-    on every qubit its letter is I, the group's is I, or both are the same.
+    on every qubit its Pauli is I, the group's is I, or both are the same.
     """
     terms = hamiltonian.without_constant()
     order = np.argsort(-np.abs(terms.coefficients), kind="stable")
@@ -155,17 +155,17 @@ def overlapping(grouping: Grouping, hamiltonian: PauliSum, sigmas: np.ndarray) -
     readings enter its mean equally. Groups stay independent and their means still add up to the energy.
 
     Args:
-        grouping: of letters only, without Clifford rotations.
+        grouping: qubit-wise, without Clifford rotations.
         sigmas: single-shot standard deviations of its groups, shape (groups,).
     """
     if grouping.bases.cliffords:
-        raise ValueError("terms overlap in bases of letters only")
+        raise ValueError("terms overlap in qubit-wise bases only")
     terms = hamiltonian.without_constant()
     support = terms.x | terms.z
     x, z = grouping.bases.x[:, None], grouping.bases.z[:, None]
-    letter_x = x & support
-    letter_z = (support & ~x) | (support & x & z)  # a qubit without a letter is read in Z
-    shown = (letter_x == terms.x) & (letter_z == terms.z)
+    pauli_x = x & support
+    pauli_z = (support & ~x) | (support & x & z)  # a qubit of the identity is read in Z
+    shown = (pauli_x == terms.x) & (pauli_z == terms.z)
     weights = shown * np.maximum(sigmas, 1e-3 * float(sigmas.max()))[:, None]
     shares = weights / weights.sum(axis=0)
     groups = []

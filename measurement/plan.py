@@ -13,11 +13,11 @@ from shotwise.arrays import pack, unpack
 
 @dataclass(frozen=True, eq=False)
 class Bases:
-    """Measurement bases: one Pauli letter a qubit, as masks, after Clifford rotations where a basis has any.
+    """Measurement bases: one Pauli a qubit, as masks, after Clifford rotations where a basis has any.
 
     Attributes:
         x, z: int64, shape (bases,). Per qubit: x only measures X, both measure Y, otherwise Z.
-        cliffords: for each basis the (x, z) of the Pauli rotations by pi/2 that come before the letters;
+        cliffords: for each basis the (x, z) of the Pauli rotations by pi/2 that come before these Paulis;
             () where no basis has any.
         copies: per basis, how often the ansatz U runs: 1; an odd number c for U (U^-1 U)^((c-1)/2), the same
             state with more noise; 0 for none at all, |0...0>. () where all are 1.
@@ -35,7 +35,7 @@ class Bases:
         return len(self.x)
 
     def clifford(self, basis: int) -> tuple[tuple[int, int], ...]:
-        """The Pauli rotations of a basis that come before its letters."""
+        """The Pauli rotations of a basis that come before its single-qubit Paulis."""
         return self.cliffords[basis] if self.cliffords else ()
 
     def key(self) -> bytes:

@@ -99,7 +99,7 @@ class PauliSum:
         return self
 
     def strings(self) -> list[str]:
-        """Terms as letters, character q for qubit q."""
+        """Terms as Pauli strings, character q for qubit q."""
         return [
             "".join(_LETTER[int(x) >> q & 1, int(z) >> q & 1] for q in range(self.n_qubits))
             for x, z in zip(self.x, self.z, strict=True)

@@ -54,8 +54,8 @@ def asked_std_error(execution: ShotsExecution, problem: Problem, circuit: Circui
     if execution.target_std_error is not None:
         return execution.target_std_error
     if execution.shots is not None:
-        letters = qubit_wise_commuting(hamiltonian)
-        sigmas = np.sqrt(prior_variances(letters, hamiltonian, _start_of(problem, circuit)))
+        qubit_wise = qubit_wise_commuting(hamiltonian)
+        sigmas = np.sqrt(prior_variances(qubit_wise, hamiltonian, _start_of(problem, circuit)))
         return float(sigmas.sum()) / math.sqrt(execution.shots)
     if problem.unit == "Ha":
         return CHEMICAL_ACCURACY

@@ -121,7 +121,9 @@ class Prepared:
             return measurement_basis(self.problem, self.ansatz.circuit, "qubit_wise", MeasurementCost(1.0))
         kind = self.grouping_kind or self.shots_execution.grouping
         if kind == "auto" and self.shots_execution.mitigation != "none":
-            kind = "qubit_wise"  # symmetries are read beside letters, not behind entangling changes
+            kind = (
+                "qubit_wise"  # symmetries are read beside single-qubit Paulis, not behind entangling changes
+            )
         costs = MeasurementCost(self.asked_std_error)
         if kind == "auto":
             costs = MeasurementCost(

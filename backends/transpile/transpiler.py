@@ -149,7 +149,7 @@ class Transpiler:
     def _finishing_manager(self, *, entangling: bool) -> PassManager:
         """Native gates for the appended basis changes, merged with what is before them.
 
-        Only entangling changes are routed; letters are where their qubits are.
+        Only entangling changes are routed; single-qubit ones are where their qubits are.
         """
         return generate_preset_pass_manager(
             optimization_level=1,

@@ -109,7 +109,7 @@ def _read_projected(
 
 
 def _measuring(grouping: Grouping, x: int, z: int) -> int | None:
-    """The first basis that reads P(x, z); qubits without a letter are measured in Z."""
+    """The first basis that reads P(x, z); qubits of the identity are measured in Z."""
     bases = grouping.bases
     letters_x, letters_z = bases.x, bases.z | ~bases.x
     on = x | z

@@ -35,9 +35,9 @@ def random_rotations(rng: np.random.Generator, n_qubits: int, count: int, widest
     rows = []
     for row in range(count):
         qubits = rng.choice(n_qubits, size=rng.integers(1, widest + 1), replace=False)
-        letters = rng.integers(1, 4, size=len(qubits))
-        x = sum(1 << int(q) for q, letter in zip(qubits, letters, strict=True) if letter & 1)
-        z = sum(1 << int(q) for q, letter in zip(qubits, letters, strict=True) if letter & 2)
+        paulis = rng.integers(1, 4, size=len(qubits))
+        x = sum(1 << int(q) for q, pauli in zip(qubits, paulis, strict=True) if pauli & 1)
+        z = sum(1 << int(q) for q, pauli in zip(qubits, paulis, strict=True) if pauli & 2)
         parameter = FIXED if row % 5 == 4 else row % 7
         if row % 3 == 2:
             on = sum(1 << int(q) for q in qubits)

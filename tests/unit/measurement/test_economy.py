@@ -100,10 +100,10 @@ def test_every_grouping_reads_the_exact_energy_of_any_state(terms: dict[str, flo
     state = rng.normal(size=16) + 1j * rng.normal(size=16)
     state /= np.linalg.norm(state)
     exact = (state.conj() @ dense(hamiltonian) @ state).real
-    letters = qubit_wise_commuting(hamiltonian)
-    sigmas = np.sqrt(prior_variances(letters, hamiltonian, 0))
-    shared = overlapping(letters, hamiltonian, sigmas)
-    for grouping in (letters, shared, fully_commuting(hamiltonian), fewest(hamiltonian)):
+    qubit_wise = qubit_wise_commuting(hamiltonian)
+    sigmas = np.sqrt(prior_variances(qubit_wise, hamiltonian, 0))
+    shared = overlapping(qubit_wise, hamiltonian, sigmas)
+    for grouping in (qubit_wise, shared, fully_commuting(hamiltonian), fewest(hamiltonian)):
         assert means_of(grouping, state, 4) == pytest.approx(exact, abs=1e-9)
         assert {t for group in grouping.groups for t in group.terms} == set(
             range(len(hamiltonian.without_constant()))

@@ -52,18 +52,18 @@ def plan(grouping: Grouping, points: np.ndarray, shots: int, seed: int) -> Execu
 
 
 @given(st.dictionaries(st.text("IXYZ", min_size=5, max_size=5), st.floats(0.01, 10), min_size=1, max_size=30))
-def test_groups_hold_every_term_once_and_commute_letter_by_letter(terms: dict[str, float]) -> None:
+def test_groups_hold_every_term_once_and_commute_qubit_wise(terms: dict[str, float]) -> None:
     hamiltonian = PauliSum.from_strings(terms)
     grouping = qubit_wise_commuting(hamiltonian)
     grouped = sorted(c for group in grouping.groups for c in group.coefficients)
     assert grouped == sorted(hamiltonian.without_constant().coefficients)
     assert grouping.constant == terms.get("IIIII", 0.0)
-    letters = hamiltonian.without_constant()
+    strings = hamiltonian.without_constant()
     for at, group in enumerate(grouping.groups):
         x, z = int(grouping.bases.x[at]), int(grouping.bases.z[at])
         for support, coefficient in zip(group.support, group.coefficients, strict=True):
-            fits = ((letters.x | letters.z) == support) & (letters.coefficients == coefficient)
-            fits &= (letters.x == (x & support)) & (letters.z == (z & support))
+            fits = ((strings.x | strings.z) == support) & (strings.coefficients == coefficient)
+            fits &= (strings.x == (x & support)) & (strings.z == (z & support))
             assert fits.any()
 
 

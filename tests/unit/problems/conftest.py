@@ -13,7 +13,7 @@ from problems.pauli import PauliSum
 
 def dense_string(x: int, z: int, n: int) -> np.ndarray:
     """Pauli string as a Kronecker product; qubit q is bit q of the index."""
-    letters = {
+    paulis = {
         (0, 0): np.eye(2),
         (1, 0): np.array([[0, 1], [1, 0]]),
         (0, 1): np.diag([1, -1]),
@@ -21,7 +21,7 @@ def dense_string(x: int, z: int, n: int) -> np.ndarray:
     }
     matrix = np.eye(1)
     for q in range(n):
-        matrix = np.kron(letters[x >> q & 1, z >> q & 1], matrix)
+        matrix = np.kron(paulis[x >> q & 1, z >> q & 1], matrix)
     return matrix
 
 
