@@ -48,12 +48,12 @@ def budget_show(account: str | None = None, as_json: bool = False) -> None:
 @click.option("--shots", help="Shots, or `none` for no limit.")
 def budget_set(account: str, usd: str | None, shots: str | None) -> None:
     """Limit ACCOUNT and all below it."""
-    from ledger import KEEP
+    from ledger import UNCHANGED
 
     if usd is None and shots is None:
         raise click.UsageError("say what to set: --usd, --shots or both")
-    micro_usd = KEEP if usd is None else _limit("--usd", usd, _MICRO)
-    n_shots = KEEP if shots is None else _limit("--shots", shots, 1)
+    micro_usd = UNCHANGED if usd is None else _limit("--usd", usd, _MICRO)
+    n_shots = UNCHANGED if shots is None else _limit("--shots", shots, 1)
     ledger = open_ledger(make=True)
     ledger.open_account(account)
     ledger.set_limit(account, shots=n_shots, micro_usd=micro_usd)

@@ -39,10 +39,10 @@ def plan(spec: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     from tasks.routing import set_aside
 
     payer, database = loaded.account, Database(Home.from_environment().asked_url)
-    rooms = Ledger(database).rooms(f"{payer.tenant}/{payer.project}", Currency.MICRO_USD)
+    available = Ledger(database).available(f"{payer.tenant}/{payer.project}", Currency.MICRO_USD)
     planned = plan_run(
         prepared,
-        micro_usd_left=min(rooms.values(), default=None),
+        micro_usd_left=min(available.values(), default=None),
         without=set_aside(prepared, database),
     )
     click.echo(json.dumps(_plan_json(planned))) if as_json else _print_plan(planned)

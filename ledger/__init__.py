@@ -1,6 +1,6 @@
 """What was promised, spent and recorded: the journal of runs and jobs, and the ledger of what they cost."""
 
-from ledger.accounts import KEEP, Keep
+from ledger.accounts import UNCHANGED, Unchanged
 from ledger.amounts import Amount, Balance, Currency, dollars
 from ledger.audit import Difference
 from ledger.database import Database
@@ -38,8 +38,8 @@ from ledger.submissions import Submission, Submissions
 
 __all__ = [
     "CALIBRATION",
-    "KEEP",
     "TREATMENTS",
+    "UNCHANGED",
     "Amount",
     "Balance",
     "BudgetExceededError",
@@ -58,7 +58,6 @@ __all__ = [
     "JobPhase",
     "JobRecord",
     "Journal",
-    "Keep",
     "Lease",
     "Ledger",
     "LimitTooLowError",
@@ -74,6 +73,7 @@ __all__ = [
     "StorageError",
     "Submission",
     "Submissions",
+    "Unchanged",
     "claim_submission",
     "decisions_of",
     "device_histories",

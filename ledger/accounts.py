@@ -24,13 +24,13 @@ LEVELS_MAX = 3
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
-class Keep(Enum):
+class Unchanged(Enum):
     """A limit that stays as it is (None would take it away)."""
 
-    KEEP = "keep"
+    UNCHANGED = "unchanged"
 
 
-KEEP = Keep.KEEP
+UNCHANGED = Unchanged.UNCHANGED
 
 
 def path_to(account: str) -> list[str]:
@@ -96,8 +96,8 @@ def set_limit(
     connection: Connection,
     account: str,
     *,
-    shots: int | Keep | None,
-    micro_usd: int | Keep | None,
+    shots: int | Unchanged | None,
+    micro_usd: int | Unchanged | None,
     at_us: int,
     note: str = "",
 ) -> Balance:
@@ -110,8 +110,8 @@ def set_limit(
     now = lock(connection, account)[-1]
     wanted = Balance(
         account,
-        now.limit_shots if shots is KEEP else shots,
-        now.limit_micro_usd if micro_usd is KEEP else micro_usd,
+        now.limit_shots if shots is UNCHANGED else shots,
+        now.limit_micro_usd if micro_usd is UNCHANGED else micro_usd,
         now.held,
         now.posted,
         now.disputed,

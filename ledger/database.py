@@ -71,14 +71,14 @@ class Database:
                 yield connection
 
     @contextmanager
-    def alone(self) -> Iterator[Driver]:
+    def autocommit(self) -> Iterator[Driver]:
         """The driver's own connection, each statement a transaction: for the few that must be fast."""
         with self.clearly():
             pooled = self._patiently(self.engine.raw_connection)
             try:
-                self._begin_by_itself(pooled, False)
+                self._set_autocommit(pooled, True)
                 yield Driver(self.engine.dialect, pooled)
-                self._begin_by_itself(pooled, True)
+                self._set_autocommit(pooled, False)
             except BaseException:
                 pooled.invalidate()  # in whatever state it is, nobody gets it again
                 raise
@@ -116,10 +116,10 @@ class Database:
     def _name(self) -> str:
         return self.engine.url.render_as_string(hide_password=True)
 
-    def _begin_by_itself(self, pooled: PoolProxiedConnection, on: bool) -> None:
-        """Whether the driver begins transactions unasked, as SQLAlchemy wants of PostgreSQL's."""
+    def _set_autocommit(self, pooled: PoolProxiedConnection, on: bool) -> None:
+        """Autocommit off is what SQLAlchemy wants of PostgreSQL's driver: it begins transactions unasked."""
         if self.engine.dialect.name == "postgresql":
-            cast(Any, pooled.driver_connection).autocommit = not on
+            cast(Any, pooled.driver_connection).autocommit = on
 
     def _migrate(self) -> None:
         if self._version() == SCHEMA_VERSION:

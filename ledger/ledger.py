@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from ledger import accounts, alone, early_release, reservations
-from ledger.accounts import KEEP, Keep
+from ledger import accounts, early_release, fast_path, reservations
+from ledger.accounts import UNCHANGED, Unchanged
 from ledger.amounts import Amount, Balance, Currency
 from ledger.audit import Difference, audit
 from ledger.database import Database
@@ -43,8 +43,8 @@ class Ledger:
         self,
         account: str,
         *,
-        shots: int | Keep | None = KEEP,
-        micro_usd: int | Keep | None = KEEP,
+        shots: int | Unchanged | None = UNCHANGED,
+        micro_usd: int | Unchanged | None = UNCHANGED,
         note: str = "",
     ) -> Balance:
         """Limit an account and all below it; what is not named stays, None takes a limit away.
@@ -62,7 +62,7 @@ class Ledger:
         """See `ledger.reservations.reserve`."""
         reservations.check_token(token)
         at = now_us()
-        made = alone.reserve(self.database, token, account, amount, at_us=at, note=note)
+        made = fast_path.reserve(self.database, token, account, amount, at_us=at, note=note)
         if made is not None:
             return made
         with early_release.write(self.database) as connection:
@@ -71,7 +71,7 @@ class Ledger:
     def settle(self, token: str, actual: Amount, *, note: str = "") -> Reservation:
         """See `ledger.reservations.settle`."""
         at = now_us()
-        ended = alone.end(self.database, token, actual, at_us=at, note=note)
+        ended = fast_path.end(self.database, token, actual, at_us=at, note=note)
         if ended is not None:
             return ended
         with early_release.write(self.database) as connection:
@@ -80,7 +80,7 @@ class Ledger:
     def release(self, token: str, *, note: str = "") -> Reservation:
         """See `ledger.reservations.release`."""
         at = now_us()
-        ended = alone.end(self.database, token, None, at_us=at, note=note)
+        ended = fast_path.end(self.database, token, None, at_us=at, note=note)
         if ended is not None:
             return ended
         with early_release.write(self.database) as connection:
@@ -106,12 +106,12 @@ class Ledger:
         with self.database.read() as connection:
             return accounts.balances_to(connection, account)[-1]
 
-    def rooms(self, account: str, currency: Currency) -> dict[str, int]:
+    def available(self, account: str, currency: Currency) -> dict[str, int]:
         """What an account and those above it may still promise: of each that exists and has a limit."""
         with self.database.read() as connection:
             known = accounts.balances_of(connection, accounts.path_to(account))
-        rooms = {balance.account: balance.left(currency) for balance in known}
-        return {path: room for path, room in rooms.items() if room is not None}
+        available = {balance.account: balance.left(currency) for balance in known}
+        return {path: left for path, left in available.items() if left is not None}
 
     def balances(self, under: str | None = None) -> list[Balance]:
         """Every account, or one and all below it, each before those below it."""

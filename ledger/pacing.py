@@ -28,7 +28,7 @@ def claim_submission(database: Database, account: str, per_minute_max: float, at
     """
     count, window_us = _window(per_minute_max)
     with database.write() as connection:
-        _alone(connection, account)
+        _serialize_claims(connection, account)
         mine = submissions.c.account == account
         ahead = submissions.c.at_us > at_us + _SKEW_US
         connection.execute(update(submissions).where(mine, ahead).values(at_us=at_us))
@@ -52,7 +52,7 @@ def _window(per_minute_max: float) -> tuple[int, int]:
     return count, round(60_000_000 * count / per_minute_max)
 
 
-def _alone(connection: Connection, account: str) -> None:
+def _serialize_claims(connection: Connection, account: str) -> None:
     """One claim at a time. On SQLite every writing transaction is."""
     if connection.dialect.name == "postgresql":
         lock = text("SELECT pg_advisory_xact_lock(7240532, hashtext(:account))")

@@ -38,7 +38,7 @@ class Statement:
             with self._cursor(dialect, driver) as (cursor, text):
                 cursor.executemany(text, rows)
 
-    def alone(self, driver: Driver, values: Mapping[str, object] | None = None) -> Sequence[Any] | None:
+    def autocommit(self, driver: Driver, values: Mapping[str, object] | None = None) -> Sequence[Any] | None:
         """Run as a transaction of its own; the first row, None where there is none."""
         return self._first(driver.dialect, driver.connection, values)
 

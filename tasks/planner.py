@@ -71,28 +71,28 @@ class RunPlan:
         """The whole run, all its iterations and the final evaluation, at the worst case of the route."""
         if self.adaptive and self.iteration_micro_usd:
             return None
-        return self.iterations_max * self.iteration_micro_usd + self.beside_micro_usd
+        return self.iterations_max * self.iteration_micro_usd + self.fixed_micro_usd
 
     @property
     def worst_case_shots(self) -> int | None:
-        return None if self.adaptive else self.iterations_max * self.shots + self.beside_shots
+        return None if self.adaptive else self.iterations_max * self.shots + self.fixed_shots
 
     @property
-    def beside_micro_usd(self) -> int:
+    def fixed_micro_usd(self) -> int:
         """All but the iterations: pilot, readout calibration, final evaluation."""
         return self.pilot_micro_usd + self.calibration_micro_usd + self.final_micro_usd
 
     @property
-    def beside_shots(self) -> int:
+    def fixed_shots(self) -> int:
         return self.pilot_shots + self.final_shots
 
     def affordable(self, *, shots: int | None, micro_usd: int | None) -> int | None:
         """How many iterations fit into what is left, None for no limit."""
-        rooms = (
-            (shots, self.beside_shots, self.shots),
-            (micro_usd, self.beside_micro_usd, self.iteration_micro_usd),
+        budgets = (
+            (shots, self.fixed_shots, self.shots),
+            (micro_usd, self.fixed_micro_usd, self.iteration_micro_usd),
         )
-        bounds = [(left - beside) // each for left, beside, each in rooms if left is not None and each]
+        bounds = [(left - fixed) // each for left, fixed, each in budgets if left is not None and each]
         return max(0, min(bounds)) if bounds else None
 
 

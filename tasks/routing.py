@@ -26,11 +26,11 @@ from tasks.state import LoopState, initial
 
 def question_of(prepared: Prepared, buyer: Buyer, state: LoopState) -> Question:
     """How far the run is, and what the tightest budget above it still allows."""
-    rooms = Ledger(buyer.book.lease.database).rooms(buyer.book.account, Currency.MICRO_USD)
+    available = Ledger(buyer.book.lease.database).available(buyer.book.account, Currency.MICRO_USD)
     return Question(
         progress=state.iteration / max(prepared.iterations_max, 1),
         micro_usd_spent=state.cost_micro_usd,
-        micro_usd_left=min(rooms.values(), default=None),
+        micro_usd_left=min(available.values(), default=None),
     )
 
 
@@ -104,17 +104,17 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
     plan = plan_iteration(prepared, state)
     payer, micro_usd = prepared.spec.account, prepared.spec.budget.micro_usd
     limits = {} if micro_usd is None else {"budget.usd": micro_usd}
-    rooms = ledger.rooms(f"{payer.tenant}/{payer.project}", Currency.MICRO_USD)
-    limits |= {f"budget of {account}": room for account, room in rooms.items()}
+    available = ledger.available(f"{payer.tenant}/{payer.project}", Currency.MICRO_USD)
+    limits |= {f"budget of {account}": left for account, left in available.items()}
     without = set_aside(prepared, ledger.database)
     if not limits:
         decide(prepared, plan, Question(), without)
         return
-    name, room = min(limits.items(), key=lambda limit: limit[1])
-    if not fits(prepared, state, plan, Question(micro_usd_left=room), without):
+    name, left = min(limits.items(), key=lambda limit: limit[1])
+    if not fits(prepared, state, plan, Question(micro_usd_left=left), without):
         raise NoRoomError(
             name,
-            f"{dollars(room)} left",
+            f"{dollars(left)} left",
             "no device takes one iteration and the final evaluation for that in the worst case",
             "raise it or lower execution.shots; `shotwise plan` lists what each device would cost",
         )

@@ -1,4 +1,4 @@
-"""Reserve, settle and release as transactions of one posting: what every paid job waits for.
+"""The fast path of reserve, settle and release, transactions of one posting: what every paid job waits for.
 
 Each is one message to PostgreSQL and one short write section on SQLite, and is durable when it returns. They
 answer only "done"; whatever else it may be (a repetition, a refusal, a cost above the promise) has changed
@@ -29,9 +29,9 @@ def reserve(
 ) -> Reservation | None:
     """A new promise; None where it is none, and nothing was changed."""
     values = values_of(token, account, rules.reserve(amount), at_us=at_us, note=note)
-    with database.alone() as driver:
+    with database.autocommit() as driver:
         if _on_postgresql(driver):
-            row = _POST.alone(driver, values)
+            row = _POST.autocommit(driver, values)
             done = row is not None and bool(row[0])
         else:
             done = _post(driver, values)
@@ -42,8 +42,10 @@ def end(
     database: Database, token: str, actual: Amount | None, *, at_us: int, note: str
 ) -> Reservation | None:
     """The end of a promise: settled within it, or released (`actual` is None); None where it is neither."""
-    with database.alone() as driver:
-        promise = (_end_there if _on_postgresql(driver) else _end_here)(driver, token, actual, at_us, note)
+    with database.autocommit() as driver:
+        promise = (_end_on_postgresql if _on_postgresql(driver) else _end_on_sqlite)(
+            driver, token, actual, at_us, note
+        )
     if promise is None:
         return None
     account, promised = promise
@@ -52,7 +54,7 @@ def end(
     return Reservation(token, account, ReservationState.SETTLED, promised, settled=actual, spent=actual)
 
 
-def _end_there(
+def _end_on_postgresql(
     driver: Driver, token: str, actual: Amount | None, at_us: int, note: str
 ) -> tuple[str, Amount] | None:
     values = {
@@ -63,14 +65,16 @@ def _end_there(
         "at_us": at_us,
         "note": note,
     }
-    row = _END.alone(driver, values)
+    row = _END.autocommit(driver, values)
     return (row[1], Amount(row[2], row[3])) if row is not None and row[0] else None
 
 
-def _end_here(
+def _end_on_sqlite(
     driver: Driver, token: str, actual: Amount | None, at_us: int, note: str
 ) -> tuple[str, Amount] | None:
-    promise = RESERVED.alone(driver, {"token": token})  # never changes, so it is read before the write begins
+    promise = RESERVED.autocommit(
+        driver, {"token": token}
+    )  # never changes, so it is read before the write begins
     if promise is None:
         return None
     account, promised = promise[0], Amount(promise[1], promise[2])
@@ -88,13 +92,13 @@ def _end_posting(promised: Amount, actual: Amount | None) -> Posting | None:
 
 
 def _post(driver: Driver, values: dict[str, object]) -> bool:
-    _BEGIN.alone(driver)
+    _BEGIN.autocommit(driver)
     try:
-        if INSERT.alone(driver, values) is None:
-            _ROLLBACK.alone(driver)
+        if INSERT.autocommit(driver, values) is None:
+            _ROLLBACK.autocommit(driver)
             return False
-        MOVE.alone(driver, values)
-        _COMMIT.alone(driver)
+        MOVE.autocommit(driver, values)
+        _COMMIT.autocommit(driver)
     except BaseException:
         driver.connection.rollback()
         raise
