@@ -12,11 +12,11 @@ from pathlib import Path
 
 from backends.calibration import STALE_AFTER_S, Calibration, as_probability, distrust
 from backends.catalog import (
+    AdapterContext,
     CatalogProvider,
     DeviceDescription,
     DeviceStatus,
     QueueModel,
-    Surroundings,
     load_catalog,
     open_provider,
 )
@@ -94,8 +94,8 @@ class Fleet:
 
     def _open(self, name: str) -> CatalogProvider:
         if not _in_sandbox(name):
-            surroundings = Surroundings(secret=self.secret, jobs_folder=self.jobs_folder)
-            return open_provider(self.description(name), surroundings)
+            context = AdapterContext(secret=self.secret, jobs_folder=self.jobs_folder)
+            return open_provider(self.description(name), context)
         from backends.sandbox.adapter import SandboxProvider
 
         return SandboxProvider.open(name, _sandbox_url(name))

@@ -1,6 +1,6 @@
 """Which devices there are: descriptions as data, what a plan would use on them, and how to open them."""
 
-from backends.catalog.adapters import ADAPTERS, Adapter, Surroundings, calibration_of, open_provider
+from backends.catalog.adapters import ADAPTERS, Adapter, AdapterContext, calibration_of, open_provider
 from backends.catalog.batches import Batch, join_outcomes, refusal, split_plan, usage_of
 from backends.catalog.billing import cost_of_end
 from backends.catalog.catalog_provider import CatalogProvider, DeviceStatus
@@ -11,6 +11,7 @@ from backends.catalog.local_provider import LocalProvider
 __all__ = [
     "ADAPTERS",
     "Adapter",
+    "AdapterContext",
     "Batch",
     "Catalog",
     "CatalogProvider",
@@ -18,7 +19,6 @@ __all__ = [
     "DeviceStatus",
     "LocalProvider",
     "QueueModel",
-    "Surroundings",
     "calibration_of",
     "cost_of_end",
     "join_outcomes",

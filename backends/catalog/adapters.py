@@ -21,7 +21,7 @@ CREDENTIAL_REMEDY = (
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class AdapterContext:
     """What an adapter may ask of its caller.
 
     Attributes:
@@ -38,7 +38,7 @@ class Adapter:
     """Where an adapter is.
 
     Attributes:
-        module: its `open_provider(description, surroundings)` opens a device.
+        module: its `open_provider(description, context)` opens a device.
         extra: what installs its SDK, as in ``install shotwise[ibm]``; empty where nothing is needed.
     """
 
@@ -59,9 +59,7 @@ ADAPTERS = MappingProxyType(
 """Adapters by provider key."""
 
 
-def open_provider(
-    description: DeviceDescription, surroundings: Surroundings | None = None
-) -> CatalogProvider:
+def open_provider(description: DeviceDescription, context: AdapterContext | None = None) -> CatalogProvider:
     """The device of a description, ready for jobs.
 
     Raises:
@@ -69,7 +67,7 @@ def open_provider(
     """
     adapter = _adapter(description)
     try:
-        return import_module(adapter.module).open_provider(description, surroundings or Surroundings())
+        return import_module(adapter.module).open_provider(description, context or AdapterContext())
     except ModuleNotFoundError as error:
         raise _not_installed(description, adapter, error) from None
 

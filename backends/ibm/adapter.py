@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.catalog.adapters import CREDENTIAL_REMEDY, Surroundings
+from backends.catalog.adapters import CREDENTIAL_REMEDY, AdapterContext
 from backends.catalog.description import DeviceDescription
 from backends.ibm.account import IbmAccount
 from backends.ibm.cloud_provider import IbmCloudProvider
@@ -12,7 +12,7 @@ API_KEY, INSTANCE = "QISKIT_IBM_TOKEN", "QISKIT_IBM_INSTANCE"
 """Names of the credentials, as Qiskit's own environment variables."""
 
 
-def open_provider(description: DeviceDescription, surroundings: Surroundings) -> IbmCloudProvider:
+def open_provider(description: DeviceDescription, context: AdapterContext) -> IbmCloudProvider:
     """A backend, with the caller's credentials. Nothing is asked of IBM yet.
 
     Raises:
@@ -25,7 +25,7 @@ def open_provider(description: DeviceDescription, surroundings: Surroundings) ->
             "its price counts seconds of run time, of which this gives a job none",
             "give it seconds_per_job, seconds_per_circuit or seconds_per_shot",
         )
-    api_key, instance = (surroundings.secret(name) for name in (API_KEY, INSTANCE))
+    api_key, instance = (context.secret(name) for name in (API_KEY, INSTANCE))
     if not api_key or not instance:
         missing = INSTANCE if api_key else API_KEY
         raise CannotRunError("execution.device", description.name, f"needs {missing}", CREDENTIAL_REMEDY)

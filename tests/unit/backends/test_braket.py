@@ -15,7 +15,7 @@ from backends.braket.account import open_session
 from backends.braket.cloud_provider import BraketCloudProvider
 from backends.braket.device_calibration import read_calibration
 from backends.calibration import distrust
-from backends.catalog import CatalogProvider, DeviceDescription, Surroundings, load_catalog, open_provider
+from backends.catalog import AdapterContext, CatalogProvider, DeviceDescription, load_catalog, open_provider
 from backends.jax_device import JaxDevice
 from backends.prices import Price
 from backends.provider import (
@@ -302,14 +302,14 @@ def test_credentials_come_from_the_caller_and_are_never_shown(
 ) -> None:
     description: DeviceDescription = load_catalog()["braket-iqm-garnet"]
     with pytest.raises(CannotRunError, match="needs AMZN_BRAKET_OUT_S3_BUCKET"):
-        open_provider(description, Surroundings(secret=lambda name: None))
+        open_provider(description, AdapterContext(secret=lambda name: None))
     caplog.set_level(logging.DEBUG)
     secrets = {
         "AWS_ACCESS_KEY_ID": KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET,
         "AMZN_BRAKET_OUT_S3_BUCKET": "bucket",
     }
-    provider = open_provider(description, Surroundings(secret=secrets.get))
+    provider = open_provider(description, AdapterContext(secret=secrets.get))
     emulator.faults.append("refuse 400 ValidationException")
     with pytest.raises(SubmitRejected) as caught:
         provider.submit(plan, "t")

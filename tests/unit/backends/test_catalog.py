@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from backends.calibration import distrust
 from backends.catalog import (
     ADAPTERS,
+    AdapterContext,
     CatalogProvider,
     DeviceDescription,
     LocalProvider,
     QueueModel,
-    Surroundings,
     calibration_of,
     cost_of_end,
     join_outcomes,
@@ -347,7 +347,7 @@ def test_a_local_job_keeps_to_its_plan_and_limits(tmp_path: Path) -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    assert "secret" not in repr(Surroundings(secret={"secret": "value"}.get))
+    assert "secret" not in repr(AdapterContext(secret={"secret": "value"}.get))
 
 
 def test_a_cloud_device_is_enabled_in_the_folder_that_the_environment_names(

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("qiskit_ibm_runtime")
 
 
-from backends.catalog import CatalogProvider, DeviceDescription, Surroundings, load_catalog, open_provider
+from backends.catalog import AdapterContext, CatalogProvider, DeviceDescription, load_catalog, open_provider
 from backends.ibm.account import IbmAccount
 from backends.ibm.cloud_provider import IbmCloudProvider
 from backends.jax_device import JaxDevice
@@ -107,7 +107,7 @@ def test_every_job_has_a_limit_of_run_time_and_is_quoted_at_it(
 def test_a_device_that_is_paid_by_the_second_needs_run_times(description: DeviceDescription) -> None:
     timeless = DeviceDescription.model_validate(description.model_dump() | {"queue": {}})
     with pytest.raises(CannotRunError, match=r"device.ibm-fez.queue.*seconds_per_job"):
-        open_provider(timeless, Surroundings(secret=lambda name: "something"))
+        open_provider(timeless, AdapterContext(secret=lambda name: "something"))
 
 
 def test_all_pages_of_jobs_are_read(provider: IbmCloudProvider, plan: ExecutionPlan) -> None:
@@ -325,8 +325,8 @@ def test_status_and_calibration_are_the_backends_own(provider: IbmCloudProvider,
 
 def test_credentials_come_from_the_caller(description: DeviceDescription) -> None:
     with pytest.raises(CannotRunError, match="needs QISKIT_IBM_TOKEN"):
-        open_provider(description, Surroundings(secret=lambda name: None))
+        open_provider(description, AdapterContext(secret=lambda name: None))
     secrets = {"QISKIT_IBM_TOKEN": KEY, "QISKIT_IBM_INSTANCE": CRN}
-    surroundings = Surroundings(secret=secrets.get)
-    assert open_provider(description, surroundings).name == "ibm-fez"
-    assert KEY not in repr(surroundings)
+    context = AdapterContext(secret=secrets.get)
+    assert open_provider(description, context).name == "ibm-fez"
+    assert KEY not in repr(context)
