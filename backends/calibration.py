@@ -1,4 +1,4 @@
-"""A device's calibration at one moment, and whether it may be trusted."""
+"""A device's calibration at one moment, and whether it may be used."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def as_probability(error: float) -> float:
     return error if math.isfinite(error) and 0.0 <= error <= 1.0 else 1.0
 
 
-def distrust(
+def rejection_reason(
     calibration: Calibration | None, now_us: int, *, stale_after_s: float = STALE_AFTER_S
 ) -> str | None:
     """Why a calibration must not be used, as a short clause; None where it may be."""

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from backends.calibration import STALE_AFTER_S, Calibration, as_probability, distrust
+from backends.calibration import STALE_AFTER_S, Calibration, as_probability, rejection_reason
 from backends.catalog import (
     AdapterContext,
     CatalogProvider,
@@ -37,7 +37,7 @@ _PREDICTIONS_KEPT = 4096
 
 
 @dataclass(frozen=True)
-class Trust:
+class CalibrationPolicy:
     """What the spec allows of calibrations."""
 
     stale_after_s: float = STALE_AFTER_S
@@ -56,7 +56,7 @@ class Fleet:
 
     names: tuple[str, ...]
     jobs_folder: Path | None = None
-    trust: Trust = Trust()
+    calibration_policy: CalibrationPolicy = CalibrationPolicy()
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000
     secret: Callable[[str], str | None] = field(default=os.environ.get, repr=False)
     _providers: dict[str, CatalogProvider] = field(default_factory=dict, repr=False)
@@ -136,7 +136,7 @@ class Fleet:
             if n_qubits > description.n_qubits:
                 return Candidate(name, f"{n_qubits} qubits, the device has {description.n_qubits}")
             calibration = self.calibration(name) if description.calibration != "none" else None
-            if why := self._distrust(description, calibration):
+            if why := self._rejection_reason(description, calibration):
                 return Candidate(name, why)
             if work.plan.bases.varied and not description.verbatim:
                 return Candidate(name, "compiles circuits itself, so folds and flips would be lost")
@@ -150,10 +150,14 @@ class Fleet:
             return Candidate(name, str(error))
         return replace(predicted, waiting_jobs=line.queue_length) if line.queue_length else predicted
 
-    def _distrust(self, description: DeviceDescription, calibration: Calibration | None) -> str | None:
-        if description.calibration == "none" or self.trust.allow_bad:
+    def _rejection_reason(
+        self, description: DeviceDescription, calibration: Calibration | None
+    ) -> str | None:
+        if description.calibration == "none" or self.calibration_policy.allow_bad:
             return None
-        return distrust(calibration, self.now_us(), stale_after_s=self.trust.stale_after_s)
+        return rejection_reason(
+            calibration, self.now_us(), stale_after_s=self.calibration_policy.stale_after_s
+        )
 
     def _line(self, name: str) -> DeviceStatus:
         """Whether the device takes jobs and how many wait; asked at most every `_STATUS_KEPT_US`."""

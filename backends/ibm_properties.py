@@ -19,7 +19,7 @@ _PULSE = "sx"
 def read_calibration(properties: dict) -> Calibration:
     """IBM's backend properties (its REST answer, or a snapshot's JSON) as a calibration.
 
-    What is missing becomes NaN where the calibration needs a number, so that it is distrusted, and None for
+    What is missing becomes NaN where the calibration needs a number, so that it is rejected, and None for
     T1 and T2. A pair that has the gate in both directions counts with the better one.
     """
     qubits = [{entry["name"]: _value(entry) for entry in qubit} for qubit in properties["qubits"]]

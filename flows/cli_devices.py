@@ -13,12 +13,12 @@ from flows.cli_options import json_option, open_database
 @json_option("Print a JSON array.")
 @click.option("--all", "everything", is_flag=True, help="Also devices that are not enabled.")
 @click.option(
-    "--quarantine", "distrusted", multiple=True, metavar="DEVICE", help="Take DEVICE out of use first."
+    "--quarantine", "quarantined", multiple=True, metavar="DEVICE", help="Take DEVICE out of use first."
 )
 @click.option(
-    "--release", "trusted", multiple=True, metavar="DEVICE", help="Take DEVICE back into use first."
+    "--release", "released", multiple=True, metavar="DEVICE", help="Take DEVICE back into use first."
 )
-def devices(as_json: bool, everything: bool, distrusted: tuple[str, ...], trusted: tuple[str, ...]) -> None:
+def devices(as_json: bool, everything: bool, quarantined: tuple[str, ...], released: tuple[str, ...]) -> None:
     """List the devices with health, calibration age and the price of a reference job.
 
     The reference job is one circuit on two qubits with 1000 shots. Jobs are those of the last day: done,
@@ -28,7 +28,7 @@ def devices(as_json: bool, everything: bool, distrusted: tuple[str, ...], truste
     from shotwise.home import Home
     from tasks.device_list import device_rows
 
-    _set_apart(distrusted, trusted)
+    _set_quarantines(quarantined, released)
     home = Home.from_environment()
     database = Database(home.database_url) if home.has_database else None
     rows = device_rows(database, everything=everything)
@@ -57,12 +57,12 @@ def devices(as_json: bool, everything: bool, distrusted: tuple[str, ...], truste
     )
 
 
-def _set_apart(distrusted: tuple[str, ...], trusted: tuple[str, ...]) -> None:
+def _set_quarantines(quarantined: tuple[str, ...], released: tuple[str, ...]) -> None:
     """Quarantine and release by hand, once every device is known to exist."""
     from ledger import DeviceHealth
     from tasks.fleet import open_fleet
 
-    names = (*distrusted, *trusted)
+    names = (*quarantined, *released)
     if not names:
         return
     with open_fleet(names) as fleet:
@@ -70,7 +70,7 @@ def _set_apart(distrusted: tuple[str, ...], trusted: tuple[str, ...]) -> None:
             fleet.description(name)
     health = DeviceHealth(open_database(make=True))
     for name in names:
-        health.set(name, quarantined=name in distrusted, reason="by hand")
+        health.set(name, quarantined=name in quarantined, reason="by hand")
 
 
 def _jobs(row: dict) -> str:

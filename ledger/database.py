@@ -145,7 +145,7 @@ class Database:
 def _make_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         engine = create_engine(url, poolclass=QueuePool)
-        _distrust_idle_connections(engine)
+        _check_idle_connections(engine)
         return engine
     path = url.removeprefix("sqlite:///")
     if path and path != url and not path.startswith("file:"):
@@ -171,7 +171,7 @@ def _make_engine(url: str) -> Engine:
     return engine
 
 
-def _distrust_idle_connections(engine: Engine) -> None:
+def _check_idle_connections(engine: Engine) -> None:
     """Ask before the use of a connection that was idle for long: a server may have been restarted since.
 
     SQLAlchemy's own ping asks before every transaction, which costs as much as the ledger's answer.

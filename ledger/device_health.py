@@ -51,7 +51,7 @@ class DeviceHealth:
         self.database = database
 
     def enter(self, probe: Probe, *, quarantined: bool | None = None) -> None:
-        """Enter a probe and the change of trust that follows from it, together; None for no change."""
+        """Enter a probe and the change of quarantine that follows from it, together; None for no change."""
         with self.database.write() as connection:
             key = connection.execute(insert(probes).values(**vars(probe))).inserted_primary_key
             probe_id = None if key is None else key[0]

@@ -165,7 +165,7 @@ cancellations = Table(
     Column("asked_us", BigInteger, nullable=False),
 )
 
-# What devices showed when probed, and the changes of trust that followed. Append-only both.
+# What devices showed when probed, and the quarantines that followed. Append-only both.
 probes = Table(
     "probes",
     metadata,

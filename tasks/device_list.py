@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.calibration import distrust
+from backends.calibration import rejection_reason
 from backends.catalog import calibration_of, load_catalog, usage_of
 from backends.fleet import Fleet, fleet_names
 from backends.provider import ProviderUnavailable
@@ -63,7 +63,7 @@ def _row(fleet: Fleet, name: str) -> dict[str, Any]:
             "queue_s": 0.0, "reference_job_micro_usd": 0, "enabled": False,
         }  # fmt: skip
     needs = description.calibration == "snapshot" or (in_sandbox and description.calibration != "none")
-    why = distrust(told, fleet.now_us()) if needs else None
+    why = rejection_reason(told, fleet.now_us()) if needs else None
     plan = reference_plan()
     return {
         "name": name,

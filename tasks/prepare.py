@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from backends import DEVICE_NAMES, open_device
-from backends.fleet import Fleet, Trust, fleet_names
+from backends.fleet import CalibrationPolicy, Fleet, fleet_names
 from backends.jax_device import JaxDevice
 from optimizers import Need
 from problems import build_ansatz, build_problem
@@ -50,8 +50,8 @@ def _fleet(spec: RunSpec, home: Home) -> Fleet | None:
     if execution.policy is None and execution.device in DEVICE_NAMES:
         return None
     names = fleet_names(execution.devices) if execution.policy else (execution.device,)
-    trust = Trust(execution.stale_after_s, execution.allow_bad_calibration)
-    fleet = open_fleet(names, trust, home)
+    calibration_policy = CalibrationPolicy(execution.stale_after_s, execution.allow_bad_calibration)
+    fleet = open_fleet(names, calibration_policy, home)
     for name in names:
         fleet.description(name)
     return fleet

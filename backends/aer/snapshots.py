@@ -46,7 +46,7 @@ class Snapshot:
         Args:
             drop_dead_couplings: leave out couplings with an error of 1. On a chip of a hundred qubits the
                 vendor marks couplings so that it took out of service, and the rest is in daily use; where it
-                stays, the calibration is distrusted as a whole (`backends.calibration.distrust`).
+                stays, the calibration is rejected as a whole (`backends.calibration.rejection_reason`).
         """
         pairs = self._living_pairs if drop_dead_couplings else self.calibration.two_qubit_error
         return replace(self.calibration, taken_us=now_us - round(age_s * 1e6), two_qubit_error=pairs)

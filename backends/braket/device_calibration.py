@@ -17,7 +17,7 @@ def read_calibration(capabilities: dict[str, Any]) -> Calibration | None:
 
     Qubits are numbered densely in the order of the device's own labels, which may have gaps or begin at 1. A
     pair counts with its best gate, a qubit with its best one-qubit figure that is not readout; what is
-    missing is NaN, so that the calibration is distrusted.
+    missing is NaN, so that the calibration is rejected.
     """
     standardized = capabilities.get("standardized") or {}
     ones, twos = standardized.get("oneQubitProperties"), standardized.get("twoQubitProperties")

@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from backends import statevector as sv
 from backends.aer.noisy_device import NoisyDevice
 from backends.aer.snapshots import load_snapshot
-from backends.calibration import Calibration, distrust
+from backends.calibration import Calibration, rejection_reason
 from backends.catalog import LocalProvider, load_catalog, open_provider
 from backends.ibm_properties import read_calibration
 from backends.jax_device import JaxDevice
@@ -222,7 +222,7 @@ def test_a_simulated_device_is_a_priced_provider() -> None:
     assert provider.fetch(job_id, plan).counts.sum() == 100
     calibration = provider.calibration(10**15)
     assert calibration is not None
-    assert distrust(calibration, 10**15) is None
+    assert rejection_reason(calibration, 10**15) is None
     wide = plan_of(Circuit.build(6, []), np.zeros((1, 0)), Bases(np.array([0]), np.array([0])))
     with pytest.raises(SubmitRejected):
         provider.submit(wide, "u")
@@ -265,7 +265,10 @@ def test_snapshots_that_lack_values_are_read_and_distrusted() -> None:
     assert calibration.two_qubit_error == (((0, 1), 0.01),)
     assert calibration.t1_s == (pytest.approx(5e-5), None)
     assert math.isnan(calibration.readout_error[0])
-    assert distrust(calibration, calibration.taken_us) == "calibration holds a value that is no probability"
+    assert (
+        rejection_reason(calibration, calibration.taken_us)
+        == "calibration holds a value that is no probability"
+    )
     for missing in ("nowhere", "../manila", ""):
         with pytest.raises(CannotRunError):
             load_snapshot(missing)

@@ -14,7 +14,7 @@ pytest.importorskip("braket.aws")
 from backends.braket.account import open_session
 from backends.braket.cloud_provider import BraketCloudProvider
 from backends.braket.device_calibration import read_calibration
-from backends.calibration import distrust
+from backends.calibration import rejection_reason
 from backends.catalog import AdapterContext, CatalogProvider, DeviceDescription, load_catalog, open_provider
 from backends.jax_device import JaxDevice
 from backends.prices import Price
@@ -290,7 +290,7 @@ def test_status_and_calibration_are_the_devices_own(provider: BraketCloudProvide
     assert calibration.two_qubit_error == (((0, 1), pytest.approx(0.01)),)
     assert calibration.readout_error == pytest.approx((0.03, 0.02, 0.04))
     assert calibration.t1_s == pytest.approx((3e-5, 3e-5, 3e-5))
-    assert distrust(calibration, calibration.taken_us + 3600 * 10**6) is None
+    assert rejection_reason(calibration, calibration.taken_us + 3600 * 10**6) is None
 
 
 def test_a_device_without_figures_per_qubit_tells_no_calibration() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from backends.calibration import distrust
+from backends.calibration import rejection_reason
 from backends.catalog import (
     ADAPTERS,
     AdapterContext,
@@ -98,11 +98,11 @@ def test_calibrations_are_told_without_opening_devices_and_bad_ones_are_distrust
         assert (calibration is not None) == (device.calibration == "snapshot")
         if calibration is not None:
             assert NOW_US - calibration.taken_us == 3600 * 10**6
-            reasons[device.name] = distrust(calibration, NOW_US)
+            reasons[device.name] = rejection_reason(calibration, NOW_US)
     bad = {name for name, reason in reasons.items() if reason}
     assert bad == {"sim-kyoto", "sim-kingston"}
     old = load_catalog()["sim-manila"].model_copy(update={"calibration_age_s": 48 * 3600.0})
-    assert "48.0 h old" in (distrust(calibration_of(old, NOW_US), NOW_US) or "")
+    assert "48.0 h old" in (rejection_reason(calibration_of(old, NOW_US), NOW_US) or "")
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends.calibration import Calibration, distrust
+from backends.calibration import Calibration, rejection_reason
 from backends.jax_device import JaxDevice
 from backends.provider import (
     JobState,
@@ -365,11 +365,11 @@ def test_the_price_may_change_mid_run(sandbox: Sandbox, token: str) -> None:
 def test_bad_calibrations_arrive_as_they_are(sandbox: Sandbox, kind: FaultKind, reason: str) -> None:
     sandbox.inject(kind, sandbox.slow)
     bad, good = sandbox.slow.calibration(), sandbox.slow.calibration()
-    found = distrust(bad, sandbox.control.now_us())
+    found = rejection_reason(bad, sandbox.control.now_us())
     assert found is not None
     assert reason in found
     assert isinstance(good, Calibration)
-    assert distrust(good, sandbox.control.now_us()) is None
+    assert rejection_reason(good, sandbox.control.now_us()) is None
     assert sandbox.fired(kind) == 1
 
 
