@@ -61,7 +61,7 @@ class Fleet:
     secret: Callable[[str], str | None] = field(default=os.environ.get, repr=False)
     _providers: dict[str, CatalogProvider] = field(default_factory=dict, repr=False)
     _descriptions: dict[str, DeviceDescription] = field(default_factory=dict, repr=False)
-    _lines: dict[str, tuple[int, DeviceStatus]] = field(default_factory=dict, repr=False)
+    _statuses: dict[str, tuple[int, DeviceStatus]] = field(default_factory=dict, repr=False)
     _predictions: dict[tuple, Candidate] = field(default_factory=dict, repr=False)
 
     def description(self, name: str) -> DeviceDescription:
@@ -140,15 +140,15 @@ class Fleet:
                 return Candidate(name, why)
             if work.plan.bases.varied and not description.verbatim:
                 return Candidate(name, "compiles circuits itself, so folds and flips would be lost")
-            line = self._line(name)
-            if not line.online:
-                return Candidate(name, f"offline: {line.message}" if line.message else "offline")
+            status = self._status(name)
+            if not status.online:
+                return Candidate(name, f"offline: {status.message}" if status.message else "offline")
             predicted = self._predicted(name, work, calibration)
         except (UnreachableError, ProviderUnavailable) as error:
             return Candidate(name, str(error), silent=True)
         except CannotRunError as error:
             return Candidate(name, str(error))
-        return replace(predicted, waiting_jobs=line.queue_length) if line.queue_length else predicted
+        return replace(predicted, waiting_jobs=status.queue_length) if status.queue_length else predicted
 
     def _rejection_reason(
         self, description: DeviceDescription, calibration: Calibration | None
@@ -159,11 +159,11 @@ class Fleet:
             calibration, self.now_us(), stale_after_s=self.calibration_policy.stale_after_s
         )
 
-    def _line(self, name: str) -> DeviceStatus:
+    def _status(self, name: str) -> DeviceStatus:
         """Whether the device takes jobs and how many wait; asked at most every `_STATUS_KEPT_US`."""
-        known = self._lines.get(name)
+        known = self._statuses.get(name)
         if known is None or not 0 <= self.now_us() - known[0] < _STATUS_KEPT_US:
-            known = self._lines[name] = (self.now_us(), self.provider(name).status())
+            known = self._statuses[name] = (self.now_us(), self.provider(name).status())
         return known[1]
 
     def _predicted(self, name: str, work: Work, calibration: Calibration | None) -> Candidate:

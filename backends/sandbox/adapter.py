@@ -200,7 +200,7 @@ class SandboxProvider:
         return DeviceStatus(online=True, queue_length=self.queue().jobs)
 
     def queue(self) -> QueueAnswer:
-        """How long the line is. Raises ProviderUnavailable."""
+        """How long the queue is. Raises ProviderUnavailable."""
         return self._read(self._ask("GET", f"{self._device_path}/queue"), QueueAnswer)
 
     def hardware_use(self, plan: ExecutionPlan) -> tuple[HardwareUse, float] | None:

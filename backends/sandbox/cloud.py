@@ -99,7 +99,7 @@ class Cloud:
             return BillPage(lines=store.bill_lines(tx, device_name, after, now_us))
 
     def queue(self, device_name: str) -> QueueAnswer:
-        """How long the line is."""
+        """How long the queue is."""
         queue = self._device(device_name).queue
         with self._asking(device_name, "queue") as (tx, now_us):
             jobs, last_us = store.open_jobs(tx, device_name)

@@ -123,7 +123,7 @@ class SandboxProcess:
         return provider
 
     def control(self) -> SandboxControl:
-        """A new line to its faults and clock, closed with this context."""
+        """A new client of its faults and clock, closed with this context."""
         control = SandboxControl(self.url, key=self.key)
         self._opened.callback(control.close)
         return control
