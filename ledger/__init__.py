@@ -1,4 +1,4 @@
-"""What was promised, spent and recorded: the journal of runs and jobs, and the ledger of what they cost."""
+"""What was reserved, spent and recorded: the journal of runs and jobs, and the ledger of what they cost."""
 
 from ledger.accounts import UNCHANGED, Unchanged
 from ledger.amounts import Amount, Balance, Currency, dollars

@@ -76,10 +76,10 @@ class Balance:
     Attributes:
         account: path from the tenant: ``acme/h2/h2-1f00``.
         limit_shots, limit_micro_usd: None where there is no limit.
-        held: promised to reservations that have not ended.
+        held: of reservations that have not ended.
         posted: spent for good.
         disputed: billed to us and not accepted as spent. The limit does not bound it, since nobody here could
-            refuse it; but it takes its room from new promises until it is accepted or waived.
+            refuse it; but it takes its room from new reservations until it is accepted or waived.
     """
 
     account: str

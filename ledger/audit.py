@@ -45,7 +45,7 @@ def audit(connection: Connection) -> list[Difference]:
         for part in ("limit_shots", "limit_micro_usd", "held", "posted", "disputed")
         if getattr(balance, part) != getattr(computed[balance.account], part)
     ]
-    return differences + _over_limit(entered) + _wrong_stories(connection)
+    return differences + _over_limit(entered) + _inconsistent_tokens(connection)
 
 
 def _from_entries(connection: Connection, known: list[Balance]) -> dict[str, Balance]:
@@ -82,7 +82,7 @@ def _moved(connection: Connection) -> list[tuple[str, Balance]]:
     for account, kind, shots, micro_usd in connection.execute(by_kind):
         totals[account, EntryKind(kind)] = Amount(int(shots), int(micro_usd))
     ended = entries.alias("ended")
-    promises_ended = (
+    reservations_ended = (
         select(entries.c.account, func.sum(entries.c.shots), func.sum(entries.c.micro_usd))
         .join(ended, (ended.c.token == entries.c.token) & (ended.c.step == END_STEP))
         .where(entries.c.step == RESERVE_STEP)
@@ -90,7 +90,7 @@ def _moved(connection: Connection) -> list[tuple[str, Balance]]:
     )
     freed = {
         account: Amount(int(shots), int(micro_usd))
-        for account, shots, micro_usd in connection.execute(promises_ended)
+        for account, shots, micro_usd in connection.execute(reservations_ended)
     }
     moved = []
     for account in sorted({account for account, _ in totals}):
@@ -113,23 +113,23 @@ def _over_limit(entered: list[Balance]) -> list[Difference]:
     ]
 
 
-def _wrong_stories(connection: Connection) -> list[Difference]:
-    """Tokens that spend without a promise, end on another account, or gave back more than they spent."""
+def _inconsistent_tokens(connection: Connection) -> list[Difference]:
+    """Tokens that spend without a reservation, end on another account, or gave back more than they spent."""
     spent_kinds = (EntryKind.SETTLE, EntryKind.EXCESS, EntryKind.CORRECTION)
 
     def spent(column):
         return func.sum(case((entries.c.kind.in_(spent_kinds), column), else_=0))
 
-    promises = func.sum(case((entries.c.step == RESERVE_STEP, 1), else_=0))
+    reserves = func.sum(case((entries.c.step == RESERVE_STEP, 1), else_=0))
     ends = func.sum(case((entries.c.step == END_STEP, 1), else_=0))
     places = func.count(entries.c.account.distinct())
-    stories = (
-        select(entries.c.token, promises, ends, places, spent(entries.c.shots), spent(entries.c.micro_usd))
+    tokens = (
+        select(entries.c.token, reserves, ends, places, spent(entries.c.shots), spent(entries.c.micro_usd))
         .where(entries.c.kind != EntryKind.LIMIT)
         .group_by(entries.c.token)
         .having(
             or_(
-                promises != 1,
+                reserves != 1,
                 ends > 1,
                 places != 1,
                 spent(entries.c.shots) < 0,
@@ -144,5 +144,5 @@ def _wrong_stories(connection: Connection) -> list[Difference]:
             f"{reserved} promises, {ended} ends, {accounts} accounts, {shots} shots, {micro_usd} micro-USD",
             "1 promise, at most 1 end, 1 account, nothing below 0",
         )
-        for token, reserved, ended, accounts, shots, micro_usd in connection.execute(stories)
+        for token, reserved, ended, accounts, shots, micro_usd in connection.execute(tokens)
     ]

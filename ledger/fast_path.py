@@ -1,7 +1,7 @@
 """The fast path of reserve, settle and release, transactions of one posting: what every paid job waits for.
 
 Each is one message to PostgreSQL and one short write section on SQLite, and is durable when it returns. They
-answer only "done"; whatever else it may be (a repetition, a refusal, a cost above the promise) has changed
+answer only "done"; whatever else it is (a repetition, a refusal, a cost above the reservation) has changed
 nothing, and `ledger.reservations` decides it in a transaction of the ordinary kind.
 
 On PostgreSQL the procedures `post_alone` and `end_alone` (migration 0007) commit without waiting for the
@@ -27,7 +27,7 @@ _BEGIN, _COMMIT, _ROLLBACK = Statement("BEGIN IMMEDIATE"), Statement("COMMIT"), 
 def reserve(
     database: Database, token: str, account: str, amount: Amount, *, at_us: int, note: str
 ) -> Reservation | None:
-    """A new promise; None where it is none, and nothing was changed."""
+    """A new reservation; None where it is none, and nothing was changed."""
     values = values_of(token, account, rules.reserve(amount), at_us=at_us, note=note)
     with database.autocommit() as driver:
         if _on_postgresql(driver):
@@ -41,17 +41,17 @@ def reserve(
 def end(
     database: Database, token: str, actual: Amount | None, *, at_us: int, note: str
 ) -> Reservation | None:
-    """The end of a promise: settled within it, or released (`actual` is None); None where it is neither."""
+    """End a reservation: settled within it, or released (`actual` is None); None where it is neither."""
     with database.autocommit() as driver:
-        promise = (_end_on_postgresql if _on_postgresql(driver) else _end_on_sqlite)(
+        found = (_end_on_postgresql if _on_postgresql(driver) else _end_on_sqlite)(
             driver, token, actual, at_us, note
         )
-    if promise is None:
+    if found is None:
         return None
-    account, promised = promise
+    account, reserved = found
     if actual is None:
-        return Reservation(token, account, ReservationState.RELEASED, promised)
-    return Reservation(token, account, ReservationState.SETTLED, promised, settled=actual, spent=actual)
+        return Reservation(token, account, ReservationState.RELEASED, reserved)
+    return Reservation(token, account, ReservationState.SETTLED, reserved, settled=actual, spent=actual)
 
 
 def _end_on_postgresql(
@@ -72,22 +72,22 @@ def _end_on_postgresql(
 def _end_on_sqlite(
     driver: Driver, token: str, actual: Amount | None, at_us: int, note: str
 ) -> tuple[str, Amount] | None:
-    promise = RESERVED.autocommit(
+    found = RESERVED.autocommit(
         driver, {"token": token}
     )  # never changes, so it is read before the write begins
-    if promise is None:
+    if found is None:
         return None
-    account, promised = promise[0], Amount(promise[1], promise[2])
-    posting = _end_posting(promised, actual)
+    account, reserved = found[0], Amount(found[1], found[2])
+    posting = _end_posting(reserved, actual)
     if posting is None or not _post(driver, values_of(token, account, posting, at_us=at_us, note=note)):
         return None
-    return account, promised
+    return account, reserved
 
 
-def _end_posting(promised: Amount, actual: Amount | None) -> Posting | None:
+def _end_posting(reserved: Amount, actual: Amount | None) -> Posting | None:
     if actual is None:
-        return rules.release(promised)
-    posting, above = rules.settle(promised, actual)
+        return rules.release(reserved)
+    posting, above = rules.settle(reserved, actual)
     return None if above else posting
 
 

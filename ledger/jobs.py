@@ -47,7 +47,7 @@ class JobRecord:
     """One bought job.
 
     Attributes:
-        shots, cost_micro_usd: as settled once it ended; the promise before.
+        shots, cost_micro_usd: as settled once it ended; what is reserved before.
         outcome: raw counts of a job that is done and undamaged.
         price_json: the device's price when it was bought; plan_sha256: what it was to measure, and how often.
             None of jobs that older versions entered.
@@ -86,7 +86,7 @@ class JobBook:
         self.lease, self.account = lease, account
 
     def spent(self, iteration: int) -> dict[int, Amount]:
-        """Shots and money of an iteration's jobs by their batch; what is still out counts as promised."""
+        """Shots and money of an iteration's jobs by their batch; what is still out counts as reserved."""
         query = (
             select(jobs.c.batch, func.sum(jobs.c.shots), func.sum(jobs.c.cost_micro_usd))
             .where(
@@ -131,7 +131,7 @@ class JobBook:
                 )
             )
 
-    def promised_micro_usd(self, key: JobKey) -> int:
+    def reserved_micro_usd(self, key: JobKey) -> int:
         """What was reserved for a job."""
         return int(self._entered(key, jobs.c.quote_micro_usd))
 
@@ -156,7 +156,7 @@ class JobBook:
         key: JobKey,
         *,
         device: str,
-        promise: Amount,
+        reserved: Amount,
         price_json: str | None = None,
         plan_sha256: str | None = None,
         calibration_json: str | None = None,
@@ -174,16 +174,16 @@ class JobBook:
                     **vars(key),
                     device=device,
                     state=JobPhase.INTENT,
-                    shots=promise.shots,
-                    cost_micro_usd=promise.micro_usd,
-                    quote_micro_usd=promise.micro_usd,
+                    shots=reserved.shots,
+                    cost_micro_usd=reserved.micro_usd,
+                    quote_micro_usd=reserved.micro_usd,
                     created_us=at,
                     price_json=price_json,
                     plan_sha256=plan_sha256,
                     calibration_json=calibration_json,
                 )
             )
-            reservations.reserve(connection, key.token, self.account, promise, at_us=at, note=device)
+            reservations.reserve(connection, key.token, self.account, reserved, at_us=at, note=device)
 
     def submitted(self, key: JobKey, vendor_job_id: str) -> None:
         """The provider took the job under this id."""

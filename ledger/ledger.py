@@ -107,7 +107,7 @@ class Ledger:
             return accounts.balances_to(connection, account)[-1]
 
     def available(self, account: str, currency: Currency) -> dict[str, int]:
-        """What an account and those above it may still promise: of each that exists and has a limit."""
+        """What an account and those above it may still reserve: of each that exists and has a limit."""
         with self.database.read() as connection:
             known = accounts.balances_of(connection, accounts.path_to(account))
         available = {balance.account: balance.left(currency) for balance in known}

@@ -78,7 +78,7 @@ class DriveMeasure:
 
 def job_measures(database: Database, run_ids: Sequence[str], *, from_iteration: int = 0) -> list[JobMeasure]:
     """Every job of the runs from an iteration on, in order of creation."""
-    promised = (
+    reserved = (
         select(entries.c.shots)
         .where(entries.c.token == jobs.c.token, entries.c.step == RESERVE_STEP)
         .scalar_subquery()
@@ -92,7 +92,7 @@ def job_measures(database: Database, run_ids: Sequence[str], *, from_iteration: 
         jobs.c.device,
         jobs.c.state,
         jobs.c.shots,
-        func.coalesce(promised, jobs.c.shots).label("shots_promised"),
+        func.coalesce(reserved, jobs.c.shots).label("shots_promised"),
         jobs.c.cost_micro_usd,
         jobs.c.quote_micro_usd.is_not(None).label("paid"),
         jobs.c.created_us,

@@ -76,8 +76,8 @@ def post(
     return refused
 
 
-def reserved(connection: Connection, token: str) -> tuple[str, Amount] | None:
-    """Account and amount of a token's promise, which never change; None where there is none."""
+def reservation_of(connection: Connection, token: str) -> tuple[str, Amount] | None:
+    """Account and amount of a token's reservation, which never change; None where there is none."""
     row = RESERVED.first(connection, {"token": token})
     return None if row is None else (row[0], Amount(row[1], row[2]))
 

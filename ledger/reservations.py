@@ -13,7 +13,7 @@ from ledger import rules
 from ledger.accounts import lock
 from ledger.amounts import NOTHING, Amount
 from ledger.errors import BudgetExceededError, ReservationError
-from ledger.posting import Posted, post, reserved
+from ledger.posting import Posted, post, reservation_of
 from ledger.rules import EXCESS_STEP, Entry, EntryKind, Posting, Reservation, ReservationState
 from ledger.tables import entries
 
@@ -24,7 +24,7 @@ _REFERENCE_LENGTH_MAX = 80
 def reserve(
     connection: Connection, token: str, account: str, amount: Amount, *, at_us: int, note: str = ""
 ) -> Reservation:
-    """Promise an amount on an account and all above it, or on none.
+    """Reserve an amount on an account and all above it, or on none.
 
     Raises:
         BudgetExceededError: a limit on the path has no room.
@@ -45,22 +45,22 @@ def reserve(
 
 
 def settle(connection: Connection, token: str, actual: Amount, *, at_us: int, note: str = "") -> Reservation:
-    """End a reservation with its actual cost; what is left of the promise goes back.
+    """End a reservation with its actual cost; what is left of the reserved amount goes back.
 
-    Cost above the promise is charged where every limit has room for it; else it is entered as disputed.
+    Cost above what was reserved is charged where every limit has room for it; else it is entered as disputed.
 
     Raises:
         ReservationError: there is no such reservation, or it ended otherwise.
     """
-    account, promised = _reserved(connection, token)
-    posting, above = rules.settle(promised, actual)
+    account, reserved = _reservation_of(connection, token)
+    posting, above = rules.settle(reserved, actual)
     if post(connection, token, account, posting, at_us=at_us, note=note) is not Posted.DONE:
         return _same_end(connection, token, actual)
     spent, disputed = posting.amount, NOTHING
     if above:
         charged = _charge_or_dispute(connection, token, account, rules.excess(above), at_us=at_us, note=note)
         spent, disputed = (spent + above, disputed) if charged else (spent, above)
-    return Reservation(token, account, ReservationState.SETTLED, promised, actual, spent, disputed)
+    return Reservation(token, account, ReservationState.SETTLED, reserved, actual, spent, disputed)
 
 
 def release(connection: Connection, token: str, *, at_us: int, note: str = "") -> Reservation:
@@ -69,10 +69,10 @@ def release(connection: Connection, token: str, *, at_us: int, note: str = "") -
     Raises:
         ReservationError: there is no such reservation, or it was settled.
     """
-    account, promised = _reserved(connection, token)
-    if post(connection, token, account, rules.release(promised), at_us=at_us, note=note) is not Posted.DONE:
+    account, reserved = _reservation_of(connection, token)
+    if post(connection, token, account, rules.release(reserved), at_us=at_us, note=note) is not Posted.DONE:
         return _same_end(connection, token, None)
-    return Reservation(token, account, ReservationState.RELEASED, promised)
+    return Reservation(token, account, ReservationState.RELEASED, reserved)
 
 
 def correct(
@@ -89,7 +89,7 @@ def correct(
         raise ReservationError(
             f"a reference has 1 to {_REFERENCE_LENGTH_MAX} characters (got {len(reference)})"
         )
-    account, _ = _reserved(connection, token)
+    account, _ = _reservation_of(connection, token)
     lock(connection, account)  # the sum of the token's entries must not change under us
     before = _at_step(connection, token, rules.bill_step(reference))
     if before is not None:
@@ -155,8 +155,8 @@ def entry_of(row) -> Entry:
     return Entry(**{**row._mapping, "kind": EntryKind(row.kind)})
 
 
-def _reserved(connection: Connection, token: str) -> tuple[str, Amount]:
-    found = reserved(connection, token)
+def _reservation_of(connection: Connection, token: str) -> tuple[str, Amount]:
+    found = reservation_of(connection, token)
     if found is None:
         raise ReservationError(f"{token}: nothing is reserved under this token")
     return found

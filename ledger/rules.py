@@ -3,9 +3,9 @@
 A *posting* is one entry together with what it moves at the account it names and at every account above.
 A token's steps are each taken at most once, which is what makes every operation safe to repeat:
 
-    reserve            promised
+    reserve            reserved
     end                settled or released, never both
-    excess             actual cost above the promise: charged, or disputed where a limit has no room
+    excess             actual cost above what was reserved: charged, or disputed where a limit has no room
     bill:REFERENCE     a late correction: a charge, a credit, or disputed where a limit has no room
     accepted:STEP      the charge after all, where the dispute that STEP opened ended against us
     verdict:STEP       the end of the dispute that STEP opened
@@ -29,13 +29,13 @@ class EntryKind(StrEnum):
     """What an entry says."""
 
     RESERVE = "reserve"
-    """The amount is promised."""
+    """The amount is reserved."""
     SETTLE = "settle"
-    """The amount is spent; the promise ends."""
+    """The amount is spent; the reservation ends."""
     RELEASE = "release"
-    """Nothing is spent; the promise, whose amount is repeated, ends."""
+    """Nothing is spent; the reservation, whose amount is repeated, ends."""
     EXCESS = "excess"
-    """The amount is spent above the promise."""
+    """The amount is spent above what was reserved."""
     CORRECTION = "correction"
     """The amount is spent (or, below 0, given back) after the end."""
     DISPUTED = "disputed"
@@ -86,7 +86,7 @@ class Reservation:
     """What a token's entries add up to.
 
     Attributes:
-        reserved: the promise, which stays here after it ended.
+        reserved: the amount, which stays here after it ended.
         settled: what it ended with, an excess included, charged or disputed; corrections come on top.
         spent: settled, excess and corrections together; never below 0.
         disputed: billed and not accepted, still open.
@@ -142,25 +142,25 @@ def reservation(entries: Sequence[Entry]) -> Reservation | None:
 
 
 def reserve(amount: Amount) -> Posting:
-    """Promise an amount."""
+    """Reserve an amount."""
     _check_cost(amount)
     return Posting(EntryKind.RESERVE, RESERVE_STEP, amount, held=amount)
 
 
 def settle(reserved: Amount, actual: Amount) -> tuple[Posting, Amount]:
-    """Spend the actual cost within what was promised; and the excess, which needs room of its own."""
+    """Spend the actual cost within what was reserved; and the excess, which needs room of its own."""
     _check_cost(actual)
     within = actual.at_most(reserved)
     return Posting(EntryKind.SETTLE, END_STEP, within, held=-reserved, posted=within), actual - within
 
 
 def release(reserved: Amount) -> Posting:
-    """End a promise with nothing spent."""
+    """End a reservation with nothing spent."""
     return Posting(EntryKind.RELEASE, END_STEP, reserved, held=-reserved)
 
 
 def excess(amount: Amount) -> Posting:
-    """Charge what the actual cost had above the promise."""
+    """Charge what the actual cost had above what was reserved."""
     return Posting(EntryKind.EXCESS, EXCESS_STEP, amount, posted=amount)
 
 
@@ -204,7 +204,7 @@ def refusal(path: Iterable[Balance], posting: Posting) -> BudgetExceededError | 
     """The first limit on the path that has no room for a posting; None if all have.
 
     A posting that adds nothing to posted + held passes everywhere: limits hold before it. What is disputed
-    takes its room from promises: else a device that bills above its quotes could do so for ever.
+    takes its room from reservations: else a device that bills above its quotes could do so for ever.
     """
     grows = posting.held + posting.posted
     for balance in path:

@@ -203,7 +203,7 @@ accounts = Table(
         for part in ("limit", "held", "posted", "disputed")
         for currency in ("shots", "micro_usd")
     ),
-    # the promise of the ledger; without a limit (NULL) its part of the condition is unknown, which passes
+    # the guarantee of the ledger; without a limit (NULL) its part of the condition is unknown, which passes
     *(
         CheckConstraint(
             f"held_{currency} >= 0 AND posted_{currency} >= 0 AND disputed_{currency} >= 0 "

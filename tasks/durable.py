@@ -155,8 +155,8 @@ class Buyer:
         try:
             report = replace(self, closing=True)._poll_to_end(key, provider, found[0])
         except JobGone as error:  # it was taken, and may have run: too much goes back when reconciled
-            promised = Amount(record.shots, self.book.promised_micro_usd(key))
-            self.book.ended(key, JobPhase.FAILED, promised, f"taken as spent: {error}")
+            reserved = Amount(record.shots, self.book.reserved_micro_usd(key))
+            self.book.ended(key, JobPhase.FAILED, reserved, f"taken as spent: {error}")
             return
         phase = JobPhase.CANCELLED if report.state is JobState.CANCELLED else JobPhase.FAILED
         ran = record.shots if report.state is JobState.DONE else 0
@@ -187,7 +187,7 @@ class Buyer:
             self.book.intend(
                 key,
                 device=device,
-                promise=Amount(plan.shots_total, quote),
+                reserved=Amount(plan.shots_total, quote),
                 price_json=description.price.model_dump_json(),
                 plan_sha256=shape_sha256(plan),
                 calibration_json=self.fleet.calibration_json(device),
@@ -222,7 +222,7 @@ class Buyer:
         )
 
     def _worst_micro_usd(self, description: DeviceDescription, plan: ExecutionPlan) -> int:
-        """What a job is promised: its quote, and on a device that ends no job at it, what one has cost."""
+        """Reserved for a job: its quote, and on a device that ends no job at it, what one has cost."""
         quote = self._ask(lambda: self.fleet.quote_micro_usd(description.name, plan), description.name)
         return max(quote, self.book.dearest_micro_usd(description.name)) if description.endless else quote
 
@@ -355,7 +355,7 @@ class Buyer:
         """What an ended job cost, in micro-USD, waited for while the provider counts it; else what is billed.
 
         Where neither says it, nothing for a failure that its price bills nothing for, and else all that was
-        promised: too much goes back when the bill is reconciled, and too little would be spent twice.
+        reserved: too much goes back when the bill is reconciled, and too little would be spent twice.
         """
         pause, asked, job_id = Pause(self.patience, self.sleep), time.monotonic(), report.job_id
         price = self._price_then(key)
@@ -371,7 +371,7 @@ class Buyer:
             return sum(line.cost_micro_usd for line in lines)
         billing = (price or self.fleet.description(provider.name).price).failure_billing
         free = report.state is not JobState.DONE and billing is FailureBilling.NONE
-        return 0 if free else self.book.promised_micro_usd(key)
+        return 0 if free else self.book.reserved_micro_usd(key)
 
     def _price_then(self, key: JobKey) -> Price | None:
         """The device's price when a job was bought; None of jobs that older versions entered."""

@@ -19,7 +19,7 @@ class Patience:
             turned away now where another device could take it.
         unavailable_s: how long a provider may give no usable answer, or turn away what no other can take.
         visible_s: how long an accepted job may stay invisible to a search by its token.
-        counted_s: how long an ended job's cost may be counted before all of its promise is taken for it.
+        counted_s: how long an ended job's cost may be counted before all that was reserved is taken for it.
         stuck_s: how long a job may be queued before it is cancelled.
     """
 

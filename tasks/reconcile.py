@@ -78,9 +78,9 @@ def reconcile(
     for job in jobs_of(database):
         by_device[job.device].append(job)
         if job.run_id in ended and not job.state.ended:
-            promised = job.cost_micro_usd
+            reserved = job.cost_micro_usd
             found.append(
-                Discrepancy(DifferenceKind.LEFT_BEHIND, job.device, job.token, promised, 0, job.run_id)
+                Discrepancy(DifferenceKind.LEFT_BEHIND, job.device, job.token, reserved, 0, job.run_id)
             )
     bills: dict[str, Sequence[BillLine]] = {}
     for device, jobs in sorted(by_device.items()):

@@ -42,7 +42,7 @@ limits = st.none() | st.integers(0, 40)
 
 
 @dataclass
-class Promise:
+class ExpectedReservation:
     account: str
     reserved: Amount
     ended: Amount | str | None = None
@@ -65,7 +65,7 @@ class LedgerModel(RuleBasedStateMachine):
         self.database = Database(f"sqlite:///{self.folder / 'ledger.db'}")
         self.ledger = Ledger(self.database)
         self.limits: dict[str, tuple[int | None, int | None]] = {}
-        self.promises: dict[str, Promise] = {}
+        self.reservations: dict[str, ExpectedReservation] = {}
 
     def teardown(self) -> None:
         differences = self.ledger.audit()
@@ -77,22 +77,24 @@ class LedgerModel(RuleBasedStateMachine):
 
     def used(self, account: str) -> Amount:
         total = NOTHING
-        for promise in self.promises.values():
-            if promise.account == account or promise.account.startswith(account + "/"):
-                total += promise.spent + (promise.reserved if promise.ended is None else NOTHING)
+        for reservation in self.reservations.values():
+            if reservation.account == account or reservation.account.startswith(account + "/"):
+                total += reservation.spent + (reservation.reserved if reservation.ended is None else NOTHING)
         return total
 
     def disputed(self, account: str) -> Amount:
         below = [
-            p for p in self.promises.values() if p.account == account or p.account.startswith(account + "/")
+            p
+            for p in self.reservations.values()
+            if p.account == account or p.account.startswith(account + "/")
         ]
         return sum((a for p in below for s, a in p.disputes.items() if s not in p.verdicts), NOTHING)
 
-    def fits(self, account: str, more: Amount, *, promised: bool = False) -> bool:
-        """Whether an amount fits; what is disputed takes room from what is to be promised."""
+    def fits(self, account: str, more: Amount, *, reserving: bool = False) -> bool:
+        """Whether an amount fits; what is disputed takes room from what is to be reserved."""
         for above in ACCOUNTS:
             if account == above or account.startswith(above + "/"):
-                now = self.used(above) + (self.disputed(above) if promised else NOTHING)
+                now = self.used(above) + (self.disputed(above) if reserving else NOTHING)
                 shots, micro_usd = self.limits.get(above, (None, None))
                 if shots is not None and more.shots > 0 and now.shots + more.shots > shots:
                     return False
@@ -107,11 +109,11 @@ class LedgerModel(RuleBasedStateMachine):
     def agree(self, happened: type | None, expected: type | None) -> None:
         assert happened is expected
 
-    def charge(self, promise: Promise, step: str, amount: Amount) -> None:
-        if self.fits(promise.account, amount):
-            promise.spent += amount
+    def charge(self, reservation: ExpectedReservation, step: str, amount: Amount) -> None:
+        if self.fits(reservation.account, amount):
+            reservation.spent += amount
         else:
-            promise.disputes[step] = amount
+            reservation.disputes[step] = amount
 
     # --- the rules
 
@@ -141,12 +143,12 @@ class LedgerModel(RuleBasedStateMachine):
         rolled_back=st.booleans(),
     )
     def reserve(self, token: str, account: str, amount: Amount, rolled_back: bool) -> None:
-        before = self.promises.get(token)
+        before = self.reservations.get(token)
         if before is not None:
             same = (before.account, before.reserved) == (account, amount)
             expected = None if same else ReservationError
         else:
-            expected = None if self.fits(account, amount, promised=True) else BudgetExceededError
+            expected = None if self.fits(account, amount, reserving=True) else BudgetExceededError
         try:
             if rolled_back:
                 self.reserve_and_crash(token, account, amount)
@@ -157,59 +159,61 @@ class LedgerModel(RuleBasedStateMachine):
             return
         self.agree(None, expected)
         if before is None and not rolled_back:
-            self.promises[token] = Promise(account, amount)
+            self.reservations[token] = ExpectedReservation(account, amount)
 
     def reserve_and_crash(self, token: str, account: str, amount: Amount) -> None:
         with contextlib.suppress(InterruptedError), self.database.write() as connection:
             reservations.reserve(connection, token, account, amount, at_us=1)
             raise InterruptedError
 
-    @precondition(lambda self: self.promises)
+    @precondition(lambda self: self.reservations)
     @rule(data=st.data(), actual=amounts)
     def settle(self, data: st.DataObject, actual: Amount) -> None:
-        token = data.draw(st.sampled_from(sorted(self.promises)))
-        promise = self.promises[token]
+        token = data.draw(st.sampled_from(sorted(self.reservations)))
+        reservation = self.reservations[token]
         try:
             self.ledger.settle(token, actual)
         except ReservationError:
-            assert promise.ended not in (None, actual)
+            assert reservation.ended not in (None, actual)
             return
-        assert promise.ended in (None, actual)
-        if promise.ended is None:
-            promise.ended = actual
-            within = actual.at_most(promise.reserved)
-            promise.spent = within
+        assert reservation.ended in (None, actual)
+        if reservation.ended is None:
+            reservation.ended = actual
+            within = actual.at_most(reservation.reserved)
+            reservation.spent = within
             if actual != within:
-                self.charge(promise, "excess", actual - within)
+                self.charge(reservation, "excess", actual - within)
 
-    @precondition(lambda self: self.promises)
+    @precondition(lambda self: self.reservations)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
-        token = data.draw(st.sampled_from(sorted(self.promises)))
-        promise = self.promises[token]
+        token = data.draw(st.sampled_from(sorted(self.reservations)))
+        reservation = self.reservations[token]
         try:
             self.ledger.release(token)
         except ReservationError:
-            assert isinstance(promise.ended, Amount)
+            assert isinstance(reservation.ended, Amount)
             return
-        assert promise.ended in (None, "released")
-        promise.ended = "released"
+        assert reservation.ended in (None, "released")
+        reservation.ended = "released"
 
-    @precondition(lambda self: self.promises)
+    @precondition(lambda self: self.reservations)
     @rule(
         data=st.data(),
         reference=st.sampled_from(REFERENCES),
         delta=st.builds(Amount, st.integers(-6, 12), st.integers(-6, 12)),
     )
     def correct(self, data: st.DataObject, reference: str, delta: Amount) -> None:
-        token = data.draw(st.sampled_from(sorted(self.promises)))
-        promise = self.promises[token]
-        before = promise.corrections.get(reference)
+        token = data.draw(st.sampled_from(sorted(self.reservations)))
+        reservation = self.reservations[token]
+        before = reservation.corrections.get(reference)
         if before is not None:
             allowed = before == delta
         else:
             mixed = min(delta.shots, delta.micro_usd) < 0 < max(delta.shots, delta.micro_usd)
-            allowed = promise.ended is not None and not mixed and not (promise.spent + delta).has_negative
+            allowed = (
+                reservation.ended is not None and not mixed and not (reservation.spent + delta).has_negative
+            )
         try:
             self.ledger.correct(token, reference, delta)
         except ReservationError:
@@ -217,20 +221,20 @@ class LedgerModel(RuleBasedStateMachine):
             return
         assert allowed
         if before is None:
-            promise.corrections[reference] = delta
-            self.charge(promise, f"bill:{reference}", delta)
+            reservation.corrections[reference] = delta
+            self.charge(reservation, f"bill:{reference}", delta)
 
-    @precondition(lambda self: any(p.disputes for p in self.promises.values()))
+    @precondition(lambda self: any(p.disputes for p in self.reservations.values()))
     @rule(data=st.data(), accept=st.booleans())
     def resolve(self, data: st.DataObject, accept: bool) -> None:
-        opened = sorted((token, step) for token, p in self.promises.items() for step in p.disputes)
+        opened = sorted((token, step) for token, p in self.reservations.items() for step in p.disputes)
         token, step = data.draw(st.sampled_from(opened))
-        promise = self.promises[token]
-        amount, verdict = promise.disputes[step], promise.verdicts.get(step)
+        reservation = self.reservations[token]
+        amount, verdict = reservation.disputes[step], reservation.verdicts.get(step)
         if verdict is not None:
             expected = None if verdict == accept else ReservationError
         else:
-            expected = None if not accept or self.fits(promise.account, amount) else BudgetExceededError
+            expected = None if not accept or self.fits(reservation.account, amount) else BudgetExceededError
         try:
             self.ledger.resolve(token, step, accept=accept)
         except (ReservationError, BudgetExceededError) as error:
@@ -238,8 +242,8 @@ class LedgerModel(RuleBasedStateMachine):
             return
         self.agree(None, expected)
         if verdict is None:
-            promise.verdicts[step] = accept
-            promise.spent += amount if accept else NOTHING
+            reservation.verdicts[step] = accept
+            reservation.spent += amount if accept else NOTHING
 
     @rule()
     def audit(self) -> None:
@@ -253,7 +257,7 @@ class LedgerModel(RuleBasedStateMachine):
         for balance in self.ledger.balances():
             below = [
                 p
-                for p in self.promises.values()
+                for p in self.reservations.values()
                 if p.account == balance.account or p.account.startswith(balance.account + "/")
             ]
             held = sum((p.reserved for p in below if p.ended is None), NOTHING)

@@ -62,7 +62,7 @@ def enter_run(
             calibration = json.dumps({"taken_us": now_us() - 3_600_000_000})
             book.decide(at, 0, 0, "{}", took_us=2_000)
             book.intend(
-                key, device="garnet", promise=Amount(100, 2 * micro_usd), calibration_json=calibration
+                key, device="garnet", reserved=Amount(100, 2 * micro_usd), calibration_json=calibration
             )
             book.submitted(key, f"vendor-{at}")
             book.started(key)
@@ -98,7 +98,7 @@ def enter_trouble(journal: Journal, run_id: str) -> None:
     book = JobBook(lease, f"lab/p/{run_id}")
     first, second, third = (JobKey(run_id, 99, 0, attempt) for attempt in range(3))
     for key in (first, second, third):
-        book.intend(key, device="forte", promise=Amount(100, 500))
+        book.intend(key, device="forte", reserved=Amount(100, 500))
     book.ended(first, JobPhase.FAILED, Amount(0, 7), "failed")
     book.submitted(second, "vendor-99")
     book.done(second, b"outcome", Amount(60, 300))

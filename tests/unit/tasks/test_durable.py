@@ -244,7 +244,7 @@ def test_a_job_that_was_sent_but_not_entered_is_found_and_not_bought_again(buyer
     for device, batch in ((IDEAL, 0), (NO_TOKENS, 1)):
         key = replace(key, batch=batch)
         buyer.book.intend(
-            key, device=device, promise=Amount(600, buyer.fleet.quote_micro_usd(device, plan()))
+            key, device=device, reserved=Amount(600, buyer.fleet.quote_micro_usd(device, plan()))
         )
         sent = buyer.fleet.provider(device).submit(plan(), key.token)  # and here the process dies
         again(buyer).buy(0, batch, device, plan())
@@ -256,7 +256,7 @@ def test_an_intent_that_was_never_sent_is_sent_under_its_own_token(buyer: Buyer)
     for batch, device in enumerate((IDEAL, NO_TOKENS)):
         key = JobKey(buyer.book.lease.run_id, 0, batch)
         buyer.book.intend(
-            key, device=device, promise=Amount(600, buyer.fleet.quote_micro_usd(device, plan()))
+            key, device=device, reserved=Amount(600, buyer.fleet.quote_micro_usd(device, plan()))
         )
         assert again(buyer).buy(0, batch, device, plan()).outcome.counts.sum() == 600
     assert_exactly_once(buyer)
@@ -265,8 +265,8 @@ def test_an_intent_that_was_never_sent_is_sent_under_its_own_token(buyer: Buyer)
 def test_a_driver_that_slept_before_it_submitted_where_tokens_are_ignored_is_reported(buyer: Buyer) -> None:
     """No provider's help, no fence: what it buys after it was given up is on the bill, and said."""
     key = JobKey(buyer.book.lease.run_id, 0, 0)
-    promise = Amount(600, buyer.fleet.quote_micro_usd(NO_TOKENS, plan()))
-    buyer.book.intend(key, device=NO_TOKENS, promise=promise)  # and here the driver is stopped
+    reserved = Amount(600, buyer.fleet.quote_micro_usd(NO_TOKENS, plan()))
+    buyer.book.intend(key, device=NO_TOKENS, reserved=reserved)  # and here the driver is stopped
     again(buyer).buy(0, 0, NO_TOKENS, plan())
     late = buyer.fleet.provider(NO_TOKENS).submit(plan(), key.token)  # and here it wakes
     found = reconcile(buyer.book.lease.database, buyer.fleet.provider)
@@ -330,7 +330,7 @@ def test_a_sandbox_killed_in_the_middle_is_waited_for(buyer: Buyer, sandbox: San
         sandbox.start()
 
     key = JobKey(buyer.book.lease.run_id, 0, 0)
-    buyer.book.intend(key, device=IDEAL, promise=Amount(600, buyer.fleet.quote_micro_usd(IDEAL, plan())))
+    buyer.book.intend(key, device=IDEAL, reserved=Amount(600, buyer.fleet.quote_micro_usd(IDEAL, plan())))
     buyer.book.submitted(key, buyer.fleet.provider(IDEAL).submit(plan(), key.token))
     sandbox.kill()
     thread = threading.Thread(target=restart)

@@ -149,7 +149,7 @@ def test_a_full_disk_says_so_and_the_result_that_did_not_fit_is_fetched_again(bu
     database = buyer.book.lease.database
     book = buyer.book
     key = JobKey(book.lease.run_id, 5, 0)
-    book.intend(key, device=IDEAL, promise=Amount(1, 1))
+    book.intend(key, device=IDEAL, reserved=Amount(1, 1))
     with no_pages(database), pytest.raises(StorageError, match=r"disk is full.*free space"):
         book.done(key, os.urandom(1 << 20), Amount(1, 1))
     assert Ledger(database).find(key.token).reserved == Amount(1, 1)
@@ -259,7 +259,7 @@ lease = Journal(Database(url)).acquire(run_id, lease_s=0.2)
 print("driving", flush=True)
 sys.stdin.readline()  # stopped here, for longer than its lease
 try:
-    JobBook(lease, account).intend(JobKey(run_id, 0, 0), device="sandbox-ideal", promise=Amount(600, 1))
+    JobBook(lease, account).intend(JobKey(run_id, 0, 0), device="sandbox-ideal", reserved=Amount(600, 1))
 except LeaseLostError:
     sys.exit(42)
 """

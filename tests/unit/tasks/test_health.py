@@ -35,7 +35,7 @@ def enter(book: JobBook, device: str, *phases: JobPhase) -> None:
     before = sum(1 for _ in book.attempts(0, 0))
     for attempt, phase in enumerate(phases, before):
         key = JobKey(book.lease.run_id, 0, 0, attempt)
-        book.intend(key, device=device, promise=Amount(10, 5))
+        book.intend(key, device=device, reserved=Amount(10, 5))
         match phase:
             case JobPhase.DONE:
                 book.submitted(key, "job")
