@@ -20,7 +20,7 @@ import numpy as np
 from sqlalchemy import insert
 
 from backends.catalog import load_catalog
-from backends.dispatch import POLICIES, Candidate, Question, select
+from backends.dispatch import POLICIES, Candidate, RoutingRequest, select
 from ledger import Database, Journal, NewRun, now_us
 from ledger.tables import jobs
 from shotwise.spec import validate
@@ -58,7 +58,7 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def decided(candidates: list[Candidate], progress: float, policy: str) -> str:
-    return select(candidates, Question(progress), policy).to_json()
+    return select(candidates, RoutingRequest(progress), policy).to_json()
 
 
 def whole(decisions: int) -> list[tuple[float, float]]:
@@ -78,7 +78,7 @@ def whole(decisions: int) -> list[tuple[float, float]]:
         plan = plan_iteration(prepared, initial(prepared))
 
         def one() -> None:
-            decide(prepared, plan, Question(), set_aside(prepared, database)).to_json()
+            decide(prepared, plan, RoutingRequest(), set_aside(prepared, database)).to_json()
 
         one()
         taken = [timed(one) for _ in range(decisions)]

@@ -45,7 +45,7 @@ from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.purchase import purchase
 from tasks.result import final_from, final_plan
-from tasks.routing import fits_budget, question_of
+from tasks.routing import fits_budget, routing_request
 from tasks.state import initial
 
 PROBLEMS = {
@@ -179,16 +179,16 @@ def run(problem: str, policy: str, seed: int, fleet: Fleet, usd: float, iteratio
             plan = plan_iteration(prepared, state)
             if not fits_budget(prepared, buyer, state, plan):
                 break
-            question = question_of(prepared, buyer, state)
+            request = routing_request(prepared, buyer, state)
             try:
-                measured = purchase(prepared, buyer, state.iteration, plan, question, final=False)
+                measured = purchase(prepared, buyer, state.iteration, plan, request, final=False)
             except BudgetExceededError:
                 break
             state, _ = advance(prepared, state, answer_from(prepared, state, measured))
             energy = float(exact_energies(prepared, circuit, state.parameters[None, :])[0])
             steps.append(Step(state.cost_micro_usd / 1e6, energy))
-        question = question_of(prepared, buyer, state)
-        bought = purchase(prepared, buyer, state.iteration, final_plan(prepared, state), question, final=True)
+        request = routing_request(prepared, buyer, state)
+        bought = purchase(prepared, buyer, state.iteration, final_plan(prepared, state), request, final=True)
         decisions = [Decision.from_json(text) for *_, text in decisions_of(journal.database, run_id)]
         journal.database.close()
     used = [decision.devices[0] for decision in decisions]

@@ -33,7 +33,7 @@ from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.purchase import open_buyer, purchase
 from tasks.result import final_plan
-from tasks.routing import question_of
+from tasks.routing import routing_request
 from tasks.state import LoopState
 from tasks.stored import spec_of
 
@@ -111,7 +111,12 @@ def settle_in_flight(prepared: Prepared, buyer: Buyer | None, state: LoopState) 
         plan = final_plan(prepared, state) if final else plan_iteration(prepared, state)
         try:
             purchase(
-                prepared, closing, state.iteration, plan, question_of(prepared, closing, state), final=final
+                prepared,
+                closing,
+                state.iteration,
+                plan,
+                routing_request(prepared, closing, state),
+                final=final,
             )
         except _NOT_OURS_TO_WRITE:
             raise

@@ -32,7 +32,7 @@ from tasks.prepared import Prepared
 from tasks.purchase import purchase
 from tasks.recording import is_recorded
 from tasks.result import Final, RunResult, completed, final_exact, final_from, final_plan
-from tasks.routing import predicted_bias, question_of, step_question
+from tasks.routing import predicted_bias, routing_request, step_request
 from tasks.segment import compiles, iterate
 from tasks.state import LoopState, to_bytes
 from tasks.telemetry import span
@@ -141,8 +141,8 @@ def measure(
     """Run one iteration's batch; what was paid for is taken from the journal if it was run before."""
     if buyer is None:
         return _sampled(prepared, lease, state, plan, final=False)
-    question = step_question(prepared, buyer, state, question_of(prepared, buyer, state))
-    return purchase(prepared, buyer, state.iteration, plan, question, final=False)
+    request = step_request(prepared, buyer, state, routing_request(prepared, buyer, state))
+    return purchase(prepared, buyer, state.iteration, plan, request, final=False)
 
 
 @loop_task("classical-update", "classical-update {state.iteration}")
@@ -167,8 +167,8 @@ def evaluate_finally(prepared: Prepared, lease: Lease, buyer: Buyer | None, stat
         assert measured.job is not None
         lease.record(measured.job)
     else:
-        question = question_of(prepared, buyer, state)
-        measured = purchase(prepared, buyer, state.iteration, plan, question, final=True)
+        request = routing_request(prepared, buyer, state)
+        measured = purchase(prepared, buyer, state.iteration, plan, request, final=True)
     return final_from(prepared, state, measured)
 
 

@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from backends.dispatch import Decision, Question
+from backends.dispatch import Decision, RoutingRequest
 from measurement import ExecutionPlan
 from shotwise.errors import CannotRunError
 from tasks.evaluate import plan_iteration
 from tasks.mitigation import calibration_quote_micro_usd, choice
 from tasks.prepared import Prepared
 from tasks.result import final_plan, method_of
-from tasks.routing import NOTHING, decide, finally_asked, of_step, worst_case_micro_usd
+from tasks.routing import NOTHING, decide, final_request, with_final_reserved, worst_case_micro_usd
 from tasks.state import initial
 
 
@@ -126,9 +126,9 @@ def plan_run(
         pilot_shots=pilot.shots_total if pilot else 0,
     )
     if prepared.fleet is not None:
-        question = Question(micro_usd_left=micro_usd_left)
+        request = RoutingRequest(micro_usd_left=micro_usd_left)
         try:
-            planned = _priced(planned, prepared, question, without, pilot, batch, final)
+            planned = _priced(planned, prepared, request, without, pilot, batch, final)
         except CannotRunError as error:
             planned = replace(planned, refusal=str(error))
     budget = prepared.spec.budget
@@ -140,7 +140,7 @@ def plan_run(
 def _priced(
     planned: RunPlan,
     prepared: Prepared,
-    question: Question,
+    request: RoutingRequest,
     without: Mapping[str, str],
     pilot: ExecutionPlan | None,
     batch: ExecutionPlan,
@@ -152,10 +152,10 @@ def _priced(
         CannotRunError: nothing can run one of the batches.
     """
 
-    step = of_step(prepared, initial(prepared), question, without)
+    step = with_final_reserved(prepared, initial(prepared), request, without)
     decision = decide(prepared, batch, step, without)
     each = worst_case_micro_usd(prepared, batch, decision)
-    at_end = finally_asked(replace(question, micro_usd_spent=prepared.iterations_max * each))
+    at_end = final_request(replace(request, micro_usd_spent=prepared.iterations_max * each))
     final_decision = decide(prepared, final, at_end, without)
     learning = decide(prepared, pilot, step, without) if pilot else None
     return replace(

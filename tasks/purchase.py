@@ -12,7 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from backends.catalog import join_outcomes, split_plan
-from backends.dispatch import Decision, Question
+from backends.dispatch import Decision, RoutingRequest
 from ledger import (
     BudgetExceededError,
     Currency,
@@ -29,7 +29,7 @@ from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.evaluate import Measured
 from tasks.mitigation import Mitigated
 from tasks.prepared import Prepared
-from tasks.routing import decide, finally_asked, set_aside, shared_out, worst_case_micro_usd
+from tasks.routing import decide, final_request, set_aside, shared_out, worst_case_micro_usd
 from tasks.telemetry import span
 from tasks.treatment import Applied, Leg, treat, treat_as
 
@@ -59,7 +59,13 @@ def open_buyer(
 
 
 def purchase(
-    prepared: Prepared, buyer: Buyer, iteration: int, plan: ExecutionPlan, question: Question, *, final: bool
+    prepared: Prepared,
+    buyer: Buyer,
+    iteration: int,
+    plan: ExecutionPlan,
+    request: RoutingRequest,
+    *,
+    final: bool,
 ) -> Measured:
     """Buy a plan's shots, all of them, wherever they can be had.
 
@@ -67,13 +73,13 @@ def purchase(
         BudgetExceededError: a limit has no room for the next job; what was bought stays in the journal.
         CannotRunError: no device is left that can take it.
     """
-    question = finally_asked(question) if final else question
+    request = final_request(request) if final else request
     first_leg = FINAL_LEGS if final else 0
-    decision = _Legs(prepared, buyer, iteration, question, first_leg).decision(plan, ())
+    decision = _Legs(prepared, buyer, iteration, request, first_leg).decision(plan, ())
     shared = shared_out(plan, decision.route)
     # Shares count their legs in turn, so that none meets another's however often it goes elsewhere.
     walks = [
-        _Legs(prepared, buyer, iteration, question, first_leg + at, len(shared)) for at in range(len(shared))
+        _Legs(prepared, buyer, iteration, request, first_leg + at, len(shared)) for at in range(len(shared))
     ]
     measured = at_once(
         [partial(legs.measure, device, part) for legs, (device, part) in zip(walks, shared, strict=True)]
@@ -121,7 +127,7 @@ class _Legs:
     prepared: Prepared
     buyer: Buyer
     iteration: int
-    question: Question
+    request: RoutingRequest
     next_leg: int
     stride: int = 1
     bought: list[_Part] = field(default_factory=list)
@@ -174,15 +180,15 @@ class _Legs:
         Raises:
             BudgetExceededError: some device could take the plan, and what is left pays for none.
         """
-        left = self.question.micro_usd_left
+        left = self.request.micro_usd_left
         try:
-            return decide(self.prepared, plan, self.question, without)
+            return decide(self.prepared, plan, self.request, without)
         except UnreachableError:
             raise
         except CannotRunError:
             if left is None:
                 raise
-        dear = decide(self.prepared, plan, replace(self.question, micro_usd_left=None), without)
+        dear = decide(self.prepared, plan, replace(self.request, micro_usd_left=None), without)
         asked = worst_case_micro_usd(self.prepared, plan, dear)
         raise BudgetExceededError(self.buyer.book.account, Currency.MICRO_USD, asked, left)
 

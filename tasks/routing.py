@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backends.dispatch import Decision, Question, select
+from backends.dispatch import Decision, RoutingRequest, select
 from ledger import Currency, Database, DeviceHealth, Ledger, decisions_of, dollars
 from measurement import SHOTS_PER_GROUP_MIN, ExecutionPlan
 from shotwise.errors import CannotRunError, NoRoomError, UnreachableError
@@ -24,10 +24,10 @@ from tasks.result import final_plan
 from tasks.state import LoopState, initial
 
 
-def question_of(prepared: Prepared, buyer: Buyer, state: LoopState) -> Question:
+def routing_request(prepared: Prepared, buyer: Buyer, state: LoopState) -> RoutingRequest:
     """How far the run is, and what the tightest budget above it still allows."""
     available = Ledger(buyer.book.lease.database).available(buyer.book.account, Currency.MICRO_USD)
-    return Question(
+    return RoutingRequest(
         progress=state.iteration / max(prepared.iterations_max, 1),
         micro_usd_spent=state.cost_micro_usd,
         micro_usd_left=min(available.values(), default=None),
@@ -40,7 +40,7 @@ _SHARE_BRANCH = 2_000_000
 
 
 def decide(
-    prepared: Prepared, plan: ExecutionPlan, question: Question, without: Mapping[str, str] = NOTHING
+    prepared: Prepared, plan: ExecutionPlan, request: RoutingRequest, without: Mapping[str, str] = NOTHING
 ) -> Decision:
     """Route a plan by the spec's policy.
 
@@ -59,7 +59,7 @@ def decide(
         else priced(prepared, c, plan)
         for c in fleet.candidates(plan, prepared.grouping, prepared.problem.hamiltonian)
     ]
-    return select(candidates, question, prepared.policy)
+    return select(candidates, request, prepared.policy)
 
 
 def set_aside(prepared: Prepared, database: Database) -> dict[str, str]:
@@ -108,10 +108,10 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
     limits |= {f"budget of {account}": left for account, left in available.items()}
     without = set_aside(prepared, ledger.database)
     if not limits:
-        decide(prepared, plan, Question(), without)
+        decide(prepared, plan, RoutingRequest(), without)
         return
     name, left = min(limits.items(), key=lambda limit: limit[1])
-    if not fits(prepared, state, plan, Question(micro_usd_left=left), without):
+    if not fits(prepared, state, plan, RoutingRequest(micro_usd_left=left), without):
         raise NoRoomError(
             name,
             f"{dollars(left)} left",
@@ -140,23 +140,29 @@ def begun(buyer: Buyer, iteration: int) -> Begun:
 def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: ExecutionPlan) -> bool:
     """Whether the worst case of the next batch and of the final evaluation fits what is left."""
     without = set_aside(prepared, buyer.book.lease.database)
-    question = question_of(prepared, buyer, state)
-    return buyer.patiently(lambda: fits(prepared, state, plan, question, without))
+    request = routing_request(prepared, buyer, state)
+    return buyer.patiently(lambda: fits(prepared, state, plan, request, without))
 
 
-def step_question(prepared: Prepared, buyer: Buyer, state: LoopState, question: Question) -> Question:
-    """As `of_step`; where no device can take the final evaluation now, the step is asked for as it is."""
+def step_request(
+    prepared: Prepared, buyer: Buyer, state: LoopState, request: RoutingRequest
+) -> RoutingRequest:
+    """As `with_final_reserved`; the request as it is where no device can take the final evaluation now."""
     without = set_aside(prepared, buyer.book.lease.database)
     try:
-        return buyer.patiently(lambda: of_step(prepared, state, question, without))
+        return buyer.patiently(lambda: with_final_reserved(prepared, state, request, without))
     except UnreachableError:
         raise
     except CannotRunError:
-        return question
+        return request
 
 
 def fits(
-    prepared: Prepared, state: LoopState, plan: ExecutionPlan, question: Question, without: Mapping[str, str]
+    prepared: Prepared,
+    state: LoopState,
+    plan: ExecutionPlan,
+    request: RoutingRequest,
+    without: Mapping[str, str],
 ) -> bool:
     """Whether a step is affordable without spending what the final evaluation is to cost.
 
@@ -167,45 +173,47 @@ def fits(
         CannotRunError: no device can take the step, whatever the budget.
         UnreachableError: one might, but gives no usable answer now.
     """
-    left = question.micro_usd_left
+    left = request.micro_usd_left
     if left is None:
         return True
     final = final_plan(prepared, state)
     try:
-        decision = decide(prepared, plan, of_step(prepared, state, question, without), without)
+        decision = decide(prepared, plan, with_final_reserved(prepared, state, request, without), without)
         rest = left - worst_case_micro_usd(prepared, plan, decision)
         if state.iteration == 0:
             rest -= calibration_quote_micro_usd(prepared, decision.devices, plan)
         wanted = worst_case_micro_usd(
-            prepared, final, decide(prepared, final, finally_asked(question), without)
+            prepared, final, decide(prepared, final, final_request(request), without)
         )
         if wanted <= rest:
             return True
         if state.iteration > 0:
             return False
-        decide(prepared, final, finally_asked(replace(question, micro_usd_left=rest)), without)
+        decide(prepared, final, final_request(replace(request, micro_usd_left=rest)), without)
     except UnreachableError:
         raise
     except CannotRunError:
-        decide(prepared, plan, replace(question, micro_usd_left=None), without)
+        decide(prepared, plan, replace(request, micro_usd_left=None), without)
         return False
     return True
 
 
-def of_step(prepared: Prepared, state: LoopState, question: Question, without: Mapping[str, str]) -> Question:
-    """The question of a step: what the cheapest final evaluation takes is not there to be spent on it."""
-    left = question.micro_usd_left
+def with_final_reserved(
+    prepared: Prepared, state: LoopState, request: RoutingRequest, without: Mapping[str, str]
+) -> RoutingRequest:
+    """The request of a step: what the cheapest final evaluation takes is not left to be spent on it."""
+    left = request.micro_usd_left
     if left is None:
-        return question
-    unbounded = finally_asked(replace(question, micro_usd_left=None))
+        return request
+    unbounded = final_request(replace(request, micro_usd_left=None))
     verdicts = decide(prepared, final_plan(prepared, state), unbounded, without).verdicts
     cheapest = min(v.candidate.cost_micro_usd_max for v in verdicts if v.score is not None)
-    return replace(question, micro_usd_left=max(left - cheapest, 0))
+    return replace(request, micro_usd_left=max(left - cheapest, 0))
 
 
-def finally_asked(question: Question) -> Question:
-    """What is asked of the fleet where the final evaluation is routed."""
-    return replace(question, progress=1.0, final=True)
+def final_request(request: RoutingRequest) -> RoutingRequest:
+    """The request by which the final evaluation is routed."""
+    return replace(request, progress=1.0, final=True)
 
 
 def worst_case_micro_usd(prepared: Prepared, plan: ExecutionPlan, decision: Decision) -> int:

@@ -53,7 +53,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Question:
+class RoutingRequest:
     """What is known of the run when a batch is routed.
 
     Attributes:
@@ -83,13 +83,13 @@ class Decision:
     """Where a batch goes: devices with their shares of the shots, and every candidate's verdict.
 
     Attributes:
-        question: what was known of the run, so that the decision can be made again under another policy.
+        request: what was known of the run, so that the decision can be made again under another policy.
     """
 
     policy: str
     route: tuple[tuple[str, float], ...]
     verdicts: tuple[Verdict, ...]
-    question: Question = Question()
+    request: RoutingRequest = RoutingRequest()
 
     def to_json(self) -> str:
         """As JSON, for the journal."""
@@ -98,7 +98,7 @@ class Decision:
         ]
         record = {
             "policy": self.policy,
-            "question": vars(self.question),
+            "question": vars(self.request),
             "route": self.route,
             "verdicts": verdicts,
         }
@@ -113,8 +113,8 @@ class Decision:
             for v in told.get("verdicts", ())
         )
         route = tuple((device, share) for device, share in told.get("route", ()))
-        question = Question(**known_fields(Question, told.get("question", {})))
-        return cls(told.get("policy", ""), route, verdicts, question)
+        request = RoutingRequest(**known_fields(RoutingRequest, told.get("question", {})))
+        return cls(told.get("policy", ""), route, verdicts, request)
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -24,10 +24,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from backends.dispatch.candidate import Candidate, Question
+from backends.dispatch.candidate import Candidate, RoutingRequest
 
 Score = tuple[float, ...]
-Policy = Callable[[Candidate, Question], Score]
+Policy = Callable[[Candidate, RoutingRequest], Score]
 
 EXPLOIT_FROM = 0.7
 """Share of the iterations after which `explore_exploit` turns to the best device."""
@@ -57,45 +57,45 @@ QUEUE = Criterion("{:.0f} jobs wait")
 FAILURE = Criterion("a shot fails with probability {:.3f}")
 
 
-def cheapest(candidate: Candidate, question: Question) -> Score:
+def cheapest(candidate: Candidate, request: RoutingRequest) -> Score:
     """Least expected cost; among equals the smaller error."""
     return (candidate.cost_micro_usd, candidate.error, candidate.time_s)
 
 
-def fastest(candidate: Candidate, question: Question) -> Score:
+def fastest(candidate: Candidate, request: RoutingRequest) -> Score:
     """Soonest result; where devices that share the shots end sooner, they do (see `shares`)."""
     return (candidate.time_s, candidate.error, candidate.cost_micro_usd)
 
 
-def least_busy(candidate: Candidate, question: Question) -> Score:
+def least_busy(candidate: Candidate, request: RoutingRequest) -> Score:
     """Shortest queue."""
     return (candidate.waiting_jobs, candidate.wait_s, candidate.error)
 
 
-def best_fidelity(candidate: Candidate, question: Question) -> Score:
+def best_fidelity(candidate: Candidate, request: RoutingRequest) -> Score:
     """Highest predicted success, whatever it costs."""
     return (1.0 - candidate.success, candidate.cost_micro_usd, candidate.time_s)
 
 
-def balanced(candidate: Candidate, question: Question) -> Score:
+def balanced(candidate: Candidate, request: RoutingRequest) -> Score:
     """Least expected cost for the error asked for; see the module's text."""
-    if not question.final:
+    if not request.final:
         return (candidate.precise_micro_usd, candidate.error, candidate.time_s)
     excess = 1.0 + min(candidate.bias / (candidate.std_error or 1.0), _RATIO_MAX) ** 2
-    whole = question.micro_usd_spent + candidate.cost_micro_usd
+    whole = request.micro_usd_spent + candidate.cost_micro_usd
     return (whole * excess, candidate.error, candidate.time_s)
 
 
-def explore_exploit(candidate: Candidate, question: Question) -> Score:
+def explore_exploit(candidate: Candidate, request: RoutingRequest) -> Score:
     """Cheap devices first, the best one to finish."""
-    return (cheapest if _explores(question) else best_fidelity)(candidate, question)
+    return (cheapest if _explores(request) else best_fidelity)(candidate, request)
 
 
-def _explores(question: Question) -> bool:
-    return question.progress < EXPLOIT_FROM
+def _explores(request: RoutingRequest) -> bool:
+    return request.progress < EXPLOIT_FROM
 
 
-def ensemble(candidate: Candidate, question: Question) -> Score:
+def ensemble(candidate: Candidate, request: RoutingRequest) -> Score:
     """Smallest predicted error; the best few share the batch (see `shares`)."""
     return (candidate.error, candidate.cost_micro_usd, candidate.time_s)
 
@@ -111,7 +111,7 @@ POLICIES: dict[str, Policy] = {
 }
 
 
-def criteria(policy: str, question: Question) -> tuple[Criterion, ...]:
+def criteria(policy: str, request: RoutingRequest) -> tuple[Criterion, ...]:
     """What the entries of a policy's scores are, in order."""
     match policy:
         case "cheapest":
@@ -123,26 +123,28 @@ def criteria(policy: str, question: Question) -> tuple[Criterion, ...]:
         case "best_fidelity":
             return FAILURE, COST, TIME
         case "explore_exploit":
-            return criteria("cheapest" if _explores(question) else "best_fidelity", question)
+            return criteria("cheapest" if _explores(request) else "best_fidelity", request)
         case "ensemble":
             return ERROR, COST, TIME
         case _:
-            return WORTH if question.final else PRECISION, ERROR, TIME
+            return WORTH if request.final else PRECISION, ERROR, TIME
 
 
-def shares(policy: str, ranked: Sequence[Candidate], question: Question) -> tuple[tuple[str, float], ...]:
+def shares(
+    policy: str, ranked: Sequence[Candidate], request: RoutingRequest
+) -> tuple[tuple[str, float], ...]:
     """How a batch is split over the ranked candidates: whole to the first, but for two policies."""
     if policy == "ensemble":
         chosen = list(ranked[:SHARING_DEVICES_MAX])
-        while len(chosen) > 1 and not _affords(chosen, question):
+        while len(chosen) > 1 and not _affords(chosen, request):
             chosen.pop()
         return _in_proportion(chosen, [1.0 / (candidate.error**2 or 1e-30) for candidate in chosen])
     if policy == "fastest":
-        return _soonest(ranked, question)
+        return _soonest(ranked, request)
     return ((ranked[0].device, 1.0),)
 
 
-def _soonest(ranked: Sequence[Candidate], question: Question) -> tuple[tuple[str, float], ...]:
+def _soonest(ranked: Sequence[Candidate], request: RoutingRequest) -> tuple[tuple[str, float], ...]:
     """Shares that end together, over as many of the quickest devices as still save a good part of the time.
 
     Each device measures every circuit with its share of the shots, so its running time goes with its share
@@ -151,7 +153,7 @@ def _soonest(ranked: Sequence[Candidate], question: Question) -> tuple[tuple[str
     chosen, ends_s = list(ranked[:1]), ranked[0].time_s
     for candidate in ranked[1:SHARING_DEVICES_MAX]:
         more = [*chosen, candidate]
-        if min(c.run_s for c in more) <= 0.0 or not _affords(more, question):
+        if min(c.run_s for c in more) <= 0.0 or not _affords(more, request):
             break
         together_s = (1.0 + sum(c.wait_s / c.run_s for c in more)) / sum(1.0 / c.run_s for c in more)
         if together_s > (1.0 - SPLIT_SAVES_MIN) * ends_s or together_s <= candidate.wait_s:
@@ -162,8 +164,8 @@ def _soonest(ranked: Sequence[Candidate], question: Question) -> tuple[tuple[str
     return _in_proportion(chosen, [(ends_s - c.wait_s) / c.run_s for c in chosen])
 
 
-def _affords(chosen: Sequence[Candidate], question: Question) -> bool:
-    left = question.micro_usd_left
+def _affords(chosen: Sequence[Candidate], request: RoutingRequest) -> bool:
+    left = request.micro_usd_left
     return left is None or sum(c.cost_micro_usd_max for c in chosen) <= left
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backends.dispatch.candidate import Candidate, Decision, Question, Verdict
+from backends.dispatch.candidate import Candidate, Decision, RoutingRequest, Verdict
 from backends.dispatch.policies import POLICIES, Criterion, Score, criteria, shares
 from shotwise.errors import CannotRunError, UnreachableError
 
 
-def select(candidates: Sequence[Candidate], question: Question, policy: str) -> Decision:
+def select(candidates: Sequence[Candidate], request: RoutingRequest, policy: str) -> Decision:
     """Route a batch.
 
     Args:
@@ -21,10 +21,10 @@ def select(candidates: Sequence[Candidate], question: Question, policy: str) -> 
     """
     only = policy.removeprefix("single:") if policy.startswith("single:") else None
     score_of = POLICIES["balanced" if only else policy]
-    refused = [(c, why) for c in candidates if (why := _refusal(c, question, only))]
+    refused = [(c, why) for c in candidates if (why := _refusal(c, request, only))]
     lost = {id(c) for c, _ in refused}
     scored = sorted(
-        ((score_of(c, question), c.device, c) for c in candidates if id(c) not in lost),
+        ((score_of(c, request), c.device, c) for c in candidates if id(c) not in lost),
         key=lambda row: row[:2],
     )
     if not scored:
@@ -35,24 +35,24 @@ def select(candidates: Sequence[Candidate], question: Question, policy: str) -> 
             f"no device can take this batch: {_summary(refused, only)}",
             "use another device" if only else "allow other devices",
         )
-    route = shares(policy, [candidate for _, _, candidate in scored], question)
+    route = shares(policy, [candidate for _, _, candidate in scored], request)
     chosen = {device for device, _ in route}
     best = scored[0]
-    told = criteria(policy, question)
+    told = criteria(policy, request)
     verdicts = [
         Verdict(c, score[0], "chosen" if c.device in chosen else _why_lost(told, score, best[0], best[1]))
         for score, _, c in scored
     ]
     verdicts += [Verdict(c, None, why) for c, why in refused]
-    return Decision(policy, route, tuple(verdicts), question)
+    return Decision(policy, route, tuple(verdicts), request)
 
 
-def _refusal(candidate: Candidate, question: Question, only: str | None) -> str | None:
+def _refusal(candidate: Candidate, request: RoutingRequest, only: str | None) -> str | None:
     if only is not None and candidate.device != only:
         return f"the policy allows only {only}"
     if candidate.refusal is not None:
         return candidate.refusal
-    left = question.micro_usd_left
+    left = request.micro_usd_left
     if left is not None and candidate.cost_micro_usd_max > left:
         return f"worst case ${candidate.cost_micro_usd_max / 1e6:.2f} is above the ${left / 1e6:.2f} left"
     return None

@@ -69,7 +69,7 @@ def test_a_decision_of_another_version_is_read(text: str) -> None:
     assert (decision.policy, decision.devices, decision.time_s) == ("balanced", ("garnet",), 62.0)
     (won,) = decision.chosen
     assert won.candidate.error == pytest.approx(0.05)
-    assert (won.candidate.precise_micro_usd, decision.question.final) == (0, False)
+    assert (won.candidate.precise_micro_usd, decision.request.final) == (0, False)
     assert Decision.from_json(decision.to_json()) == decision
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.calibration import Calibration
-from backends.dispatch import POLICIES, Candidate, Question, Verdict, select
+from backends.dispatch import POLICIES, Candidate, RoutingRequest, Verdict, select
 from backends.prediction import success_untranspiled
 from problems import Circuit, Rotation
 from shotwise.errors import CannotRunError, UnreachableError
@@ -62,17 +62,17 @@ WAITS = {"idle": 0, "short": 20, "long": 300}
 )
 def test_each_policy_has_its_winner(policy: str, winner: str) -> None:
     waiting = [dataclasses.replace(c, waiting_jobs=at) for c, at in zip(FLEET, (5, 9, 1), strict=True)]
-    assert select(waiting, Question(), policy).devices == (winner,)
+    assert select(waiting, RoutingRequest(), policy).devices == (winner,)
 
 
 def test_balanced_steps_where_the_precision_asked_for_costs_least() -> None:
-    assert select(FLEET, Question(), "balanced").devices == ("cheap",)
+    assert select(FLEET, RoutingRequest(), "balanced").devices == ("cheap",)
     dear_shots = [dataclasses.replace(CHEAP, precise_micro_usd=2000), GOOD, QUICK]
-    assert select(dear_shots, Question(), "balanced").devices == ("good",)
+    assert select(dear_shots, RoutingRequest(), "balanced").devices == ("good",)
 
 
 def test_balanced_reports_from_a_device_that_is_worth_the_whole_run() -> None:
-    last = Question(progress=1, final=True, micro_usd_spent=10_000)
+    last = RoutingRequest(progress=1, final=True, micro_usd_spent=10_000)
     assert select(FLEET, last, "balanced").devices == ("good",)
     scores = {v.candidate.device: v.score for v in select(FLEET, last, "balanced").verdicts}
     assert scores["cheap"] == pytest.approx((10_000 + 100) * (1 + 4))
@@ -81,26 +81,26 @@ def test_balanced_reports_from_a_device_that_is_worth_the_whole_run() -> None:
 
 def test_balanced_reports_cheaply_where_the_run_itself_cost_nothing_and_biases_are_alike() -> None:
     alike = [dataclasses.replace(c, bias=0.01) for c in FLEET]
-    assert select(alike, Question(final=True), "balanced").devices == ("cheap",)
+    assert select(alike, RoutingRequest(final=True), "balanced").devices == ("cheap",)
 
 
 def test_a_decision_is_recorded_with_what_it_was_asked_and_all_that_it_was_told() -> None:
-    question = Question(0.5, micro_usd_spent=7, micro_usd_left=10**9)
-    decision = select([*FLEET, Candidate("broken", "no", bias=math.inf)], question, "ensemble")
+    request = RoutingRequest(0.5, micro_usd_spent=7, micro_usd_left=10**9)
+    decision = select([*FLEET, Candidate("broken", "no", bias=math.inf)], request, "ensemble")
     record = json.loads(decision.to_json())
-    assert record["question"] == dataclasses.asdict(question)
+    assert record["question"] == dataclasses.asdict(request)
     assert [tuple(leg) for leg in record["route"]] == list(decision.route)
     told = [Verdict(Candidate(**v["candidate"]), v["score"], v["reason"]) for v in record["verdicts"]]
     assert tuple(told) == decision.verdicts
 
 
 def test_explore_exploit_turns_to_the_best_device_to_finish() -> None:
-    assert select(FLEET, Question(progress=0.1), "explore_exploit").devices == ("cheap",)
-    assert select(FLEET, Question(progress=0.9), "explore_exploit").devices == ("good",)
+    assert select(FLEET, RoutingRequest(progress=0.1), "explore_exploit").devices == ("cheap",)
+    assert select(FLEET, RoutingRequest(progress=0.9), "explore_exploit").devices == ("good",)
 
 
 def test_an_ensemble_shares_by_inverse_squared_error() -> None:
-    route = dict(select(FLEET, Question(), "ensemble").route)
+    route = dict(select(FLEET, RoutingRequest(), "ensemble").route)
     assert sum(route.values()) == pytest.approx(1)
     assert route["good"] > route["quick"] > route["cheap"] > 0
     assert route["good"] / route["cheap"] == pytest.approx(CHEAP.error**2 / GOOD.error**2)
@@ -108,7 +108,7 @@ def test_an_ensemble_shares_by_inverse_squared_error() -> None:
 
 def test_the_fastest_devices_share_a_batch_and_end_together() -> None:
     slow = [Candidate(name, wait_s=wait_s, run_s=100, cost_micro_usd_max=5) for name, wait_s in WAITS.items()]
-    decision = select(slow, Question(), "fastest")
+    decision = select(slow, RoutingRequest(), "fastest")
     assert decision.devices == ("idle", "short")
     ends = {name: WAITS[name] + 100 * share for name, share in decision.route}
     assert ends["idle"] == pytest.approx(ends["short"])
@@ -116,17 +116,17 @@ def test_the_fastest_devices_share_a_batch_and_end_together() -> None:
     assert decision.time_s < 0.8 * 100
 
 
-@pytest.mark.parametrize("question", [Question(micro_usd_left=7), Question()])
-def test_the_fastest_device_runs_a_batch_alone_where_sharing_is_not_worth_it(question: Question) -> None:
+@pytest.mark.parametrize("routing", [RoutingRequest(micro_usd_left=7), RoutingRequest()])
+def test_the_fastest_device_runs_a_batch_alone_where_sharing_is_not_worth_it(routing: RoutingRequest) -> None:
     """Because two are above the budget, or because the other waits for nearly as long as the first runs."""
-    wait_s = 0 if question.micro_usd_left else 90
+    wait_s = 0 if routing.micro_usd_left else 90
     alone = Candidate("a", run_s=100, cost_micro_usd_max=5)
     pair = [alone, dataclasses.replace(alone, device="b", wait_s=wait_s)]
-    assert select(pair, question, "fastest").route == (("a", 1.0),)
+    assert select(pair, routing, "fastest").route == (("a", 1.0),)
 
 
 def test_what_the_budget_cannot_hold_in_the_worst_case_is_refused() -> None:
-    decision = select(FLEET, Question(micro_usd_left=700), "best_fidelity")
+    decision = select(FLEET, RoutingRequest(micro_usd_left=700), "best_fidelity")
     assert decision.devices == ("quick",)
     (lost,) = [v for v in decision.verdicts if v.candidate.device == "good"]
     assert "worst case" in lost.reason
@@ -135,7 +135,7 @@ def test_what_the_budget_cannot_hold_in_the_worst_case_is_refused() -> None:
 
 def test_every_loser_has_a_reason_and_refusals_come_last() -> None:
     broken = Candidate("broken", "calibration holds an error of 1")
-    decision = select([broken, *FLEET], Question(), "cheapest")
+    decision = select([broken, *FLEET], RoutingRequest(), "cheapest")
     assert len(decision.verdicts) == 4
     assert decision.verdicts[-1].reason == "calibration holds an error of 1"
     assert all(v.reason for v in decision.verdicts)
@@ -143,7 +143,7 @@ def test_every_loser_has_a_reason_and_refusals_come_last() -> None:
 
 def test_when_nothing_can_run_the_reasons_are_said() -> None:
     with pytest.raises(CannotRunError, match=r"stale.*and 1 more"):
-        select([Candidate(f"d{i}", f"stale {i}") for i in range(4)], Question(), "balanced")
+        select([Candidate(f"d{i}", f"stale {i}") for i in range(4)], RoutingRequest(), "balanced")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,11 @@ def test_when_nothing_can_run_the_reasons_are_said() -> None:
 )
 def test_silence_is_told_apart_from_a_refusal(policy: str, raised: type[CannotRunError]) -> None:
     with pytest.raises(raised) as found:
-        select([Candidate("mute", "HTTP 500", silent=True), Candidate("down", "retired")], Question(), policy)
+        select(
+            [Candidate("mute", "HTTP 500", silent=True), Candidate("down", "retired")],
+            RoutingRequest(),
+            policy,
+        )
     assert type(found.value) is raised
 
 
@@ -161,7 +165,7 @@ def test_an_ensemble_is_as_large_as_the_budget() -> None:
         for i in range(3)
     ]
     for left, size in ((30, 3), (29, 2), (15, 1)):
-        assert len(select(fleet, Question(micro_usd_left=left), "ensemble").route) == size
+        assert len(select(fleet, RoutingRequest(micro_usd_left=left), "ensemble").route) == size
 
 
 @pytest.mark.parametrize("bad", [float("nan"), -0.2, 1.5])
@@ -191,14 +195,14 @@ candidates = st.builds(
 def test_selection_never_routes_to_what_it_refused_and_ignores_order(
     fleet: list[Candidate], policy: str, progress: float
 ) -> None:
-    question = Question(progress, micro_usd_left=500_000_000)
+    request = RoutingRequest(progress, micro_usd_left=500_000_000)
     able = {c.device for c in fleet if c.refusal is None and c.cost_micro_usd_max <= 500_000_000}
     if not able:
         with pytest.raises(CannotRunError):
-            select(fleet, question, policy)
+            select(fleet, request, policy)
         return
-    decision = select(fleet, question, policy)
+    decision = select(fleet, request, policy)
     assert set(decision.devices) <= able
     assert sum(share for _, share in decision.route) == pytest.approx(1)
     assert {v.candidate.device for v in decision.verdicts} == {c.device for c in fleet}
-    assert select(fleet[::-1], question, policy).route == decision.route
+    assert select(fleet[::-1], request, policy).route == decision.route

@@ -27,7 +27,7 @@ from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.purchase import open_buyer, purchase
 from tasks.result import final_plan
-from tasks.routing import question_of
+from tasks.routing import routing_request
 
 jax.config.update("jax_enable_x64", True)
 MANILA, NAIROBI = "sim-manila", "sim-nairobi"
@@ -76,8 +76,8 @@ class Run:
     def buy(self, *, final: bool = False) -> Measured:
         make = final_plan if final else plan_iteration
         plan = make(self.prepared, self.state)
-        question = question_of(self.prepared, self.buyer, self.state)
-        return purchase(self.prepared, self.buyer, self.state.iteration, plan, question, final=final)
+        request = routing_request(self.prepared, self.buyer, self.state)
+        return purchase(self.prepared, self.buyer, self.state.iteration, plan, request, final=final)
 
     def die_while_out(self, monkeypatch: pytest.MonkeyPatch, *, final: bool = False) -> None:
         """The process dies when its first job was just taken by the provider."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backends.catalog.local_provider import LocalProvider
-from backends.dispatch import Question
+from backends.dispatch import RoutingRequest
 from backends.fleet import Fleet
 from backends.provider import SubmitRejected
 from ledger import Database, DeviceHealth, Journal, Ledger, Probe, ProbeVerdict, jobs_of
@@ -173,15 +173,15 @@ def test_the_dispatcher_obeys(database: Database, monkeypatch: pytest.MonkeyPatc
     problem = {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"}
     prepared = prepare(validate({"problem": problem, "execution": execution, "seed": 11}))
     plan = plan_iteration(prepared, initial(prepared))
-    (cheapest,) = decide(prepared, plan, Question(), quarantined(database)).devices
+    (cheapest,) = decide(prepared, plan, RoutingRequest(), quarantined(database)).devices
     DeviceHealth(database).set(cheapest, quarantined=True, reason="drifts")
-    decision = decide(prepared, plan, Question(), quarantined(database))
+    decision = decide(prepared, plan, RoutingRequest(), quarantined(database))
     assert cheapest not in decision.devices
     reasons = {v.candidate.device: v.reason for v in decision.verdicts}
     assert "quarantined: drifts" in reasons[cheapest]
     DeviceHealth(database).set(decision.devices[0], quarantined=True, reason="drifts too")
     with pytest.raises(CannotRunError, match="quarantined"):
-        decide(prepared, plan, Question(), quarantined(database))
+        decide(prepared, plan, RoutingRequest(), quarantined(database))
 
 
 def test_canaries_take_few_qubits() -> None:

@@ -21,7 +21,7 @@ from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.purchase import open_buyer, purchase
 from tasks.reconcile import reconcile
-from tasks.routing import question_of
+from tasks.routing import routing_request
 from tasks.state import initial
 
 DEVICES = ("sandbox-noisy", "sandbox-cheap")
@@ -74,9 +74,9 @@ def leave_a_job_in_flight(journal: Journal, prepared: Prepared, run_id: str) -> 
         buyer = open_buyer(prepared, lease, hold=lambda _: nullcontext(), sleep=drive.sleep)
         assert buyer is not None
         state = initial(prepared)
-        question = question_of(prepared, buyer, state)
+        request = routing_request(prepared, buyer, state)
         with pytest.raises(StopAsked):
-            purchase(prepared, buyer, 0, plan_iteration(prepared, state), question, final=False)
+            purchase(prepared, buyer, 0, plan_iteration(prepared, state), request, final=False)
     lease.finish(state="interrupted", reason=None, result_json=None)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.dispatch import Question
+from backends.dispatch import RoutingRequest
 from ledger import Amount, Database, DeviceHistory, JobBook, JobKey, JobPhase, Journal, Ledger, NewRun
 from shotwise.errors import CannotRunError
 from shotwise.spec import validate
@@ -92,7 +92,7 @@ def test_a_device_that_keeps_failing_is_shown_and_not_routed_to(book: JobBook) -
     without = set_aside(prepared, database)
     assert list(without) == list(unfit(database, ["jax"])) == ["jax"]
     plan = plan_iteration(prepared, initial(prepared))
-    decision = decide(prepared, plan, Question(), without)
+    decision = decide(prepared, plan, RoutingRequest(), without)
     assert decision.devices == ("lightning",)
     (lost,) = [v for v in decision.verdicts if v.candidate.device == "jax"]
     assert lost.reason.startswith("its last 3 jobs failed")

@@ -28,7 +28,7 @@ from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.purchase import purchase
 from tasks.result import final_from
-from tasks.routing import question_of
+from tasks.routing import routing_request
 from tasks.state import initial
 from tasks.treatment import calibration_spent
 
@@ -71,8 +71,8 @@ class Run:
     def buy(self, iteration: int = 0) -> Measured:
         state = initial(self.prepared)
         plan = plan_iteration(self.prepared, state)
-        question = question_of(self.prepared, self.buyer, state)
-        return purchase(self.prepared, self.buyer, iteration, plan, question, final=False)
+        request = routing_request(self.prepared, self.buyer, state)
+        return purchase(self.prepared, self.buyer, iteration, plan, request, final=False)
 
 
 @pytest.fixture

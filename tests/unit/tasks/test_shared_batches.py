@@ -6,7 +6,7 @@ from itertools import count
 import numpy as np
 import pytest
 
-from backends.dispatch import Question
+from backends.dispatch import RoutingRequest
 from backends.sandbox import FaultKind, FaultSpec
 from backends.sandbox.process import SandboxProcess
 from ledger import BudgetExceededError, Currency, JobPhase, Ledger, jobs_of
@@ -20,7 +20,7 @@ from tasks.patience import Patience
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.purchase import at_once, purchase
-from tasks.routing import fits_budget, question_of
+from tasks.routing import fits_budget, routing_request
 from tasks.state import initial
 from tests.unit.tasks.buying import IDEAL, assert_exactly_once, closed_at_the_end, fired
 
@@ -35,7 +35,7 @@ SPEC = {
 def bought(prepared: Prepared, buyer: Buyer) -> Measured:
     state = initial(prepared)
     plan = plan_iteration(prepared, state)
-    return purchase(prepared, buyer, 0, plan, question_of(prepared, buyer, state), final=False)
+    return purchase(prepared, buyer, 0, plan, routing_request(prepared, buyer, state), final=False)
 
 
 def test_shares_are_out_at_once_and_found_again(buyer: Buyer, sandbox: SandboxProcess) -> None:
@@ -116,7 +116,7 @@ def test_a_device_that_is_silent_for_a_moment_ends_no_run(buyer: Buyer, sandbox:
     sandbox.control().inject(FaultSpec(kind=FaultKind.READ_ERROR, device=NOISY, times=2))
     assert fits_budget(prepared, run, state, plan)  # silence is no lack of money
     sandbox.control().inject(FaultSpec(kind=FaultKind.READ_ERROR, device=NOISY, times=2))
-    assert purchase(prepared, run, 0, plan, Question(), final=False).shots == plan.shots_total
+    assert purchase(prepared, run, 0, plan, RoutingRequest(), final=False).shots == plan.shots_total
     assert fired(sandbox, FaultKind.READ_ERROR) == 4
 
     sandbox.control().inject(FaultSpec(kind=FaultKind.READ_ERROR, device=NOISY, times=None))
@@ -126,7 +126,7 @@ def test_a_device_that_is_silent_for_a_moment_ends_no_run(buyer: Buyer, sandbox:
             replace(run, patience=Patience(first_s=0.01, unavailable_s=0.05)),
             1,
             plan,
-            Question(),
+            RoutingRequest(),
             final=False,
         )
 
@@ -138,7 +138,7 @@ def test_what_others_have_spent_meanwhile_ends_a_run_by_its_budget(buyer: Buyer,
     run = replace(buyer, fleet=closed_at_the_end(prepared.fleet))
     plan = plan_iteration(prepared, initial(prepared))
     with pytest.raises(BudgetExceededError):
-        purchase(prepared, run, 0, plan, Question(micro_usd_left=left), final=False)
+        purchase(prepared, run, 0, plan, RoutingRequest(micro_usd_left=left), final=False)
     assert jobs_of(buyer.book.lease.database) == []
 
 
