@@ -14,7 +14,7 @@ from flows.cli_options import json_option, set_option, spec_argument
 from flows.exit_codes import EXIT_CANNOT_RUN
 
 if TYPE_CHECKING:
-    from backends.dispatch import Decision, Verdict
+    from backends.dispatch import Decision, ScoredCandidate
     from tasks.planner import RunPlan
 
 
@@ -118,25 +118,25 @@ def print_decision(decision: Decision, *, title: str) -> None:
 
     print_table(
         ("device", "cost", "time", "error", "success", "verdict"),
-        [_verdict_row(verdict) for verdict in decision.verdicts],
+        [_candidate_row(scored) for scored in decision.candidates],
         title=title,
     )
 
 
-def _verdict_row(verdict: Verdict) -> tuple[str, ...]:
+def _candidate_row(scored: ScoredCandidate) -> tuple[str, ...]:
     """A device that was refused before anything was predicted of it has no figures."""
     from ledger import dollars
 
-    told = verdict.candidate
-    if verdict.score is None and not told.std_error:
-        return (told.device, "", "", "", "", verdict.reason)
+    candidate = scored.candidate
+    if scored.score is None and not candidate.std_error:
+        return (candidate.device, "", "", "", "", scored.reason)
     return (
-        told.device,
-        dollars(told.cost_micro_usd, 4),
-        f"{told.time_s:,.0f} s",
-        f"{told.error:.1e}",
-        f"{told.success:.3f}",
-        verdict.reason,
+        candidate.device,
+        dollars(candidate.cost_micro_usd, 4),
+        f"{candidate.time_s:,.0f} s",
+        f"{candidate.error:.1e}",
+        f"{candidate.success:.3f}",
+        scored.reason,
     )
 
 

@@ -34,7 +34,7 @@ class RunPlan:
         optimization_shots: about how many all iterations together will take.
         method: optimizer, gradient and grouping, with reasons.
         decision, final_decision: where the first batch and the final evaluation would go, with every
-            candidate's verdict; None for free local runs.
+            candidate's score; None for free local runs.
         iteration_micro_usd, final_micro_usd: worst cases of one iteration and of the final evaluation.
         iterations_affordable: such iterations that the budgets allow beside all else; None without a limit.
         refusal: why nothing can run it, None where something can.

@@ -86,7 +86,7 @@ def predicted_bias(database: Database, run_id: str) -> float | None:
     """
     biases = []
     for *_, text in (row for row in decisions_of(database, run_id) if is_final(row[1])):
-        told = [verdict.candidate.bias for verdict in Decision.from_json(text).chosen]
+        told = [scored.candidate.bias for scored in Decision.from_json(text).chosen]
         biases += [bias for bias in told if math.isfinite(bias)]
     return max(biases, default=None)
 
@@ -206,8 +206,8 @@ def with_final_reserved(
     if left is None:
         return request
     unbounded = final_request(replace(request, micro_usd_left=None))
-    verdicts = decide(prepared, final_plan(prepared, state), unbounded, without).verdicts
-    cheapest = min(v.candidate.cost_micro_usd_max for v in verdicts if v.score is not None)
+    scored = decide(prepared, final_plan(prepared, state), unbounded, without).candidates
+    cheapest = min(v.candidate.cost_micro_usd_max for v in scored if v.score is not None)
     return replace(request, micro_usd_left=max(left - cheapest, 0))
 
 

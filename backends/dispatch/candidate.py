@@ -70,7 +70,7 @@ class RoutingRequest:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ScoredCandidate:
     """One candidate in a decision: its score (less is better; None where refused) and why it won or lost."""
 
     candidate: Candidate
@@ -80,7 +80,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Decision:
-    """Where a batch goes: devices with their shares of the shots, and every candidate's verdict.
+    """Where a batch goes: devices with their shares of the shots, and every candidate's score.
 
     Attributes:
         request: what was known of the run, so that the decision can be made again under another policy.
@@ -88,42 +88,42 @@ class Decision:
 
     policy: str
     route: tuple[tuple[str, float], ...]
-    verdicts: tuple[Verdict, ...]
+    candidates: tuple[ScoredCandidate, ...]
     request: RoutingRequest = RoutingRequest()
 
     def to_json(self) -> str:
         """As JSON, for the journal."""
-        verdicts = [
-            {"candidate": vars(v.candidate), "score": v.score, "reason": v.reason} for v in self.verdicts
+        candidates = [
+            {"candidate": vars(v.candidate), "score": v.score, "reason": v.reason} for v in self.candidates
         ]
         record = {
             "policy": self.policy,
             "question": vars(self.request),
             "route": self.route,
-            "verdicts": verdicts,
+            "verdicts": candidates,
         }
         return to_json(record, inf_nan_mode="constants").decode()
 
     @classmethod
     def from_json(cls, text: str) -> Decision:
         """Read `to_json` of any version back."""
-        told = json.loads(text)
-        verdicts = tuple(
-            Verdict(Candidate(**known_fields(Candidate, v["candidate"])), v["score"], v["reason"])
-            for v in told.get("verdicts", ())
+        raw = json.loads(text)
+        candidates = tuple(
+            ScoredCandidate(Candidate(**known_fields(Candidate, v["candidate"])), v["score"], v["reason"])
+            for v in raw.get("verdicts", ())
         )
-        route = tuple((device, share) for device, share in told.get("route", ()))
-        request = RoutingRequest(**known_fields(RoutingRequest, told.get("question", {})))
-        return cls(told.get("policy", ""), route, verdicts, request)
+        route = tuple((device, share) for device, share in raw.get("route", ()))
+        request = RoutingRequest(**known_fields(RoutingRequest, raw.get("question", {})))
+        return cls(raw.get("policy", ""), route, candidates, request)
 
     @property
     def devices(self) -> tuple[str, ...]:
         return tuple(device for device, _ in self.route)
 
     @property
-    def chosen(self) -> tuple[Verdict, ...]:
-        """The verdicts of the devices that the batch goes to."""
-        return tuple(v for v in self.verdicts if v.candidate.device in self.devices)
+    def chosen(self) -> tuple[ScoredCandidate, ...]:
+        """The candidates of the devices that the batch goes to."""
+        return tuple(v for v in self.candidates if v.candidate.device in self.devices)
 
     @property
     def time_s(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backends.dispatch.candidate import Candidate, Decision, RoutingRequest, Verdict
+from backends.dispatch.candidate import Candidate, Decision, RoutingRequest, ScoredCandidate
 from backends.dispatch.policies import POLICIES, Criterion, Score, criteria, shares
 from shotwise.errors import CannotRunError, UnreachableError
 
@@ -39,12 +39,14 @@ def select(candidates: Sequence[Candidate], request: RoutingRequest, policy: str
     chosen = {device for device, _ in route}
     best = scored[0]
     told = criteria(policy, request)
-    verdicts = [
-        Verdict(c, score[0], "chosen" if c.device in chosen else _why_lost(told, score, best[0], best[1]))
+    ranked = [
+        ScoredCandidate(
+            c, score[0], "chosen" if c.device in chosen else _why_lost(told, score, best[0], best[1])
+        )
         for score, _, c in scored
     ]
-    verdicts += [Verdict(c, None, why) for c, why in refused]
-    return Decision(policy, route, tuple(verdicts), request)
+    ranked += [ScoredCandidate(c, None, why) for c, why in refused]
+    return Decision(policy, route, tuple(ranked), request)
 
 
 def _refusal(candidate: Candidate, request: RoutingRequest, only: str | None) -> str | None:

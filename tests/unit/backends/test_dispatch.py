@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.calibration import Calibration
-from backends.dispatch import POLICIES, Candidate, RoutingRequest, Verdict, select
+from backends.dispatch import POLICIES, Candidate, RoutingRequest, ScoredCandidate, select
 from backends.prediction import success_untranspiled
 from problems import Circuit, Rotation
 from shotwise.errors import CannotRunError, UnreachableError
@@ -74,7 +74,7 @@ def test_balanced_steps_where_the_precision_asked_for_costs_least() -> None:
 def test_balanced_reports_from_a_device_that_is_worth_the_whole_run() -> None:
     last = RoutingRequest(progress=1, final=True, micro_usd_spent=10_000)
     assert select(FLEET, last, "balanced").devices == ("good",)
-    scores = {v.candidate.device: v.score for v in select(FLEET, last, "balanced").verdicts}
+    scores = {v.candidate.device: v.score for v in select(FLEET, last, "balanced").candidates}
     assert scores["cheap"] == pytest.approx((10_000 + 100) * (1 + 4))
     assert scores["good"] == pytest.approx((10_000 + 900) * (1 + 0.01))
 
@@ -90,8 +90,8 @@ def test_a_decision_is_recorded_with_what_it_was_asked_and_all_that_it_was_told(
     record = json.loads(decision.to_json())
     assert record["question"] == dataclasses.asdict(request)
     assert [tuple(leg) for leg in record["route"]] == list(decision.route)
-    told = [Verdict(Candidate(**v["candidate"]), v["score"], v["reason"]) for v in record["verdicts"]]
-    assert tuple(told) == decision.verdicts
+    told = [ScoredCandidate(Candidate(**v["candidate"]), v["score"], v["reason"]) for v in record["verdicts"]]
+    assert tuple(told) == decision.candidates
 
 
 def test_explore_exploit_turns_to_the_best_device_to_finish() -> None:
@@ -128,7 +128,7 @@ def test_the_fastest_device_runs_a_batch_alone_where_sharing_is_not_worth_it(rou
 def test_what_the_budget_cannot_hold_in_the_worst_case_is_refused() -> None:
     decision = select(FLEET, RoutingRequest(micro_usd_left=700), "best_fidelity")
     assert decision.devices == ("quick",)
-    (lost,) = [v for v in decision.verdicts if v.candidate.device == "good"]
+    (lost,) = [v for v in decision.candidates if v.candidate.device == "good"]
     assert "worst case" in lost.reason
     assert lost.score is None
 
@@ -136,9 +136,9 @@ def test_what_the_budget_cannot_hold_in_the_worst_case_is_refused() -> None:
 def test_every_loser_has_a_reason_and_refusals_come_last() -> None:
     broken = Candidate("broken", "calibration holds an error of 1")
     decision = select([broken, *FLEET], RoutingRequest(), "cheapest")
-    assert len(decision.verdicts) == 4
-    assert decision.verdicts[-1].reason == "calibration holds an error of 1"
-    assert all(v.reason for v in decision.verdicts)
+    assert len(decision.candidates) == 4
+    assert decision.candidates[-1].reason == "calibration holds an error of 1"
+    assert all(v.reason for v in decision.candidates)
 
 
 def test_when_nothing_can_run_the_reasons_are_said() -> None:
@@ -204,5 +204,5 @@ def test_selection_never_routes_to_what_it_refused_and_ignores_order(
     decision = select(fleet, request, policy)
     assert set(decision.devices) <= able
     assert sum(share for _, share in decision.route) == pytest.approx(1)
-    assert {v.candidate.device for v in decision.verdicts} == {c.device for c in fleet}
+    assert {v.candidate.device for v in decision.candidates} == {c.device for c in fleet}
     assert select(fleet[::-1], request, policy).route == decision.route

@@ -177,7 +177,7 @@ def test_the_dispatcher_obeys(database: Database, monkeypatch: pytest.MonkeyPatc
     DeviceHealth(database).set(cheapest, quarantined=True, reason="drifts")
     decision = decide(prepared, plan, RoutingRequest(), quarantined(database))
     assert cheapest not in decision.devices
-    reasons = {v.candidate.device: v.reason for v in decision.verdicts}
+    reasons = {v.candidate.device: v.reason for v in decision.candidates}
     assert "quarantined: drifts" in reasons[cheapest]
     DeviceHealth(database).set(decision.devices[0], quarantined=True, reason="drifts too")
     with pytest.raises(CannotRunError, match="quarantined"):

@@ -94,7 +94,7 @@ def test_a_device_that_keeps_failing_is_shown_and_not_routed_to(book: JobBook) -
     plan = plan_iteration(prepared, initial(prepared))
     decision = decide(prepared, plan, RoutingRequest(), without)
     assert decision.devices == ("lightning",)
-    (lost,) = [v for v in decision.verdicts if v.candidate.device == "jax"]
+    (lost,) = [v for v in decision.candidates if v.candidate.device == "jax"]
     assert lost.reason.startswith("its last 3 jobs failed")
     planned = plan_run(prepared, without=without)
     assert planned.decision is not None

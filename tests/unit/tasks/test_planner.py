@@ -79,7 +79,7 @@ def test_a_shared_step_is_priced_by_its_shares() -> None:
     prepared = prepare(validate(routed("ensemble", None)))
     plan = plan_run(prepared)
     assert plan.decision is not None
-    whole = [verdict.candidate.cost_micro_usd_max for verdict in plan.decision.chosen]
+    whole = [scored.candidate.cost_micro_usd_max for scored in plan.decision.chosen]
     assert len(whole) == 3
     assert plan.iteration_micro_usd is not None
     assert max(whole) < plan.iteration_micro_usd < 0.7 * sum(whole)
