@@ -26,7 +26,7 @@ from ledger.tables import jobs
 from shotwise.spec import validate
 from tasks.evaluate import plan_iteration
 from tasks.prepare import prepare
-from tasks.routing import decide, set_aside
+from tasks.routing import decide, excluded_devices
 from tasks.state import initial
 
 
@@ -78,7 +78,7 @@ def whole(decisions: int) -> list[tuple[float, float]]:
         plan = plan_iteration(prepared, initial(prepared))
 
         def one() -> None:
-            decide(prepared, plan, RoutingRequest(), set_aside(prepared, database)).to_json()
+            decide(prepared, plan, RoutingRequest(), excluded_devices(prepared, database)).to_json()
 
         one()
         taken = [timed(one) for _ in range(decisions)]

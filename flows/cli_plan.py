@@ -36,14 +36,14 @@ def plan(spec: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     from ledger import Currency, Database, Ledger
     from shotwise.home import Home
     from tasks.planner import plan_run
-    from tasks.routing import set_aside
+    from tasks.routing import excluded_devices
 
     payer, database = loaded.account, Database(Home.from_environment().asked_url)
     available = Ledger(database).available(f"{payer.tenant}/{payer.project}", Currency.MICRO_USD)
     planned = plan_run(
         prepared,
         micro_usd_left=min(available.values(), default=None),
-        without=set_aside(prepared, database),
+        without=excluded_devices(prepared, database),
     )
     click.echo(json.dumps(_plan_json(planned))) if as_json else _print_plan(planned)
     if planned.refusal or planned.iterations_affordable == 0:

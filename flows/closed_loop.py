@@ -32,7 +32,7 @@ from tasks.prepared import Prepared
 from tasks.progress import Progress, tell_watchers, watching
 from tasks.purchase import open_buyer
 from tasks.result import RunResult, final_unmeasured
-from tasks.routing import Begun, begun, check_can_start, fits_budget
+from tasks.routing import StartedPurchases, check_can_start, fits_budget, started_purchases
 from tasks.sampling import final_shots
 from tasks.slots import device_slot
 from tasks.state import LoopState
@@ -123,7 +123,11 @@ def _iterate_sampled(
     prepared: Prepared, drive: Drive, state: LoopState, *, buyer: Buyer | None
 ) -> tuple[LoopState, Sequence[IterationRecord]]:
     """One batch and one iteration, if the budget has room for it and for the final batch."""
-    before = begun(buyer, state.iteration) if buyer is not None else Begun(step=False, final=False)
+    before = (
+        started_purchases(buyer, state.iteration)
+        if buyer is not None
+        else StartedPurchases(step=False, final=False)
+    )
     if before.final:  # an earlier drive came to the budget's end
         return replace(state, reason=Reason.BUDGET_REACHED), []
     with span("plan", drive.lease.run_id, iteration=state.iteration):

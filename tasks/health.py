@@ -21,7 +21,7 @@ def recent(database: Database, devices: Sequence[str]) -> dict[str, DeviceHistor
     return device_histories(database, devices, since_us=now_us() - RECENT_S * 1_000_000)
 
 
-def unfit(database: Database, devices: Sequence[str]) -> dict[str, str]:
+def unhealthy_devices(database: Database, devices: Sequence[str]) -> dict[str, str]:
     """Devices that should not be sent a batch now, each with the reason."""
     at_us = now_us()
     since_us = at_us - round(PAUSE_LONGEST_S * 1e6)

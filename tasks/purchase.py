@@ -23,15 +23,15 @@ from ledger import (
 from measurement import ExecutionPlan, Outcome
 from measurement.mitigation import Piece, ReadoutErrors, undone
 from shotwise.errors import CannotRunError, UnreachableError
-from tasks.batch_numbers import FINAL_LEGS, LEG_BATCHES, is_final
+from tasks.batch_numbers import FINAL_PLACEMENTS, PLACEMENT_BATCHES, is_final
 from tasks.delivery import Delivery, joined, missing
 from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.evaluate import Measured
 from tasks.mitigation import Mitigated
 from tasks.prepared import Prepared
-from tasks.routing import decide, final_request, set_aside, shared_out, worst_case_micro_usd
+from tasks.routing import decide, excluded_devices, final_request, split_shots, worst_case_micro_usd
 from tasks.telemetry import span
-from tasks.treatment import Applied, Leg, treat, treat_as
+from tasks.treatment import Applied, Placement, treat, treat_as
 
 R = TypeVar("R")
 
@@ -74,15 +74,19 @@ def purchase(
         CannotRunError: no device is left that can take it.
     """
     request = final_request(request) if final else request
-    first_leg = FINAL_LEGS if final else 0
-    decision = _Legs(prepared, buyer, iteration, request, first_leg).decision(plan, ())
-    shared = shared_out(plan, decision.route)
-    # Shares count their legs in turn, so that none meets another's however often it goes elsewhere.
-    walks = [
-        _Legs(prepared, buyer, iteration, request, first_leg + at, len(shared)) for at in range(len(shared))
+    first_placement = FINAL_PLACEMENTS if final else 0
+    decision = _Placements(prepared, buyer, iteration, request, first_placement).decision(plan, ())
+    shared = split_shots(plan, decision.route)
+    # Shares count their placements in turn, so that none meets another's however often it goes elsewhere.
+    shares = [
+        _Placements(prepared, buyer, iteration, request, first_placement + at, len(shared))
+        for at in range(len(shared))
     ]
-    measured = at_once(
-        [partial(legs.measure, device, part) for legs, (device, part) in zip(walks, shared, strict=True)]
+    measured = run_concurrently(
+        [
+            partial(placements.measure, device, part)
+            for placements, (device, part) in zip(shares, shared, strict=True)
+        ]
     )
     mitigated = tuple(treated for _, _, treated in measured)
     # what the journal says, so that jobs which brought nothing are counted too
@@ -95,7 +99,7 @@ def purchase(
     )
 
 
-def at_once(calls: Sequence[Callable[[], R]]) -> list[R]:
+def run_concurrently(calls: Sequence[Callable[[], R]]) -> list[R]:
     """What calls return, each in a thread of its own; an exception once all have ended.
 
     That a budget had no room is the last to be raised of several: it ends a run in order, and any other may
@@ -113,7 +117,7 @@ def at_once(calls: Sequence[Callable[[], R]]) -> list[R]:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """What one job of a leg brought."""
+    """What one job of a placement brought."""
 
     device: str
     plan: ExecutionPlan
@@ -121,14 +125,14 @@ class _Part:
 
 
 @dataclass
-class _Legs:
-    """The legs of one share of a purchase, numbered as the journal has them, so a resumed run finds them."""
+class _Placements:
+    """The placements of one share, numbered as the journal has them, so a resumed run finds them."""
 
     prepared: Prepared
     buyer: Buyer
     iteration: int
     request: RoutingRequest
-    next_leg: int
+    next_placement: int
     stride: int = 1
     bought: list[_Part] = field(default_factory=list)
     applied: Applied | None = None
@@ -140,9 +144,9 @@ class _Legs:
     ) -> tuple[ExecutionPlan, Outcome, Mitigated | None]:
         """One device's part, mitigated where the spec asks for it: what one copy gave, and all that ran."""
         try:
-            applied = self.applied = treat(self._leg(device, plan))
+            applied = self.applied = treat(self._placement(device, plan))
         except DeviceGaveUpError as error:
-            self.next_leg += self.stride
+            self.next_placement += self.stride
             failed = _failed_now(failed, error)
             return self.measure(self._next_device(plan, failed, error), plan, failed)
         if applied is None:
@@ -153,19 +157,21 @@ class _Legs:
         pieces = tuple(Piece(part.plan, part.outcome, self.errors[part.device]) for part in self.bought)
         return *undone(plan, expanded, outcome), Mitigated(applied.treatment, pieces, applied.reason)
 
-    def _leg(self, device: str, plan: ExecutionPlan) -> Leg:
-        """The next leg, to be treated."""
-        moved_on = self._began(self.next_leg + self.stride)
-        return Leg(self.prepared, self.buyer, self.iteration, self.next_leg, device, plan, moved_on=moved_on)
+    def _placement(self, device: str, plan: ExecutionPlan) -> Placement:
+        """The next placement, to be treated."""
+        moved_on = self._was_started(self.next_placement + self.stride)
+        return Placement(
+            self.prepared, self.buyer, self.iteration, self.next_placement, device, plan, moved_on=moved_on
+        )
 
     def decision(self, plan: ExecutionPlan, without: Sequence[str]) -> Decision:
-        """The decision that the next leg begins with: the entered one, or a new one that is entered now."""
-        batch = self.next_leg * LEG_BATCHES
+        """The decision that the next placement begins with: the entered one, or a new one, entered now."""
+        batch = self.next_placement * PLACEMENT_BATCHES
         book = self.buyer.book
         kept = book.decision(self.iteration, batch, 0)
         if kept is not None:
             return Decision.from_json(kept)
-        reasons = set_aside(self.prepared, book.lease.database)
+        reasons = excluded_devices(self.prepared, book.lease.database)
         reasons |= dict.fromkeys(without, "failed in this iteration")
         began = time.perf_counter_ns()
         with span("route", book.lease.run_id, iteration=self.iteration, policy=self.prepared.policy):
@@ -192,21 +198,21 @@ class _Legs:
         asked = worst_case_micro_usd(self.prepared, plan, dear)
         raise BudgetExceededError(self.buyer.book.account, Currency.MICRO_USD, asked, left)
 
-    def _began(self, leg: int) -> bool:
-        """Whether an earlier process came to a leg, which it only does when the one before is over."""
-        return self.buyer.book.decision(self.iteration, leg * LEG_BATCHES, 0) is not None
+    def _was_started(self, placement: int) -> bool:
+        """Whether an earlier process came to a placement, which it does when the one before is over."""
+        return self.buyer.book.decision(self.iteration, placement * PLACEMENT_BATCHES, 0) is not None
 
     def buy(self, device: str, plan: ExecutionPlan, failed: tuple[str, ...]) -> Outcome:
         """One device's part, in as many jobs as its limits ask for; the rest elsewhere if it gives up."""
         fleet = self.prepared.fleet
         assert fleet is not None
-        leg, self.next_leg = self.next_leg, self.next_leg + self.stride
-        moved_on = self._began(self.next_leg)
+        placement, self.next_placement = self.next_placement, self.next_placement + self.stride
+        moved_on = self._was_started(self.next_placement)
         batches = split_plan(plan, fleet.description(device))
         outcomes: list[Outcome] = []
         for at, batch in enumerate(batches):
             try:
-                number = leg * LEG_BATCHES + at
+                number = placement * PLACEMENT_BATCHES + at
                 bought = self.buyer.buy(self.iteration, number, device, batch.plan, moved_on=moved_on)
             except DeviceGaveUpError as error:
                 self.bought += [_Part(device, part.plan, part.outcome) for part in error.delivered]
@@ -235,14 +241,14 @@ class _Legs:
         device = self._next_device(plan, failed, error)
         if self.applied is not None and device not in self.errors:
             try:
-                self.errors[device] = treat_as(self._leg(device, plan), self.applied).errors
+                self.errors[device] = treat_as(self._placement(device, plan), self.applied).errors
             except DeviceGaveUpError as unreadable:
-                self.next_leg += self.stride
+                self.next_placement += self.stride
                 return self._elsewhere(plan, _failed_now(failed, unreadable), unreadable)
         return self.buy(device, plan, failed)
 
     def _next_device(self, plan: ExecutionPlan, failed: tuple[str, ...], error: DeviceGaveUpError) -> str:
-        """Where the next leg goes; the `error` of the device that gave up where nothing else can take it."""
+        """The next placement's device; the `error` of the one that gave up where no other can take it."""
         try:
             return self.decision(plan, failed).devices[0]
         except BudgetExceededError:
@@ -252,5 +258,5 @@ class _Legs:
 
 
 def _failed_now(failed: tuple[str, ...], error: DeviceGaveUpError) -> tuple[str, ...]:
-    """Devices that a new leg must not go to; one that only an earlier process gave up it may."""
+    """Devices that a new placement must not go to; one that only an earlier process gave up it may."""
     return failed if error.before else (*failed, error.device)

@@ -17,7 +17,7 @@ from shotwise.errors import CannotRunError, NoRoomError, UnreachableError
 from tasks.batch_numbers import is_final
 from tasks.durable import Buyer
 from tasks.evaluate import plan_iteration
-from tasks.health import unfit
+from tasks.health import unhealthy_devices
 from tasks.mitigation import calibration_quote_micro_usd, priced
 from tasks.prepared import Prepared
 from tasks.result import final_plan
@@ -62,7 +62,7 @@ def decide(
     return select(candidates, request, prepared.policy)
 
 
-def set_aside(prepared: Prepared, database: Database) -> dict[str, str]:
+def excluded_devices(prepared: Prepared, database: Database) -> dict[str, str]:
     """Devices that are not to be used now, each with the reason.
 
     A quarantine holds for everybody; what recent jobs say against a device does not hold for a run whose
@@ -71,7 +71,7 @@ def set_aside(prepared: Prepared, database: Database) -> dict[str, str]:
     if prepared.fleet is None:
         return {}
     routed = not prepared.policy.startswith("single:")
-    return (unfit(database, prepared.fleet_names) if routed else {}) | quarantined(database)
+    return (unhealthy_devices(database, prepared.fleet_names) if routed else {}) | quarantined(database)
 
 
 def quarantined(database: Database) -> dict[str, str]:
@@ -106,7 +106,7 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
     limits = {} if micro_usd is None else {"budget.usd": micro_usd}
     available = ledger.available(f"{payer.tenant}/{payer.project}", Currency.MICRO_USD)
     limits |= {f"budget of {account}": left for account, left in available.items()}
-    without = set_aside(prepared, ledger.database)
+    without = excluded_devices(prepared, ledger.database)
     if not limits:
         decide(prepared, plan, RoutingRequest(), without)
         return
@@ -120,10 +120,10 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
         )
 
 
-class Begun(NamedTuple):
+class StartedPurchases(NamedTuple):
     """Whether an earlier process bought at an iteration: for its step, for the final evaluation there.
 
-    A step that was begun is gone on with, being reserved and maybe paid; a final one that was begun is the
+    A step that was started is gone on with, being reserved and maybe paid; a final one is the
     run's end.
     """
 
@@ -131,15 +131,15 @@ class Begun(NamedTuple):
     final: bool
 
 
-def begun(buyer: Buyer, iteration: int) -> Begun:
-    """What was begun at an iteration."""
+def started_purchases(buyer: Buyer, iteration: int) -> StartedPurchases:
+    """What was started at an iteration."""
     kinds = {is_final(batch) for batch in buyer.book.spent(iteration)}
-    return Begun(step=False in kinds, final=True in kinds)
+    return StartedPurchases(step=False in kinds, final=True in kinds)
 
 
 def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: ExecutionPlan) -> bool:
     """Whether the worst case of the next batch and of the final evaluation fits what is left."""
-    without = set_aside(prepared, buyer.book.lease.database)
+    without = excluded_devices(prepared, buyer.book.lease.database)
     request = routing_request(prepared, buyer, state)
     return buyer.patiently(lambda: fits(prepared, state, plan, request, without))
 
@@ -148,7 +148,7 @@ def step_request(
     prepared: Prepared, buyer: Buyer, state: LoopState, request: RoutingRequest
 ) -> RoutingRequest:
     """As `with_final_reserved`; the request as it is where no device can take the final evaluation now."""
-    without = set_aside(prepared, buyer.book.lease.database)
+    without = excluded_devices(prepared, buyer.book.lease.database)
     try:
         return buyer.patiently(lambda: with_final_reserved(prepared, state, request, without))
     except UnreachableError:
@@ -222,11 +222,11 @@ def worst_case_micro_usd(prepared: Prepared, plan: ExecutionPlan, decision: Deci
         return decision.chosen[0].candidate.cost_micro_usd_max
     assert prepared.fleet is not None
     return sum(
-        prepared.fleet.quote_micro_usd(device, part) for device, part in shared_out(plan, decision.route)
+        prepared.fleet.quote_micro_usd(device, part) for device, part in split_shots(plan, decision.route)
     )
 
 
-def shared_out(plan: ExecutionPlan, route: Sequence[tuple[str, float]]) -> list[tuple[str, ExecutionPlan]]:
+def split_shots(plan: ExecutionPlan, route: Sequence[tuple[str, float]]) -> list[tuple[str, ExecutionPlan]]:
     """The plan's shots split over devices; each measures every group, so each gives whole energies."""
     if len(route) == 1:
         return [(route[0][0], plan)]

@@ -18,7 +18,7 @@ from ledger import TREATMENTS, Amount, Database, jobs_of, now_us, treatments_of
 from measurement import ExecutionPlan
 from measurement.mitigation import EXTRAPOLATIONS, ReadoutErrors, Treatment, calibration_plan
 from shotwise.rng import Purpose
-from tasks.batch_numbers import LEG_BATCHES
+from tasks.batch_numbers import PLACEMENT_BATCHES
 from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.mitigation import calibration_shots, choice
 from tasks.prepared import Prepared
@@ -83,7 +83,7 @@ class Applied:
 
 
 @dataclass(frozen=True, eq=False)
-class Leg:
+class Placement:
     """One device's part of a plan, to be treated.
 
     Attributes:
@@ -102,7 +102,7 @@ class Leg:
     @property
     def batch(self) -> int:
         """The first number of its calibration's batches; its choice is entered under it too."""
-        return TREATMENTS + self.number * LEG_BATCHES
+        return TREATMENTS + self.number * PLACEMENT_BATCHES
 
     def kept(self, attempt: int) -> Applied | None:
         """What was entered under this attempt."""
@@ -113,8 +113,8 @@ class Leg:
         self.buyer.book.decide(self.iteration, self.batch, attempt, applied.to_json(self.device))
 
 
-def treat(leg: Leg) -> Applied | None:
-    """The treatment of a leg: the entered one, or one that is chosen, calibrated for and entered now.
+def treat(placement: Placement) -> Applied | None:
+    """The treatment of a placement: the entered one, or one that is chosen, calibrated for and entered now.
 
     Returns:
         None where nothing is done.
@@ -123,18 +123,22 @@ def treat(leg: Leg) -> Applied | None:
         BudgetExceededError: no room for a calibration.
         DeviceGaveUpError: the device would not run the calibration, or reads too badly to be put right.
     """
-    if leg.prepared.shots_execution.mitigation == "none":
+    if placement.prepared.shots_execution.mitigation == "none":
         return None
-    known = _known(leg)
+    known = _known(placement)
     if known is not None:
         return known
-    found, reason = leg.buyer.patiently(lambda: choice(leg.prepared, leg.device, leg.plan))
-    return None if found is None else _entered(leg, _applied(leg, found.chosen.treatment, reason))
+    found, reason = placement.buyer.patiently(
+        lambda: choice(placement.prepared, placement.device, placement.plan)
+    )
+    return None if found is None else _entered(placement, _applied(placement, found.chosen.treatment, reason))
 
 
-def treat_as(leg: Leg, like: Applied) -> Applied:
-    """The same treatment on the device that took over a leg, with that device's own readout errors."""
-    return _known(leg) or _entered(leg, _applied(leg, like.treatment, f"taken over: {like.reason}"))
+def treat_as(placement: Placement, like: Applied) -> Applied:
+    """The same treatment on the device that took over a placement, with that device's own readout errors."""
+    return _known(placement) or _entered(
+        placement, _applied(placement, like.treatment, f"taken over: {like.reason}")
+    )
 
 
 def calibration_spent(database: Database, run_id: str) -> Amount:
@@ -143,52 +147,58 @@ def calibration_spent(database: Database, run_id: str) -> Amount:
     return Amount(sum(j.shots for j in jobs), sum(j.cost_micro_usd for j in jobs))
 
 
-def _known(leg: Leg) -> Applied | None:
+def _known(placement: Placement) -> Applied | None:
     """What an earlier process entered, its calibration bought to the end."""
-    kept = leg.kept(_WHOLE)
+    kept = placement.kept(_WHOLE)
     if kept is not None:
         return kept
-    chosen = leg.kept(_CALIBRATING)
-    return None if chosen is None else _entered(leg, _calibrated(leg, chosen))
+    chosen = placement.kept(_CALIBRATING)
+    return None if chosen is None else _entered(placement, _calibrated(placement, chosen))
 
 
-def _entered(leg: Leg, applied: Applied) -> Applied:
-    leg.keep(_WHOLE, applied)
+def _entered(placement: Placement, applied: Applied) -> Applied:
+    placement.keep(_WHOLE, applied)
     return applied
 
 
-def _applied(leg: Leg, treatment: Treatment, reason: str) -> Applied:
-    fleet, execution = leg.prepared.fleet, leg.prepared.shots_execution
+def _applied(placement: Placement, treatment: Treatment, reason: str) -> Applied:
+    fleet, execution = placement.prepared.fleet, placement.prepared.shots_execution
     assert fleet is not None
-    known = leg.buyer.patiently(lambda: fleet.noise(leg.device, leg.plan))
-    n_qubits = leg.prepared.problem.n_qubits
+    known = placement.buyer.patiently(lambda: fleet.noise(placement.device, placement.plan))
+    n_qubits = placement.prepared.problem.n_qubits
     layout = known[1] if known else tuple(range(n_qubits))
     perfect = Applied(treatment, ReadoutErrors.none(n_qubits), layout, None, Amount(), reason)
     if not treatment.readout or known is None:
         return perfect
     if execution.readout_from == "snapshot":
         return replace(perfect, errors=ReadoutErrors.from_snapshot(np.array(known[0].readout_error)))
-    earlier = _earlier(leg.buyer, execution.stale_after_s, leg.device, layout)
+    earlier = _earlier(placement.buyer, execution.stale_after_s, placement.device, layout)
     if earlier is not None:
         return replace(perfect, errors=earlier.errors, calibrated_us=earlier.calibrated_us)
     # before anything is bought on it: whatever is known then, a later process goes on with this
-    leg.keep(_CALIBRATING, perfect)
-    return _calibrated(leg, perfect)
+    placement.keep(_CALIBRATING, perfect)
+    return _calibrated(placement, perfect)
 
 
-def _calibrated(leg: Leg, chosen: Applied) -> Applied:
+def _calibrated(placement: Placement, chosen: Applied) -> Applied:
     """Buy a readout calibration; the same one again where an earlier process bought it."""
-    seed = (leg.prepared.spec.seed, Purpose.READOUT_CALIBRATION, leg.iteration, leg.number)
-    prepares = calibration_plan(leg.plan, calibration_shots(leg.plan), seed)
-    batches = split_plan(prepares, leg.buyer.fleet.description(leg.device))
+    seed = (placement.prepared.spec.seed, Purpose.READOUT_CALIBRATION, placement.iteration, placement.number)
+    prepares = calibration_plan(placement.plan, calibration_shots(placement.plan), seed)
+    batches = split_plan(prepares, placement.buyer.fleet.description(placement.device))
     bought = [
-        leg.buyer.buy(leg.iteration, leg.batch + at, leg.device, batch.plan, moved_on=leg.moved_on)
+        placement.buyer.buy(
+            placement.iteration,
+            placement.batch + at,
+            placement.device,
+            batch.plan,
+            moved_on=placement.moved_on,
+        )
         for at, batch in enumerate(batches)
     ]
     outcome = join_outcomes(prepares, batches, [each.outcome for each in bought])
     errors = ReadoutErrors.from_calibration(prepares, outcome)
     if not errors.invertible:
-        raise DeviceGaveUpError(leg.device, "its readout errors cannot be inverted")
+        raise DeviceGaveUpError(placement.device, "its readout errors cannot be inverted")
     spent = Amount(sum(b.shots for b in bought), sum(b.cost_micro_usd for b in bought))
     return replace(chosen, errors=errors, calibrated_us=now_us(), bought=spent)
 

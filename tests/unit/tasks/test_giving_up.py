@@ -14,7 +14,7 @@ from ledger import (
     Ledger,
 )
 from measurement import ExecutionPlan
-from tasks.batch_numbers import LEG_BATCHES
+from tasks.batch_numbers import PLACEMENT_BATCHES
 from tasks.durable import DeviceGaveUpError
 from tasks.evaluate import plan_iteration
 from tasks.routing import predicted_bias
@@ -133,7 +133,7 @@ def test_the_jobs_that_a_device_left_are_one_part_elsewhere(
     wanted, measured = plan_iteration(run.prepared, run.state), run.buy()
     ((_, outcome),) = measured.parts
     assert [int(outcome.row(row)[1].sum()) for row in range(len(wanted))] == wanted.shots.tolist()
-    done = [(job.device, job.batch // LEG_BATCHES) for job in run.jobs if job.state is JobPhase.DONE]
+    done = [(job.device, job.batch // PLACEMENT_BATCHES) for job in run.jobs if job.state is JobPhase.DONE]
     assert done == [(MANILA, 0)] + [(NAIROBI, 1)] * (len(wanted) - 1)
     assert len(wanted) > 2
     np.testing.assert_array_equal(run.buy().parts[0][1].counts, outcome.counts)
@@ -197,7 +197,7 @@ def test_a_device_that_failed_in_an_earlier_drive_is_asked_again(
     failed = len(run.jobs)
     run.interrupt()
     run.drive()
-    monkeypatch.setattr("tasks.routing.unfit", lambda *_: {})  # its pause is over
+    monkeypatch.setattr("tasks.routing.unhealthy_devices", lambda *_: {})  # its pause is over
     assert run.buy().cost_micro_usd == sum(job.cost_micro_usd for job in run.jobs)
     assert [job.state for job in run.jobs].count(JobPhase.FAILED) == failed > 0
 
@@ -308,6 +308,6 @@ def test_where_the_other_device_fails_too_the_first_is_asked_again_by_the_next_p
             run.buy()
     run.interrupt()
     run.drive()
-    monkeypatch.setattr("tasks.routing.unfit", lambda *_: {})  # its pause is over
+    monkeypatch.setattr("tasks.routing.unhealthy_devices", lambda *_: {})  # its pause is over
     assert run.buy().shots > 0
     assert run.held == Amount()

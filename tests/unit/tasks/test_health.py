@@ -10,10 +10,10 @@ from shotwise.errors import CannotRunError
 from shotwise.spec import validate
 from tasks.device_list import device_rows
 from tasks.evaluate import plan_iteration
-from tasks.health import FAILURES_MAX, PAUSE_LONGEST_S, PAUSE_S, breaker, recent, unfit
+from tasks.health import FAILURES_MAX, PAUSE_LONGEST_S, PAUSE_S, breaker, recent, unhealthy_devices
 from tasks.planner import plan_run
 from tasks.prepare import prepare
-from tasks.routing import check_can_start, decide, set_aside
+from tasks.routing import check_can_start, decide, excluded_devices
 from tasks.state import initial
 
 NOW_US = 10**15
@@ -89,8 +89,8 @@ def test_a_device_that_keeps_failing_is_shown_and_not_routed_to(book: JobBook) -
     assert row["jobs_failed"] == row["failures_in_a_row"] == 3
     assert row["health"].startswith("its last 3 jobs failed")
     prepared = routed("jax", "lightning")
-    without = set_aside(prepared, database)
-    assert list(without) == list(unfit(database, ["jax"])) == ["jax"]
+    without = excluded_devices(prepared, database)
+    assert list(without) == list(unhealthy_devices(database, ["jax"])) == ["jax"]
     plan = plan_iteration(prepared, initial(prepared))
     decision = decide(prepared, plan, RoutingRequest(), without)
     assert decision.devices == ("lightning",)
@@ -100,7 +100,7 @@ def test_a_device_that_keeps_failing_is_shown_and_not_routed_to(book: JobBook) -
     assert planned.decision is not None
     assert planned.decision.devices == ("lightning",)
     enter(book, "jax", JobPhase.DONE)
-    assert set_aside(prepared, database) == {}
+    assert excluded_devices(prepared, database) == {}
 
 
 def test_where_nothing_else_is_left_the_run_says_why_before_it_starts(book: JobBook) -> None:

@@ -27,7 +27,7 @@ from tasks.driving import StopAsked
 from tasks.durable import Buyer, UnresolvedJobError
 from tasks.purchase import open_buyer
 from tasks.reconcile import DifferenceKind, reconcile
-from tasks.routing import begun
+from tasks.routing import started_purchases
 from tests.unit.tasks.by_hand import MANILA, NAIROBI, QUICK, Run, fail_fetching, left_elsewhere
 
 
@@ -35,10 +35,10 @@ def test_a_run_whose_final_evaluation_was_begun_goes_on_with_that(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(journal)
-    assert not begun(run.buyer, run.state.iteration).final
+    assert not started_purchases(run.buyer, run.state.iteration).final
     run.die_while_out(monkeypatch, final=True)
     run.drive()
-    assert begun(run.buyer, run.state.iteration).final
+    assert started_purchases(run.buyer, run.state.iteration).final
     run.buy(final=True)
     assert all(job.state is JobPhase.DONE for job in run.jobs)
     assert run.held == Amount()
@@ -54,8 +54,8 @@ def test_a_run_whose_calibration_is_out_is_gone_on_with_whatever_the_budget(
     spent = Ledger(journal.database).balance(run.account).held.micro_usd
     Ledger(journal.database).set_limit(run.account, micro_usd=spent)
     run.drive()
-    assert not begun(run.buyer, run.state.iteration).final
-    assert begun(run.buyer, run.state.iteration).step, "so its budget is not asked about"
+    assert not started_purchases(run.buyer, run.state.iteration).final
+    assert started_purchases(run.buyer, run.state.iteration).step, "so its budget is not asked about"
 
 
 @pytest.mark.parametrize("final", [False, True])

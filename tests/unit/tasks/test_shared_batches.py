@@ -19,7 +19,7 @@ from tasks.evaluate import Measured, estimates_of, plan_iteration
 from tasks.patience import Patience
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
-from tasks.purchase import at_once, purchase
+from tasks.purchase import purchase, run_concurrently
 from tasks.routing import fits_budget, routing_request
 from tasks.state import initial
 from tests.unit.tasks.buying import IDEAL, assert_exactly_once, closed_at_the_end, fired
@@ -149,7 +149,7 @@ def test_what_one_call_raises_waits_for_the_others() -> None:
         raise StopAsked
 
     with pytest.raises(StopAsked):
-        at_once([fails, lambda: ended.append("other")])
+        run_concurrently([fails, lambda: ended.append("other")])
     assert ended == ["other"]
 
 
@@ -163,6 +163,6 @@ def test_a_budgets_end_does_not_hide_a_job_that_is_out() -> None:
         raise UnresolvedJobError("job out")
 
     with pytest.raises(UnresolvedJobError):
-        at_once([no_room, silent])
+        run_concurrently([no_room, silent])
     with pytest.raises(BudgetExceededError):
-        at_once([no_room, no_room])
+        run_concurrently([no_room, no_room])
