@@ -19,7 +19,7 @@ from shotwise.errors import SpecError
 from shotwise.home import Home
 from shotwise.spec import RunSpec, validate
 from tasks.cancelling import finish_cancelled
-from tasks.driving import Drive, acquire_patiently, driving
+from tasks.driving import Drive, acquire_with_retries, driving
 from tasks.flow_runs import deployment_of, is_being_cancelled, is_deployed
 from tasks.prefect_records import close_stale
 from tasks.provenance import new_run, parent_from_environment
@@ -132,7 +132,7 @@ def driven(opened: Opened) -> Iterator[Driven]:
         RunBusyError: another process drives it.
     """
     home, journal, run_id = opened.home, opened.journal, opened.run_id
-    lease = acquire_patiently(journal, run_id)
+    lease = acquire_with_retries(journal, run_id)
     flow_run_id = str(flow_run.id)
     with ExitStack() as stack:
         try:

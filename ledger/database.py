@@ -74,7 +74,7 @@ class Database:
     def autocommit(self) -> Iterator[Driver]:
         """The driver's own connection, each statement a transaction: for the few that must be fast."""
         with self.clearly():
-            pooled = self._patiently(self.engine.raw_connection)
+            pooled = self._with_retries(self.engine.raw_connection)
             try:
                 self._set_autocommit(pooled, True)
                 yield Driver(self.engine.dialect, pooled)
@@ -87,9 +87,9 @@ class Database:
 
     def connect(self, **options: Any) -> Connection:
         """A connection that works now, with execution options. Raises OperationalError."""
-        return self._patiently(self.engine.execution_options(**options).connect)
+        return self._with_retries(self.engine.execution_options(**options).connect)
 
-    def _patiently(self, open_: Callable[[], T]) -> T:
+    def _with_retries(self, open_: Callable[[], T]) -> T:
         """What opens once the database answers; one that is restarted is waited for."""
         give_up = time.monotonic() + self._away_s_max
         while True:

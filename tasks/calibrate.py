@@ -34,8 +34,8 @@ from measurement.canaries import Canary, mirror_canary, mirror_error, readout_ca
 from shotwise.errors import CannotRunError
 from tasks.driving import renewing
 from tasks.durable import Buyer
-from tasks.patience import Patience
 from tasks.provenance import versions_json
+from tasks.retries import RetryPolicy
 from tasks.stored import spec_fields
 
 _PAYER = {"tenant": "platform", "project": "calibration"}
@@ -43,7 +43,7 @@ ACCOUNT = "/".join(_PAYER.values())
 _QUBITS_MAX = 4
 _MIRROR_LAYERS = 4
 _MIRROR_CIRCUITS = 4
-_PATIENCE = Patience(unavailable_s=60.0)
+_RETRY_POLICY = RetryPolicy(unavailable_s=60.0)
 """A device that takes nothing for so long is not waited for: there are others to look at."""
 
 
@@ -139,7 +139,7 @@ def probe_device(database: Database, fleet: Fleet, device: str, *, shots: int) -
         ledger = Ledger(database)
         account = f"{ACCOUNT}/{lease.run_id}"
         ledger.open_account(account)
-        buyer = Buyer(JobBook(lease, account), fleet, _PATIENCE)
+        buyer = Buyer(JobBook(lease, account), fleet, _RETRY_POLICY)
         with renewing(lease):
             outcomes = [_bought(buyer, device, canary.plan, at) for at, canary in enumerate(canaries)]
     except CannotRunError:

@@ -72,7 +72,7 @@ class Drive:
         return time.monotonic() >= self.deadline(budget)
 
 
-def acquire_patiently(journal: Journal, run_id: str) -> Lease:
+def acquire_with_retries(journal: Journal, run_id: str) -> Lease:
     """Acquire a run, giving a driver that was just killed a moment to be gone."""
     give_up = time.monotonic() + _BUSY_WAIT_S
     while True:

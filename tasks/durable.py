@@ -31,13 +31,13 @@ from measurement import ExecutionPlan, Outcome
 from shotwise.errors import CannotRunError, RunFailedError, UnreachableError
 from tasks.delivery import Delivery, joined, missing, shape_sha256
 from tasks.pacing import wait_for_turn
-from tasks.patience import Door, Patience, Pause
+from tasks.retries import Backoff, RetryPolicy, SubmitRetry
 from tasks.telemetry import span
 
 R = TypeVar("R")
 
 SILENCE = (ProviderUnavailable, UnreachableError)
-"""What is raised where a free question got no usable answer."""
+"""What is raised where a call that buys nothing got no usable answer."""
 
 
 class DeviceGaveUpError(CannotRunError):
@@ -78,7 +78,7 @@ class Buyer:
 
     book: JobBook
     fleet: Fleet
-    patience: Patience = field(default_factory=Patience)
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     sleep: Callable[[float], None] = time.sleep
     hold: Callable[[str], AbstractContextManager[object]] = nullcontext
     """Takes a device's slot while a job of it is out."""
@@ -103,7 +103,9 @@ class Buyer:
             NothingMoreIsBoughtError: closing, and the batch is not complete.
         """
         known = self.book.attempts(iteration, batch)
-        door = Door(Pause(self.patience, self.sleep), only_one=self.fleet.names == (device,))
+        submit_retry = SubmitRetry(
+            Backoff(self.retry_policy, self.sleep), only_device=self.fleet.names == (device,)
+        )
         delivered: list[Delivery] = []
         failures = attempt = 0
         while (left := missing(plan, delivered)) is not None:
@@ -124,7 +126,7 @@ class Buyer:
                 with self.hold(where):
                     outcome = self._attempt(key, record, where, need)
             except SubmitRejected as error:
-                if not door.opens_again(error):
+                if not submit_retry.wait_for_retry(error):
                     raise DeviceGaveUpError(device, str(error), tuple(delivered)) from None
                 continue
             if outcome is not None:
@@ -133,7 +135,7 @@ class Buyer:
             if record is not None and record.state.ended:
                 continue  # it failed in an earlier drive; this one asks again
             failures += 1
-            if failures >= self.patience.attempts_max:
+            if failures >= self.retry_policy.attempts_max:
                 why = f"failed {failures} times"
                 raise DeviceGaveUpError(device, why, tuple(delivered))
         spent = self.book.attempts(iteration, batch)
@@ -147,7 +149,7 @@ class Buyer:
             UnresolvedJobError: the provider does not answer; its reservation stays held.
         """
         key = JobKey(record.run_id, record.iteration, record.batch, record.attempt)
-        provider = self._ask(lambda: self.fleet.provider(record.device), record.device)
+        provider = self._query(lambda: self.fleet.provider(record.device), record.device)
         found = [record.vendor_job_id] if record.vendor_job_id else self._found(provider, key.token)
         if not found:
             self.book.ended(key, JobPhase.FAILED, Amount(), "the provider has no such job")
@@ -165,10 +167,10 @@ class Buyer:
 
     def _found(self, provider: Provider, token: str) -> list[str]:
         """The provider's jobs of a token; asked again before an accepted one must be visible."""
-        found = self._ask(lambda: provider.find(token), provider.name)
+        found = self._query(lambda: provider.find(token), provider.name)
         if not found:
-            self.sleep(self.patience.visible_s)
-            found = self._ask(lambda: provider.find(token), provider.name)
+            self.sleep(self.retry_policy.visible_s)
+            found = self._query(lambda: provider.find(token), provider.name)
         return found
 
     def _attempt(
@@ -179,8 +181,8 @@ class Buyer:
         Raises:
             SubmitRejected: the provider took nothing; that is entered.
         """
-        provider = self._ask(lambda: self.fleet.provider(device), device)
-        description = self._ask(lambda: self.fleet.description(device), device)
+        provider = self._query(lambda: self.fleet.provider(device), device)
+        description = self._query(lambda: self.fleet.description(device), device)
         if record is None:
             quote = self._worst_micro_usd(description, plan)
             sold = self._sold_before(key, provider)
@@ -223,7 +225,7 @@ class Buyer:
 
     def _worst_micro_usd(self, description: DeviceDescription, plan: ExecutionPlan) -> int:
         """Reserved for a job: its quote, and on a device that ends no job at it, what one has cost."""
-        quote = self._ask(lambda: self.fleet.quote_micro_usd(description.name, plan), description.name)
+        quote = self._query(lambda: self.fleet.quote_micro_usd(description.name, plan), description.name)
         return max(quote, self.book.dearest_micro_usd(description.name)) if description.endless else quote
 
     def _submit(
@@ -258,14 +260,14 @@ class Buyer:
         """The job of a token that the journal thinks new: it may have been restored from an old backup."""
         if provider.honours_tokens:
             return None  # submitting again finds the job
-        found = self._ask(lambda: provider.find(key.token), provider.name)
+        found = self._query(lambda: provider.find(key.token), provider.name)
         return found[0] if found else None
 
     def _resolve(
         self, key: JobKey, provider: Provider, description: DeviceDescription, plan: ExecutionPlan
     ) -> Outcome | None:
         """Find out whether a job was bought; only the provider's answer decides."""
-        pause = Pause(self.patience, self.sleep)
+        backoff = Backoff(self.retry_policy, self.sleep)
         asked = time.monotonic()
         while True:
             try:
@@ -278,18 +280,18 @@ class Buyer:
                     job_id = self._send(provider, description, plan, key)
                     self.book.submitted(key, job_id)
                     return self._await(key, provider, description, plan, job_id)
-                if time.monotonic() - asked > self.patience.visible_s:
+                if time.monotonic() - asked > self.retry_policy.visible_s:
                     self.book.ended(key, JobPhase.FAILED, Amount(), "the provider has no such job")
                     return None
             except (ProviderUnavailable, SubmitUnknown) as error:
-                if time.monotonic() - asked > self.patience.unavailable_s:
+                if time.monotonic() - asked > self.retry_policy.unavailable_s:
                     raise UnresolvedJobError(f"job {key.token} on {description.name}: {error}") from None
             except SubmitRejected as error:
                 # Refused now, which says nothing about the first time: a job may still turn up by its tag.
-                if time.monotonic() - asked > self.patience.visible_s:
+                if time.monotonic() - asked > self.retry_policy.visible_s:
                     self.book.ended(key, JobPhase.FAILED, Amount(), str(error))
                     return None
-            pause.wait()
+            backoff.wait()
 
     def _await(
         self,
@@ -327,29 +329,29 @@ class Buyer:
     def _fetched(self, provider: Provider, job_id: str, plan: ExecutionPlan) -> Outcome:
         """A job's result. Raises ResultMissing where the provider says so twice."""
         try:
-            return self._ask(lambda: provider.fetch(job_id, plan), provider.name)
+            return self._query(lambda: provider.fetch(job_id, plan), provider.name)
         except ResultMissing:
-            self.sleep(self.patience.visible_s)
-            return self._ask(lambda: provider.fetch(job_id, plan), provider.name)
+            self.sleep(self.retry_policy.visible_s)
+            return self._query(lambda: provider.fetch(job_id, plan), provider.name)
 
     def _poll_to_end(self, key: JobKey, provider: Provider, job_id: str) -> JobReport:
-        pause, price = Pause(self.patience, self.sleep), self._price_then(key)
+        backoff, price = Backoff(self.retry_policy, self.sleep), self._price_then(key)
         began = time.monotonic()
         seen_running = False
         if self.closing:
-            self._ask(lambda: provider.cancel(job_id), provider.name)
+            self._query(lambda: provider.cancel(job_id), provider.name)
         while True:
-            report = self._ask(lambda: provider.poll(job_id, price), provider.name)
+            report = self._query(lambda: provider.poll(job_id, price), provider.name)
             if report.state.ended:
                 return report
             if report.state is JobState.RUNNING and not seen_running:
                 self.book.started(key)
                 seen_running = True
-            if report.state is JobState.QUEUED and time.monotonic() - began > self.patience.stuck_s:
+            if report.state is JobState.QUEUED and time.monotonic() - began > self.retry_policy.stuck_s:
                 self.book.lease.renew()
-                if self._ask(lambda: provider.cancel(job_id), provider.name).state.ended:
+                if self._query(lambda: provider.cancel(job_id), provider.name).state.ended:
                     continue
-            pause.wait()
+            backoff.wait()
 
     def _cost(self, key: JobKey, provider: Provider, report: JobReport) -> int:
         """What an ended job cost, in micro-USD, waited for while the provider counts it; else what is billed.
@@ -357,15 +359,15 @@ class Buyer:
         Where neither says it, nothing for a failure that its price bills nothing for, and else all that was
         reserved: too much goes back when the bill is reconciled, and too little would be spent twice.
         """
-        pause, asked, job_id = Pause(self.patience, self.sleep), time.monotonic(), report.job_id
+        backoff, asked, job_id = Backoff(self.retry_policy, self.sleep), time.monotonic(), report.job_id
         price = self._price_then(key)
-        while report.counting and time.monotonic() - asked < self.patience.counted_s:
-            pause.wait()
-            report = self._ask(lambda: provider.poll(job_id, price), provider.name)
+        while report.counting and time.monotonic() - asked < self.retry_policy.counted_s:
+            backoff.wait()
+            report = self._query(lambda: provider.poll(job_id, price), provider.name)
         if report.cost_micro_usd is not None:
             return report.cost_micro_usd
         prices = {key.token: price} if price else TODAYS
-        bill = self._ask(lambda: provider.bill(prices), provider.name)
+        bill = self._query(lambda: provider.bill(prices), provider.name)
         lines = [line for line in bill if line.job_id == job_id]
         if lines:
             return sum(line.cost_micro_usd for line in lines)
@@ -378,23 +380,23 @@ class Buyer:
         told = self.book.price_json(key)
         return Price.model_validate_json(told) if told else None
 
-    def _ask(self, question: Callable[[], R], device: str) -> R:
+    def _query(self, call: Callable[[], R], device: str) -> R:
         try:
-            return self.patiently(question)
+            return self.with_retries(call)
         except SILENCE as error:
             raise UnresolvedJobError(f"{device}: {error}") from None
 
-    def patiently(self, question: Callable[[], R]) -> R:
-        """Ask what changes nothing until there is an answer, or patience with silence is at its end."""
-        pause = Pause(self.patience, self.sleep)
+    def with_retries(self, call: Callable[[], R]) -> R:
+        """Repeat a call that changes nothing until it is answered, or the retry policy is exhausted."""
+        backoff = Backoff(self.retry_policy, self.sleep)
         asked = time.monotonic()
         while True:
             try:
-                return question()
+                return call()
             except SILENCE:
-                if time.monotonic() - asked > self.patience.unavailable_s:
+                if time.monotonic() - asked > self.retry_policy.unavailable_s:
                     raise
             except JobGone:  # one that was just taken may not be seen everywhere yet
-                if time.monotonic() - asked > self.patience.visible_s:
+                if time.monotonic() - asked > self.retry_policy.visible_s:
                     raise
-            pause.wait()
+            backoff.wait()

@@ -175,7 +175,7 @@ class _Placements:
         reasons |= dict.fromkeys(without, "failed in this iteration")
         began = time.perf_counter_ns()
         with span("route", book.lease.run_id, iteration=self.iteration, policy=self.prepared.policy):
-            decision = self.buyer.patiently(lambda: self._decide(plan, reasons))
+            decision = self.buyer.with_retries(lambda: self._decide(plan, reasons))
         took_us = (time.perf_counter_ns() - began) // 1000
         book.decide(self.iteration, batch, 0, decision.to_json(), took_us)
         return decision

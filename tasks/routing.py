@@ -141,7 +141,7 @@ def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: Execut
     """Whether the worst case of the next batch and of the final evaluation fits what is left."""
     without = excluded_devices(prepared, buyer.book.lease.database)
     request = routing_request(prepared, buyer, state)
-    return buyer.patiently(lambda: fits(prepared, state, plan, request, without))
+    return buyer.with_retries(lambda: fits(prepared, state, plan, request, without))
 
 
 def step_request(
@@ -150,7 +150,7 @@ def step_request(
     """As `with_final_reserved`; the request as it is where no device can take the final evaluation now."""
     without = excluded_devices(prepared, buyer.book.lease.database)
     try:
-        return buyer.patiently(lambda: with_final_reserved(prepared, state, request, without))
+        return buyer.with_retries(lambda: with_final_reserved(prepared, state, request, without))
     except UnreachableError:
         raise
     except CannotRunError:

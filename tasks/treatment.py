@@ -128,7 +128,7 @@ def treat(placement: Placement) -> Applied | None:
     known = _known(placement)
     if known is not None:
         return known
-    found, reason = placement.buyer.patiently(
+    found, reason = placement.buyer.with_retries(
         lambda: choice(placement.prepared, placement.device, placement.plan)
     )
     return None if found is None else _entered(placement, _applied(placement, found.chosen.treatment, reason))
@@ -164,7 +164,7 @@ def _entered(placement: Placement, applied: Applied) -> Applied:
 def _applied(placement: Placement, treatment: Treatment, reason: str) -> Applied:
     fleet, execution = placement.prepared.fleet, placement.prepared.shots_execution
     assert fleet is not None
-    known = placement.buyer.patiently(lambda: fleet.noise(placement.device, placement.plan))
+    known = placement.buyer.with_retries(lambda: fleet.noise(placement.device, placement.plan))
     n_qubits = placement.prepared.problem.n_qubits
     layout = known[1] if known else tuple(range(n_qubits))
     perfect = Applied(treatment, ReadoutErrors.none(n_qubits), layout, None, Amount(), reason)

@@ -58,8 +58,8 @@ from measurement import Bases, ExecutionPlan, Outcome
 from problems import Circuit, Rotation
 from shotwise.errors import LeaseLostError
 from tasks.durable import Bought, Buyer, DeviceGaveUpError, UnresolvedJobError
-from tasks.patience import Patience
 from tasks.reconcile import reconcile
+from tasks.retries import RetryPolicy
 
 STEPS = 1_000
 EXAMPLES = 60
@@ -67,7 +67,7 @@ STEPS_AN_EXAMPLE = 25
 SHOTS = 3
 READ = {"date": "2026-01-01", "source": "this file"}
 HONEST, FORGETFUL = "honours-tokens", "ignores-tokens"
-AT_ONCE = Patience(first_s=0, longest_s=0, attempts_max=4, unavailable_s=0, visible_s=0)
+AT_ONCE = RetryPolicy(first_s=0, longest_s=0, attempts_max=4, unavailable_s=0, visible_s=0)
 
 
 class Accident(Enum):

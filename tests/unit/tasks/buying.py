@@ -12,12 +12,12 @@ from ledger import JobPhase, jobs_of
 from measurement import Bases, ExecutionPlan, Outcome
 from problems import Circuit, Rotation
 from tasks.durable import Buyer
-from tasks.patience import Patience
 from tasks.reconcile import DifferenceKind, reconcile
+from tasks.retries import RetryPolicy
 
 KEY = SecretStr("test-key-of-the-durable-suite")
 IDEAL, NO_TOKENS = "sandbox-ideal", "sandbox-cheap"
-QUICK = Patience(first_s=0.01, longest_s=0.1, unavailable_s=120, visible_s=0.5, stuck_s=0.3)
+QUICK = RetryPolicy(first_s=0.01, longest_s=0.1, unavailable_s=120, visible_s=0.5, stuck_s=0.3)
 
 
 _opened: list[Fleet] = []

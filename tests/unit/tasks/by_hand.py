@@ -22,16 +22,16 @@ from shotwise.spec import validate
 from tasks.driving import StopAsked, where_it_stands
 from tasks.durable import Buyer
 from tasks.evaluate import Measured, plan_iteration
-from tasks.patience import Patience
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.purchase import open_buyer, purchase
 from tasks.result import final_plan
+from tasks.retries import RetryPolicy
 from tasks.routing import routing_request
 
 jax.config.update("jax_enable_x64", True)
 MANILA, NAIROBI = "sim-manila", "sim-nairobi"
-QUICK = Patience(first_s=0.001, longest_s=0.01, unavailable_s=0.5, visible_s=0.1, stuck_s=0.1)
+QUICK = RetryPolicy(first_s=0.001, longest_s=0.01, unavailable_s=0.5, visible_s=0.1, stuck_s=0.1)
 
 
 class Run:
@@ -66,7 +66,7 @@ class Run:
         prepared = prepare(self.spec)
         opened = open_buyer(prepared, self.lease, hold=lambda _: nullcontext(), sleep=lambda _: None)
         assert opened is not None
-        self.buyer = replace(opened, patience=QUICK)
+        self.buyer = replace(opened, retry_policy=QUICK)
         self.prepared: Prepared
         self.prepared, self.state = where_it_stands(prepared, self.lease)
 

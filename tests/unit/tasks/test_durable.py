@@ -37,8 +37,8 @@ from shotwise.errors import LeaseLostError
 from tasks.delivery import Delivery, joined, missing
 from tasks.driving import Drive, StopAsked
 from tasks.durable import Buyer, DeviceGaveUpError
-from tasks.patience import Patience
 from tasks.reconcile import DifferenceKind, Discrepancy, reconcile
+from tasks.retries import RetryPolicy
 from tests.unit.tasks.buying import (
     IDEAL,
     NO_TOKENS,
@@ -405,7 +405,7 @@ def test_asked_to_stop_while_a_job_is_queued_the_wait_ends_and_the_job_stays(
         asleep.set()
         drive.sleep(seconds)
 
-    patient = replace(buyer, sleep=sleep, patience=Patience(first_s=600, longest_s=600))
+    patient = replace(buyer, sleep=sleep, retry_policy=RetryPolicy(first_s=600, longest_s=600))
     threading.Thread(target=lambda: asleep.wait() and drive.stop.set()).start()
     with pytest.raises(StopAsked):
         patient.buy(0, 0, device, plan())

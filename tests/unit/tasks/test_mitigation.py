@@ -22,12 +22,12 @@ from shotwise.spec import validate
 from tasks.durable import Buyer
 from tasks.evaluate import Measured, estimates_of, plan_iteration
 from tasks.mitigation import choice
-from tasks.patience import Patience
 from tasks.planner import plan_run
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.purchase import purchase
 from tasks.result import final_from
+from tasks.retries import RetryPolicy
 from tasks.routing import routing_request
 from tasks.state import initial
 from tasks.treatment import calibration_spent
@@ -66,7 +66,7 @@ class Run:
         account = f"tenant/project/{run_id}"
         Ledger(database).open_account(account)
         assert prepared.fleet is not None
-        self.buyer = Buyer(JobBook(journal.acquire(run_id), account), prepared.fleet, Patience())
+        self.buyer = Buyer(JobBook(journal.acquire(run_id), account), prepared.fleet, RetryPolicy())
 
     def buy(self, iteration: int = 0) -> Measured:
         state = initial(self.prepared)

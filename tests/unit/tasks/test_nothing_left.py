@@ -157,7 +157,7 @@ def test_a_cancelled_probe_does_not_keep_the_next_one_away(journal: Journal, tmp
     fleet = Fleet((MANILA,), tmp_path / "jobs")
     asleep = replace(QUICK, unavailable_s=0.0)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("tasks.calibrate._PATIENCE", asleep)
+        patched.setattr("tasks.calibrate._RETRY_POLICY", asleep)
         patched.setattr(Buyer, "_await", lambda *_: (_ for _ in ()).throw(StopAsked()))
         with pytest.raises(StopAsked):
             probe_device(journal.database, fleet, MANILA, shots=100)
@@ -187,16 +187,16 @@ def test_a_cancelled_job_that_was_the_last_attempt_ends_the_run_as_cancelled(
     run.die_while_out(monkeypatch)
     with monkeypatch.context() as patched:
         fail_fetching(patched, MANILA)
-        patched.setattr("tasks.patience.Patience.attempts_max", 1)
+        patched.setattr("tasks.retries.RetryPolicy.attempts_max", 1)
         assert cancel(journal, run.run_id) == "cancelled"
     assert run.held == Amount()
 
 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancellation that takes half a second's silence for silence."""
-    monkeypatch.setattr("tasks.cancelling.Buyer", partial(Buyer, patience=QUICK))
+    monkeypatch.setattr("tasks.cancelling.Buyer", partial(Buyer, retry_policy=QUICK))
     monkeypatch.setattr(
-        "tasks.cancelling.open_buyer", lambda *a, **k: replace(opened(*a, **k), patience=QUICK)
+        "tasks.cancelling.open_buyer", lambda *a, **k: replace(opened(*a, **k), retry_policy=QUICK)
     )
 
 

@@ -16,10 +16,10 @@ from shotwise.spec import validate
 from tasks.driving import StopAsked
 from tasks.durable import Bought, Buyer, DeviceGaveUpError, UnresolvedJobError
 from tasks.evaluate import Measured, estimates_of, plan_iteration
-from tasks.patience import Patience
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.purchase import purchase, run_concurrently
+from tasks.retries import RetryPolicy
 from tasks.routing import fits_budget, routing_request
 from tasks.state import initial
 from tests.unit.tasks.buying import IDEAL, assert_exactly_once, closed_at_the_end, fired
@@ -54,7 +54,7 @@ def test_shares_are_out_at_once_and_found_again(buyer: Buyer, sandbox: SandboxPr
         buyer,
         fleet=closed_at_the_end(prepared.fleet),
         sleep=sleep_until_both_are_out,
-        patience=Patience(first_s=0.01, longest_s=0.01),
+        retry_policy=RetryPolicy(first_s=0.01, longest_s=0.01),
     )
     with pytest.raises(StopAsked):
         bought(prepared, first)
@@ -123,7 +123,7 @@ def test_a_device_that_is_silent_for_a_moment_ends_no_run(buyer: Buyer, sandbox:
     with pytest.raises(UnreachableError):
         purchase(
             prepared,
-            replace(run, patience=Patience(first_s=0.01, unavailable_s=0.05)),
+            replace(run, retry_policy=RetryPolicy(first_s=0.01, unavailable_s=0.05)),
             1,
             plan,
             RoutingRequest(),

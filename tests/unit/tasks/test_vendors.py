@@ -34,13 +34,13 @@ from ledger import (
 from ledger.tables import account_submissions, jobs, runs
 from shotwise.errors import LeaseLostError, RunFailedError
 from tasks.durable import Buyer, DeviceGaveUpError, NothingMoreIsBoughtError, UnresolvedJobError
-from tasks.patience import Patience
 from tasks.reconcile import reconcile
+from tasks.retries import RetryPolicy
 from tests.unit.backends import braket_emulator, ibm_emulator
 from tests.unit.backends.emulating import running
 from tests.unit.tasks.buying import plan
 
-QUICK = Patience(first_s=0.01, longest_s=0.05, unavailable_s=1.0, visible_s=0.05, counted_s=0.2)
+QUICK = RetryPolicy(first_s=0.01, longest_s=0.05, unavailable_s=1.0, visible_s=0.05, counted_s=0.2)
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def test_a_job_is_settled_at_the_price_it_was_bought_at(
     dearer = queued.price.model_copy(update={"per_second_usd": Decimal("2.40")})
     later = replace(buyer, fleet=fleet_of(*fez(ibm, price=dearer.model_dump())))
     if waits:
-        impatient = replace(later, patience=replace(QUICK, stuck_s=0.0, attempts_max=1))
+        impatient = replace(later, retry_policy=replace(QUICK, stuck_s=0.0, attempts_max=1))
         with pytest.raises(DeviceGaveUpError):
             impatient.buy(0, 0, queued.name, plan())
     else:

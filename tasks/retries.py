@@ -1,4 +1,4 @@
-"""How long is waited for what: growing pauses, and a provider that takes nothing now."""
+"""How long to wait and how often to try: exponential backoff, and submissions that are refused for now."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backends.provider import SubmitRejected
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to wait for what. Waits grow from `first_s` to `longest_s` and carry a jitter of a quarter.
 
     Attributes:
@@ -33,40 +33,40 @@ class Patience:
 
 
 @dataclass
-class Pause:
+class Backoff:
     """Growing waits with jitter. The jitter decides no result, so it needs no seed."""
 
-    patience: Patience
+    retry_policy: RetryPolicy
     sleep: Callable[[float], None] = time.sleep
     next_s: float = 0.0
 
     def wait(self, at_least_s: float = 0.0) -> None:
-        self.next_s = min(max(self.patience.first_s, 2 * self.next_s), self.patience.longest_s)
+        self.next_s = min(max(self.retry_policy.first_s, 2 * self.next_s), self.retry_policy.longest_s)
         self.sleep(max(at_least_s, self.next_s * random.uniform(0.75, 1.25)))
 
 
 @dataclass
-class Door:
-    """A provider that takes nothing now, knocked at in growing pauses within one drive.
+class SubmitRetry:
+    """Submissions that a provider refuses for now, tried again with backoff within one drive.
 
     Attributes:
-        only_one: whether no other device could take what is refused: then it is waited for long.
+        only_device: whether no other device could take what is refused: then it is waited for long.
     """
 
-    pause: Pause
-    only_one: bool
-    knocks: int = 0
+    backoff: Backoff
+    only_device: bool
+    refusals: int = 0
     since_s: float = 0.0
 
-    def opens_again(self, refusal: SubmitRejected) -> bool:
+    def wait_for_retry(self, refusal: SubmitRejected) -> bool:
         """Wait, and say whether to try again."""
         if refusal.permanent:
             return False
-        patience, now_s = self.pause.patience, time.monotonic()
+        retry_policy, now_s = self.backoff.retry_policy, time.monotonic()
         self.since_s = self.since_s or now_s
-        self.knocks += 1
-        often = self.knocks >= patience.attempts_max and not self.only_one
-        if often or now_s - self.since_s > patience.unavailable_s:
+        self.refusals += 1
+        often = self.refusals >= retry_policy.attempts_max and not self.only_device
+        if often or now_s - self.since_s > retry_policy.unavailable_s:
             return False
-        self.pause.wait(refusal.retry_after_s or 0.0)
+        self.backoff.wait(refusal.retry_after_s or 0.0)
         return True
