@@ -143,7 +143,7 @@ class JobBook:
         with self.lease.database.read() as connection:
             return connection.execute(select(column).where(jobs.c.token == key.token)).scalar_one()
 
-    def dearest_micro_usd(self, device: str) -> int:
+    def highest_cost_micro_usd(self, device: str) -> int:
         """The most that a job of this run has cost on a device; 0 before any has ended."""
         query = select(func.max(jobs.c.cost_micro_usd)).where(
             jobs.c.run_id == self.lease.run_id, jobs.c.device == device, jobs.c.state.in_(_ENDED)
@@ -256,7 +256,7 @@ def jobs_of(
     batch: int | None = None,
     out: bool = False,
 ) -> list[JobRecord]:
-    """Bought jobs, of all runs or one, in order of iteration, batch and attempt.
+    """PurchaseResult jobs, of all runs or one, in order of iteration, batch and attempt.
 
     Args:
         out: only those that have not ended.

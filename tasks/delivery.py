@@ -24,7 +24,9 @@ class Delivery:
     outcome: Outcome
 
 
-def missing(plan: ExecutionPlan, delivered: Sequence[Delivery]) -> tuple[np.ndarray, ExecutionPlan] | None:
+def undelivered(
+    plan: ExecutionPlan, delivered: Sequence[Delivery]
+) -> tuple[np.ndarray, ExecutionPlan] | None:
     """The rows of `plan` whose shots were not all delivered, and a plan for the rest; None where none are.
 
     While nothing was brought it is the plan itself, so a plain retry draws the same numbers; what is bought
@@ -41,7 +43,7 @@ def missing(plan: ExecutionPlan, delivered: Sequence[Delivery]) -> tuple[np.ndar
     return rows, plan.part(rows, left[rows], branch=1_000_000 + len(delivered))
 
 
-def joined(plan: ExecutionPlan, delivered: Sequence[Delivery]) -> Outcome:
+def join_deliveries(plan: ExecutionPlan, delivered: Sequence[Delivery]) -> Outcome:
     """The outcome of `plan` from its deliveries; counts of a row are added."""
     return Outcome.summed(len(plan), ((part.rows, part.outcome) for part in delivered))
 

@@ -29,7 +29,7 @@ from backends.provider import (
 from ledger import Amount, JobBook, JobKey, JobPhase, JobRecord, Refusal
 from measurement import ExecutionPlan, Outcome
 from shotwise.errors import CannotRunError, RunFailedError, UnreachableError
-from tasks.delivery import Delivery, joined, missing, shape_sha256
+from tasks.delivery import Delivery, join_deliveries, shape_sha256, undelivered
 from tasks.pacing import wait_for_turn
 from tasks.retries import Backoff, RetryPolicy, SubmitRetry
 from tasks.telemetry import span
@@ -64,7 +64,7 @@ class NothingMoreIsBoughtError(RunFailedError):
 
 
 @dataclass(frozen=True, eq=False)
-class Bought:
+class PurchaseResult:
     """What a batch brought and cost, all attempts together."""
 
     outcome: Outcome
@@ -87,7 +87,7 @@ class Buyer:
 
     def buy(
         self, iteration: int, batch: int, device: str, plan: ExecutionPlan, *, moved_on: bool = False
-    ) -> Bought:
+    ) -> PurchaseResult:
         """Run `plan`, which fits into one job of `device`, to the last shot.
 
         Partial results are kept and only the missing shots are bought again. What an earlier process bought
@@ -108,7 +108,7 @@ class Buyer:
         )
         delivered: list[Delivery] = []
         failures = attempt = 0
-        while (left := missing(plan, delivered)) is not None:
+        while (left := undelivered(plan, delivered)) is not None:
             rows, need = left
             record = known[attempt] if attempt < len(known) else None
             if record is None and moved_on:
@@ -140,7 +140,7 @@ class Buyer:
                 raise DeviceGaveUpError(device, why, tuple(delivered))
         spent = self.book.attempts(iteration, batch)
         cost, shots = sum(r.cost_micro_usd for r in spent), sum(r.shots for r in spent)
-        return Bought(joined(plan, delivered), cost, shots)
+        return PurchaseResult(join_deliveries(plan, delivered), cost, shots)
 
     def abandon(self, record: JobRecord) -> None:
         """End a job that nothing waits for: cancelled where the provider still can, and settled.
@@ -226,7 +226,9 @@ class Buyer:
     def _worst_micro_usd(self, description: DeviceDescription, plan: ExecutionPlan) -> int:
         """Reserved for a job: its quote, and on a device that ends no job at it, what one has cost."""
         quote = self._query(lambda: self.fleet.quote_micro_usd(description.name, plan), description.name)
-        return max(quote, self.book.dearest_micro_usd(description.name)) if description.endless else quote
+        return (
+            max(quote, self.book.highest_cost_micro_usd(description.name)) if description.endless else quote
+        )
 
     def _submit(
         self,

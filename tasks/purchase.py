@@ -24,7 +24,7 @@ from measurement import ExecutionPlan, Outcome
 from measurement.mitigation import Piece, ReadoutErrors, undone
 from shotwise.errors import CannotRunError, UnreachableError
 from tasks.batch_numbers import FINAL_PLACEMENTS, PLACEMENT_BATCHES, is_final
-from tasks.delivery import Delivery, joined, missing
+from tasks.delivery import Delivery, join_deliveries, undelivered
 from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.evaluate import Measured
 from tasks.mitigation import Mitigated
@@ -231,10 +231,10 @@ class _Placements:
         error: DeviceGaveUpError,
     ) -> Outcome:
         """What a device that gave up delivered, which was paid for, and all the rest from elsewhere."""
-        left = missing(plan, delivered)
+        left = undelivered(plan, delivered)
         assert left is not None, "a device does not give up on what it has delivered"
         rows, need = left
-        return joined(plan, [*delivered, Delivery(rows, need, self._elsewhere(need, failed, error))])
+        return join_deliveries(plan, [*delivered, Delivery(rows, need, self._elsewhere(need, failed, error))])
 
     def _elsewhere(self, plan: ExecutionPlan, failed: tuple[str, ...], error: DeviceGaveUpError) -> Outcome:
         """From the next device, whose readout errors are known before anything is bought on it."""

@@ -57,7 +57,7 @@ from ledger.tables import runs
 from measurement import Bases, ExecutionPlan, Outcome
 from problems import Circuit, Rotation
 from shotwise.errors import LeaseLostError
-from tasks.durable import Bought, Buyer, DeviceGaveUpError, UnresolvedJobError
+from tasks.durable import Buyer, DeviceGaveUpError, PurchaseResult, UnresolvedJobError
 from tasks.reconcile import reconcile
 from tasks.retries import RetryPolicy
 
@@ -337,7 +337,7 @@ class JobModel(RuleBasedStateMachine):
         fleet = Fleet((HONEST, FORGETFUL), _providers=dict(self.shops), _descriptions=descriptions)
         return Buyer(book, fleet, AT_ONCE, sleep=lambda _: None)
 
-    def bring(self, buyer: Buyer, piece: int, device: str) -> Bought:
+    def bring(self, buyer: Buyer, piece: int, device: str) -> PurchaseResult:
         bought = buyer.buy(piece, 0, device, plan(piece))
         assert bought.outcome.shots.tolist() == [SHOTS, SHOTS]
         data = bought.outcome.to_bytes()

@@ -17,7 +17,7 @@ from measurement.canaries import readout_canary
 from shotwise.errors import CannotRunError
 from shotwise.spec import validate
 from tasks.calibrate import ACCOUNT, Findings, Limits, judge, probe_device
-from tasks.durable import Bought, Buyer
+from tasks.durable import Buyer, PurchaseResult
 from tasks.evaluate import plan_iteration
 from tasks.prepare import prepare
 from tasks.routing import decide, quarantined
@@ -99,7 +99,7 @@ def test_a_probes_lease_is_renewed_while_it_waits(
 ) -> None:
     renewed, buy = [], Buyer.buy
 
-    def watched(buyer: Buyer, *asked: object, **more: object) -> Bought:
+    def watched(buyer: Buyer, *asked: object, **more: object) -> PurchaseResult:
         renewed.append(any(thread.name == "lease" for thread in threading.enumerate()))
         return buy(buyer, *asked, **more)  # pyright: ignore[reportArgumentType]
 

@@ -34,7 +34,7 @@ from ledger.tables import jobs, runs
 from measurement import qubit_wise_commuting
 from problems import PauliSum
 from shotwise.errors import LeaseLostError
-from tasks.delivery import Delivery, joined, missing
+from tasks.delivery import Delivery, join_deliveries, undelivered
 from tasks.driving import Drive, StopAsked
 from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.reconcile import DifferenceKind, Discrepancy, reconcile
@@ -420,14 +420,14 @@ def test_asked_to_stop_while_a_job_is_queued_the_wait_ends_and_the_job_stays(
 
 def test_missing_and_joined_account_for_every_shot() -> None:
     whole = plan()
-    rows, all_of_it = missing(whole, []) or ((), None)
+    rows, all_of_it = undelivered(whole, []) or ((), None)
     assert all_of_it is whole
     half = replace(whole, shots=np.array([100, 300]))
     parts = [Delivery(rows, whole, JaxDevice().sample(half))]
-    left = missing(whole, parts)
+    left = undelivered(whole, parts)
     assert left is not None
     rows, rest = left
     assert rest.shots.tolist() == [200]
     parts.append(Delivery(rows, rest, JaxDevice().sample(rest)))
-    assert missing(whole, parts) is None
-    assert joined(whole, parts).shots.tolist() == [300, 300]
+    assert undelivered(whole, parts) is None
+    assert join_deliveries(whole, parts).shots.tolist() == [300, 300]

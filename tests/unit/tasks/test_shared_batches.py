@@ -14,7 +14,7 @@ from measurement import ExecutionPlan, Outcome
 from shotwise.errors import UnreachableError
 from shotwise.spec import validate
 from tasks.driving import StopAsked
-from tasks.durable import Bought, Buyer, DeviceGaveUpError, UnresolvedJobError
+from tasks.durable import Buyer, DeviceGaveUpError, PurchaseResult, UnresolvedJobError
 from tasks.evaluate import Measured, estimates_of, plan_iteration
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
@@ -92,12 +92,12 @@ def test_shares_that_go_elsewhere_again_and_again_never_take_each_others_place(b
     class FirstIsGone(Buyer):
         def buy(
             self, iteration: int, batch: int, device: str, plan: ExecutionPlan, *, moved_on: bool = False
-        ) -> Bought:
+        ) -> PurchaseResult:
             if device == IDEAL:
                 raise DeviceGaveUpError(device, "gone")
             taken.append((batch, device))
             rows = [(np.array([0]), np.array([shots])) for shots in plan.shots]
-            return Bought(Outcome.from_rows(rows), 0, plan.shots_total)
+            return PurchaseResult(Outcome.from_rows(rows), 0, plan.shots_total)
 
     Ledger(buyer.book.lease.database).set_limit("tenant", micro_usd=10**11)
     measured = bought(prepared, FirstIsGone(buyer.book, fleet))
