@@ -40,7 +40,7 @@ def spec_of(iterations: int):
 
 def bare_ms(iterations: int) -> list[float]:
     from tasks.advance import advance
-    from tasks.evaluate import Measured, answer_from, plan_iteration
+    from tasks.evaluate import BatchResult, answer_from, plan_iteration
     from tasks.prepare import prepare
     from tasks.state import initial
 
@@ -48,7 +48,7 @@ def bare_ms(iterations: int) -> list[float]:
     state, at = initial(prepared), [time.perf_counter()]
     while state.reason is None:
         plan = plan_iteration(prepared, state)
-        measured = Measured.free(plan, prepared.device.sample(plan))
+        measured = BatchResult.free(plan, prepared.device.sample(plan))
         state, _ = advance(prepared, state, answer_from(prepared, state, measured))
         at.append(time.perf_counter())
     return _gaps_ms(at)

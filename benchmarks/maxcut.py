@@ -18,7 +18,7 @@ from optimizers import Reason
 from problems import Elimination, goemans_williamson
 from shotwise.spec import RunSpec, validate
 from tasks.advance import advance
-from tasks.evaluate import Measured, answer_from, plan_iteration
+from tasks.evaluate import BatchResult, answer_from, plan_iteration
 from tasks.prepare import prepare
 from tasks.recursion import eliminate, is_done, prepare_recursion, recursion_result
 from tasks.result import completed, final_from, final_plan
@@ -50,12 +50,12 @@ def sampled(seed: int, objective: dict) -> tuple[int | None, float, float, int]:
     state, found = initial(prepared), None
     while state.reason is None:
         plan = plan_iteration(prepared, state)
-        measured = Measured.free(plan, prepared.device.sample(plan))
+        measured = BatchResult.free(plan, prepared.device.sample(plan))
         state, _ = advance(prepared, state, answer_from(prepared, state, measured))
         if found is None and state.sample is not None and state.sample.energy <= reference.energy + 1e-9:
             found = state.shots
     plan = final_plan(prepared, state)
-    final = final_from(prepared, state, Measured.free(plan, prepared.device.sample(plan)))
+    final = final_from(prepared, state, BatchResult.free(plan, prepared.device.sample(plan)))
     result = completed(prepared, "benchmark", state, final)
     assert result.energy is not None
     return found, result.energy / reference.energy, len(reference.ground.support) / 2**16, state.shots

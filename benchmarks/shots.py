@@ -49,7 +49,7 @@ from measurement import (
 from problems import Circuit
 from shotwise.spec import load_spec
 from tasks.advance import advance
-from tasks.evaluate import Measured, answer_from, exact_energies, plan_iteration
+from tasks.evaluate import BatchResult, answer_from, exact_energies, plan_iteration
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.result import final_from, final_plan
@@ -136,7 +136,7 @@ def iterate(prepared: Prepared) -> Iterator[tuple[ExecutionPlan, LoopState]]:
     state = initial(prepared)
     while state.reason is None:
         plan = plan_iteration(prepared, state)
-        answer = answer_from(prepared, state, Measured.free(plan, prepared.device.sample(plan)))
+        answer = answer_from(prepared, state, BatchResult.free(plan, prepared.device.sample(plan)))
         state, _ = advance(prepared, state, answer)
         yield plan, state
 
@@ -431,7 +431,7 @@ def honesty(runs: int) -> pd.DataFrame:
             for _, after in iterate(prepared):
                 state = after
             plan = final_plan(prepared, state)
-            final = final_from(prepared, state, Measured.free(plan, prepared.device.sample(plan)))
+            final = final_from(prepared, state, BatchResult.free(plan, prepared.device.sample(plan)))
             exact = float(exact_energies(prepared, prepared.stage().circuit, state.parameters[None])[0])
             covered += abs(final.energy - exact) <= 1.96 * final.energy_std_error
             achieved.append(final.energy_std_error)

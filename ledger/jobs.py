@@ -256,7 +256,7 @@ def jobs_of(
     batch: int | None = None,
     out: bool = False,
 ) -> list[JobRecord]:
-    """PurchaseResult jobs, of all runs or one, in order of iteration, batch and attempt.
+    """Bought jobs, of all runs or one, in order of iteration, batch and attempt.
 
     Args:
         out: only those that have not ended.

@@ -14,7 +14,7 @@ from shotwise.errors import SpecError, shown
 
 if TYPE_CHECKING:
     from tasks.prepared import Prepared
-    from tasks.result import Final
+    from tasks.result import FinalEvaluation
     from tasks.state import LoopState
 
 FORMAT = 1
@@ -99,7 +99,7 @@ def load_ansatz(path: Path) -> OptimizedAnsatz:
     return OptimizedAnsatz.from_json(path.read_text())
 
 
-def ansatz_json(prepared: Prepared, run_id: str, state: LoopState, final: Final) -> str | None:
+def ansatz_json(prepared: Prepared, run_id: str, state: LoopState, final: FinalEvaluation) -> str | None:
     """The record of a run that ended; None where its energy is not finite."""
     if not np.isfinite(final.energy):
         return None

@@ -63,7 +63,7 @@ class Answer:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class BatchResult:
     """What a plan brought: a (plan, outcome) for every device that shared its shots, and what all cost.
 
     Where a part was mitigated, its entry of `mitigated` holds all that ran, and `parts` what one copy of the
@@ -78,7 +78,7 @@ class Measured:
     """Of a device that costs nothing, to be entered with what is made of it."""
 
     @classmethod
-    def free(cls, plan: ExecutionPlan, outcome: Outcome, job: FreeJob | None = None) -> Measured:
+    def free(cls, plan: ExecutionPlan, outcome: Outcome, job: FreeJob | None = None) -> BatchResult:
         """From one device that costs nothing."""
         return cls(((plan, outcome),), plan.shots_total, 0, job=job)
 
@@ -192,7 +192,7 @@ def plan_energies(
     )
 
 
-def answer_from(prepared: Prepared, state: LoopState, measured: Measured) -> Answer:
+def answer_from(prepared: Prepared, state: LoopState, measured: BatchResult) -> Answer:
     """What the outcome of `plan_iteration` says; several devices' energies are combined, not mixed."""
     plan = measured.parts[0][0]
     points, shots = points_of(prepared, state), shots_run(measured)
@@ -243,12 +243,12 @@ def _with_gradients(designs: list[GradientDesign], estimates: Estimates, shots: 
     )
 
 
-def shots_run(measured: Measured) -> np.ndarray:
+def shots_run(measured: BatchResult) -> np.ndarray:
     """Shots of every point over all devices, float64, shape (points,)."""
     return _shots_by_device(measured).sum(axis=0)
 
 
-def _shots_by_device(measured: Measured) -> np.ndarray:
+def _shots_by_device(measured: BatchResult) -> np.ndarray:
     """float64, shape (devices, points)."""
     return np.array(
         [np.bincount(plan.point, plan.shots, minlength=len(plan.angles)) for plan, _ in measured.parts]
@@ -264,12 +264,12 @@ def _starts_at_centre(prepared: Prepared, state: LoopState, points: np.ndarray) 
     return bool(np.max(np.abs(points[0] - np.asarray(centre)), initial=0.0) <= CENTRE_RADIUS)
 
 
-def estimates_of(prepared: Prepared, measured: Measured) -> Estimates:
+def estimates_of(prepared: Prepared, measured: BatchResult) -> Estimates:
     """Energies of every point, means over the devices where several measured them."""
     return combined(prepared, measured).estimates
 
 
-def combined(prepared: Prepared, measured: Measured) -> Combination:
+def combined(prepared: Prepared, measured: BatchResult) -> Combination:
     """As `estimates_of`, and whether the devices agree."""
     treated = measured.mitigated or (None,) * len(measured.parts)
     each = [
@@ -279,7 +279,7 @@ def combined(prepared: Prepared, measured: Measured) -> Combination:
     return combine(each, _shots_by_device(measured))
 
 
-def objectives_of(prepared: Prepared, measured: Measured, leaders: np.ndarray | None = None) -> Estimates:
+def objectives_of(prepared: Prepared, measured: BatchResult, leaders: np.ndarray | None = None) -> Estimates:
     """What is minimised, at every point: the energies, or their CVaR (`leaders`: see `tail_estimates`)."""
     if prepared.tail is None:
         return estimates_of(prepared, measured)
@@ -299,7 +299,7 @@ def leaders_of(designs: list[GradientDesign]) -> np.ndarray:
     )
 
 
-def best_sample(prepared: Prepared, measured: Measured) -> Sample | None:
+def best_sample(prepared: Prepared, measured: BatchResult) -> Sample | None:
     """The lowest of all basis states seen, the smallest state where they tie; None unless diagonal."""
     hamiltonian = prepared.problem.hamiltonian
     states = np.unique(np.concatenate([outcome.states for _, outcome in measured.parts]))
@@ -323,7 +323,7 @@ def draw_candidates(
         shots=np.array([CANDIDATE_SHOTS]),
         seed=(prepared.spec.seed, Purpose.CANDIDATES, iteration),
     )
-    return best_sample(prepared, Measured.free(plan, prepared.device.sample(plan)))
+    return best_sample(prepared, BatchResult.free(plan, prepared.device.sample(plan)))
 
 
 def exact_energies(prepared: Prepared, circuit: Circuit, points: np.ndarray) -> np.ndarray:

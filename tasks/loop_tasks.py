@@ -27,11 +27,11 @@ from tasks.advance import advance
 from tasks.ansatz_record import ansatz_json
 from tasks.driving import StopAsked
 from tasks.durable import Buyer
-from tasks.evaluate import Measured, answer_exactly, answer_from
+from tasks.evaluate import BatchResult, answer_exactly, answer_from
 from tasks.prepared import Prepared
 from tasks.purchase import purchase
 from tasks.recording import is_recorded
-from tasks.result import Final, RunResult, completed, final_exact, final_from, final_plan
+from tasks.result import FinalEvaluation, RunResult, completed, final_exact, final_from, final_plan
 from tasks.routing import predicted_bias, routing_request, step_request
 from tasks.segment import compiles, iterate
 from tasks.state import LoopState, to_bytes
@@ -137,7 +137,7 @@ def commit_segment(lease: Lease, state: LoopState, records: list[IterationRecord
 @loop_task("quantum-measure", "quantum-measure {state.iteration}")
 def measure(
     prepared: Prepared, lease: Lease, buyer: Buyer | None, state: LoopState, plan: ExecutionPlan
-) -> Measured:
+) -> BatchResult:
     """Run one iteration's batch; what was paid for is taken from the journal if it was run before."""
     if buyer is None:
         return _sampled(prepared, lease, state, plan, final=False)
@@ -146,7 +146,9 @@ def measure(
 
 
 @loop_task("classical-update", "classical-update {state.iteration}")
-def update(prepared: Prepared, lease: Lease, state: LoopState, measured: Measured, active_us: int) -> Segment:
+def update(
+    prepared: Prepared, lease: Lease, state: LoopState, measured: BatchResult, active_us: int
+) -> Segment:
     """Estimate, tell the optimizer, and commit the iteration."""
     with span("estimate", lease.run_id, iteration=state.iteration):
         answer = answer_from(prepared, state, measured)
@@ -157,7 +159,9 @@ def update(prepared: Prepared, lease: Lease, state: LoopState, measured: Measure
 
 
 @loop_task("quantum-final")
-def evaluate_finally(prepared: Prepared, lease: Lease, buyer: Buyer | None, state: LoopState) -> Final:
+def evaluate_finally(
+    prepared: Prepared, lease: Lease, buyer: Buyer | None, state: LoopState
+) -> FinalEvaluation:
     """The evaluation that the run ends with, independent of those that chose the parameters."""
     if not prepared.sampled:
         return final_exact(prepared, state)
@@ -173,7 +177,7 @@ def evaluate_finally(prepared: Prepared, lease: Lease, buyer: Buyer | None, stat
 
 
 @loop_task("classical-finish")
-def finish(prepared: Prepared, lease: Lease, state: LoopState, final: Final) -> RunResult:
+def finish(prepared: Prepared, lease: Lease, state: LoopState, final: FinalEvaluation) -> RunResult:
     """The result, entered together with the run's last state."""
     devices = spent_by_device(lease.database, lease.run_id)  # batches that the budget's end broke off too
     spent = replace(
@@ -196,13 +200,13 @@ def finish(prepared: Prepared, lease: Lease, state: LoopState, final: Final) -> 
 
 def _sampled(
     prepared: Prepared, lease: Lease, state: LoopState, plan: ExecutionPlan, *, final: bool
-) -> Measured:
+) -> BatchResult:
     """Run a batch on a device that costs nothing: again after a crash, with the same result."""
     began_us = now_us()
     outcome = prepared.device.sample(plan)
     key = JobKey(lease.run_id, state.iteration, batch=int(final))
     job = FreeJob(key, prepared.device.name, plan.shots_total, outcome.to_bytes(), began_us)
-    return Measured.free(plan, outcome, job)
+    return BatchResult.free(plan, outcome, job)
 
 
 def _commit(

@@ -26,7 +26,7 @@ from shotwise.errors import CannotRunError, UnreachableError
 from tasks.batch_numbers import FINAL_PLACEMENTS, PLACEMENT_BATCHES, is_final
 from tasks.delivery import Delivery, join_deliveries, undelivered
 from tasks.durable import Buyer, DeviceGaveUpError
-from tasks.evaluate import Measured
+from tasks.evaluate import BatchResult
 from tasks.mitigation import Mitigated
 from tasks.prepared import Prepared
 from tasks.routing import decide, excluded_devices, final_request, split_shots, worst_case_micro_usd
@@ -66,7 +66,7 @@ def purchase(
     request: RoutingRequest,
     *,
     final: bool,
-) -> Measured:
+) -> BatchResult:
     """Buy a plan's shots, all of them, wherever they can be had.
 
     Raises:
@@ -91,7 +91,7 @@ def purchase(
     mitigated = tuple(treated for _, _, treated in measured)
     # what the journal says, so that jobs which brought nothing are counted too
     spent = [each for batch, each in buyer.book.spent(iteration).items() if is_final(batch) == final]
-    return Measured(
+    return BatchResult(
         tuple((part, outcome) for part, outcome, _ in measured),
         sum(each.shots for each in spent),
         sum(each.micro_usd for each in spent),

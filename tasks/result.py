@@ -15,7 +15,7 @@ from optimizers import Need, Reason
 from shotwise.known import known_fields
 from shotwise.rng import Purpose
 from tasks.evaluate import (
-    Measured,
+    BatchResult,
     best_sample,
     combined,
     draw_candidates,
@@ -118,7 +118,7 @@ class RunResult:
 
 
 @dataclass(frozen=True, eq=False)
-class Final:
+class FinalEvaluation:
     """The evaluation that a run ends with."""
 
     parameters: np.ndarray
@@ -145,12 +145,12 @@ def final_plan(prepared: Prepared, state: LoopState) -> ExecutionPlan:
     return plan_energies(prepared, circuit, angles, shots, final_sigmas(prepared, state), path)
 
 
-def final_from(prepared: Prepared, state: LoopState, measured: Measured) -> Final:
+def final_from(prepared: Prepared, state: LoopState, measured: BatchResult) -> FinalEvaluation:
     """The final evaluation of a sampled run."""
     found = combined(prepared, measured)
     estimates = found.estimates
     circuit = measured.parts[0][0].circuit
-    return Final(
+    return FinalEvaluation(
         state.parameters,
         float(estimates.means[0]),
         float(np.sqrt(estimates.variances[0])),
@@ -165,7 +165,7 @@ def final_from(prepared: Prepared, state: LoopState, measured: Measured) -> Fina
     )
 
 
-def final_exact(prepared: Prepared, state: LoopState) -> Final:
+def final_exact(prepared: Prepared, state: LoopState) -> FinalEvaluation:
     """The final evaluation of an exact run: at the best parameters seen, or where the optimizer stands."""
     circuit = prepared.stage(state.operators).circuit
     candidates = [point for point in (state.best and state.best[1], state.parameters) if point is not None]
@@ -175,7 +175,7 @@ def final_exact(prepared: Prepared, state: LoopState) -> Final:
     at = int(np.argmin(np.nan_to_num(objectives, nan=np.inf)))
     parameters, tail = candidates[at], tails[at]
     diagonal = prepared.problem.observable.is_diagonal
-    return Final(
+    return FinalEvaluation(
         parameters,
         float(energies[at]),
         0.0,
@@ -187,17 +187,17 @@ def final_exact(prepared: Prepared, state: LoopState) -> Final:
     )
 
 
-def final_unmeasured(prepared: Prepared, state: LoopState) -> Final:
+def final_unmeasured(prepared: Prepared, state: LoopState) -> FinalEvaluation:
     """What a run ends with that no budget is left to measure: where it came to, and no energy.
 
     An iteration's energy is none of the final parameters: they have moved since, and what an optimizer sees
     may be a fit or a mean around them.
     """
     fidelity = fidelity_at(prepared, prepared.stage(state.operators).circuit, state.parameters)
-    return Final(state.parameters, np.nan, np.nan, None, fidelity, 0, 0)
+    return FinalEvaluation(state.parameters, np.nan, np.nan, None, fidelity, 0, 0)
 
 
-def _tail(prepared: Prepared, measured: Measured) -> tuple[float, float] | None:
+def _tail(prepared: Prepared, measured: BatchResult) -> tuple[float, float] | None:
     if prepared.tail is None:
         return None
     estimates = objectives_of(prepared, measured)
@@ -208,7 +208,7 @@ def completed(
     prepared: Prepared,
     run_id: str,
     state: LoopState,
-    final: Final,
+    final: FinalEvaluation,
     spent_by_device: Mapping[str, Amount] | None = None,
 ) -> RunResult:
     """The result of a run that came to its end; `state` has the final evaluation's costs already."""
@@ -250,7 +250,7 @@ def completed(
     return result if state.sample is None else _with_sample(prepared, result, state.sample)
 
 
-def _phases(state: LoopState, final: Final) -> dict[str, dict[str, float]]:
+def _phases(state: LoopState, final: FinalEvaluation) -> dict[str, dict[str, float]]:
     pilot = Amount(state.pilot_shots, state.pilot_micro_usd)
     last = Amount(final.shots, final.cost_micro_usd)
     moving = Amount(
@@ -292,7 +292,7 @@ def _with_sample(prepared: Prepared, result: RunResult, sample: Sample) -> RunRe
     )
 
 
-def _mitigation_of(measured: Measured) -> str | None:
+def _mitigation_of(measured: BatchResult) -> str | None:
     """What was done to the parts of a measurement, each thing once."""
     reasons = dict.fromkeys(treated.reason for treated in measured.mitigated if treated)
     return "; ".join(reasons) or None

@@ -21,7 +21,7 @@ from measurement.mitigation import ReadoutErrors
 from shotwise.spec import validate
 from tasks.driving import StopAsked, where_it_stands
 from tasks.durable import Buyer
-from tasks.evaluate import Measured, plan_iteration
+from tasks.evaluate import BatchResult, plan_iteration
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.purchase import open_buyer, purchase
@@ -73,7 +73,7 @@ class Run:
     def interrupt(self) -> None:
         self.lease.finish(state="interrupted", reason=None, result_json=None)
 
-    def buy(self, *, final: bool = False) -> Measured:
+    def buy(self, *, final: bool = False) -> BatchResult:
         make = final_plan if final else plan_iteration
         plan = make(self.prepared, self.state)
         request = routing_request(self.prepared, self.buyer, self.state)

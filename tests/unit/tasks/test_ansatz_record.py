@@ -11,7 +11,7 @@ from shotwise.spec import validate
 from tasks.ansatz_record import OptimizedAnsatz, ansatz_json
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
-from tasks.result import Final
+from tasks.result import FinalEvaluation
 from tasks.state import initial
 
 
@@ -23,7 +23,9 @@ def prepared() -> Prepared:
 @pytest.fixture(scope="module")
 def text(prepared: Prepared) -> str:
     parameters = np.array([0.1, -1 / 3, np.pi])[: prepared.stage().circuit.n_parameters]
-    found = ansatz_json(prepared, "run-1", initial(prepared), Final(parameters, -1.1, 0.01, None, None, 1, 0))
+    found = ansatz_json(
+        prepared, "run-1", initial(prepared), FinalEvaluation(parameters, -1.1, 0.01, None, None, 1, 0)
+    )
     assert found is not None
     return found
 
@@ -42,7 +44,7 @@ def test_the_same_circuit_at_the_same_parameters_has_the_same_energy(prepared: P
 
 
 def test_a_run_without_a_finite_energy_has_none(prepared: Prepared) -> None:
-    final = Final(np.zeros(3), float("nan"), 0.0, None, None, 1, 0)
+    final = FinalEvaluation(np.zeros(3), float("nan"), 0.0, None, None, 1, 0)
     assert ansatz_json(prepared, "run-1", initial(prepared), final) is None
 
 

@@ -10,7 +10,7 @@ from shotwise.errors import CannotRunError, SpecError
 from shotwise.spec import validate
 from tasks import segment
 from tasks.advance import _noise_of, advance
-from tasks.evaluate import Measured, answer_exactly, answer_from, plan_iteration
+from tasks.evaluate import BatchResult, answer_exactly, answer_from, plan_iteration
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.result import (
@@ -66,7 +66,7 @@ def step(prepared: Prepared, state: LoopState):
         return advance(prepared, state, answer_exactly(prepared, state))
     plan = plan_iteration(prepared, state)
     return advance(
-        prepared, state, answer_from(prepared, state, Measured.free(plan, prepared.device.sample(plan)))
+        prepared, state, answer_from(prepared, state, BatchResult.free(plan, prepared.device.sample(plan)))
     )
 
 
@@ -85,7 +85,7 @@ def result_of(prepared: Prepared, state: LoopState) -> RunResult:
         final = final_exact(prepared, state)
     else:
         plan = final_plan(prepared, state)
-        final = final_from(prepared, state, Measured.free(plan, prepared.device.sample(plan)))
+        final = final_from(prepared, state, BatchResult.free(plan, prepared.device.sample(plan)))
     return completed(prepared, "run", state.with_sample(final.sample), final)
 
 

@@ -20,7 +20,7 @@ from measurement.mitigation import Treatment, polynomial
 from shotwise.errors import SpecError
 from shotwise.spec import validate
 from tasks.durable import Buyer
-from tasks.evaluate import Measured, estimates_of, plan_iteration
+from tasks.evaluate import BatchResult, estimates_of, plan_iteration
 from tasks.mitigation import choice
 from tasks.planner import plan_run
 from tasks.prepare import prepare
@@ -68,7 +68,7 @@ class Run:
         assert prepared.fleet is not None
         self.buyer = Buyer(JobBook(journal.acquire(run_id), account), prepared.fleet, RetryPolicy())
 
-    def buy(self, iteration: int = 0) -> Measured:
+    def buy(self, iteration: int = 0) -> BatchResult:
         state = initial(self.prepared)
         plan = plan_iteration(self.prepared, state)
         request = routing_request(self.prepared, self.buyer, state)

@@ -15,7 +15,7 @@ from shotwise.errors import UnreachableError
 from shotwise.spec import validate
 from tasks.driving import StopAsked
 from tasks.durable import Buyer, DeviceGaveUpError, PurchaseResult, UnresolvedJobError
-from tasks.evaluate import Measured, estimates_of, plan_iteration
+from tasks.evaluate import BatchResult, estimates_of, plan_iteration
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.purchase import purchase, run_concurrently
@@ -32,7 +32,7 @@ SPEC = {
 }
 
 
-def bought(prepared: Prepared, buyer: Buyer) -> Measured:
+def bought(prepared: Prepared, buyer: Buyer) -> BatchResult:
     state = initial(prepared)
     plan = plan_iteration(prepared, state)
     return purchase(prepared, buyer, 0, plan, routing_request(prepared, buyer, state), final=False)
