@@ -24,7 +24,7 @@ from shotwise.errors import ShotwiseError
 from shotwise.home import Home
 from shotwise.signals import Bell
 from tasks.flow_runs import FlowRuns, get_client
-from tasks.healing import Patience, heal
+from tasks.healing import HealingLimits, heal
 
 _log = logging.getLogger("shotwise.keeper")
 
@@ -36,7 +36,7 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     home = Home.from_environment()
     journal = Journal(Database(home.database_url))
-    patience = Patience(pending_s=options.pending_s, running_s=options.running_s)
+    limits = HealingLimits(pending_s=options.pending_s, running_s=options.running_s)
     stop = threading.Event()
     bell = Bell(stop)
     signal.signal(signal.SIGTERM, lambda number, frame: bell.ring())
@@ -45,7 +45,7 @@ def main() -> None:
             with _going_on():
                 _restart_workers(home)
         with _going_on(), get_client() as client:
-            _look(journal, FlowRuns(client), patience)
+            _look(journal, FlowRuns(client), limits)
         stop.wait(options.every)
 
 
@@ -59,8 +59,8 @@ def _going_on() -> Iterator[None]:
         _log.warning("%s: %s; looking again", type(error).__name__, error, exc_info=not known)
 
 
-def _look(journal: Journal, flow_runs: FlowRuns, patience: Patience) -> None:
-    for healed in heal(journal, flow_runs, patience):
+def _look(journal: Journal, flow_runs: FlowRuns, limits: HealingLimits) -> None:
+    for healed in heal(journal, flow_runs, limits):
         successor = healed.successor.name if healed.successor else "none"
         _log.info("%s: %d dead flow runs, successor: %s", healed.run_id, len(healed.dead), successor)
 
@@ -77,10 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--every", type=float, default=10.0, help="seconds between looks")
     parser.add_argument("--workers", action="store_true", help="also start workers of this machine that died")
     parser.add_argument(
-        "--pending-s", type=float, default=Patience.pending_s, help="a process may take to start"
+        "--pending-s", type=float, default=HealingLimits.pending_s, help="a process may take to start"
     )
     parser.add_argument(
-        "--running-s", type=float, default=Patience.running_s, help="a run may take to be driven"
+        "--running-s", type=float, default=HealingLimits.running_s, help="a run may take to be driven"
     )
     return parser
 

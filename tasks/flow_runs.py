@@ -187,7 +187,7 @@ def is_being_cancelled(flow_run_id: UUID) -> bool:
     return False
 
 
-def tell(event: str, run_id: str, **payload: str) -> None:
+def emit_run_event(event: str, run_id: str, **payload: str) -> None:
     """An event about a run that automations and the UI see."""
     resource = {"prefect.resource.id": f"shotwise.run.{run_id}", "prefect.resource.name": run_id}
     emit_event(f"shotwise.run.{event}", resource, payload=payload)

@@ -18,7 +18,7 @@ from prefect.exceptions import ObjectNotFound
 
 from ledger import Journal, RunState, Submission, Submissions
 from shotwise.errors import CannotRunError, RunBusyError
-from tasks.flow_runs import INTERRUPTED, FlowRuns, FlowRunView, tell
+from tasks.flow_runs import INTERRUPTED, FlowRuns, FlowRunView, emit_run_event
 
 _log = logging.getLogger("shotwise.healing")
 
@@ -27,7 +27,7 @@ _OF_ONE_RUN = (CannotRunError, ObjectNotFound)
 
 
 @dataclass(frozen=True)
-class Patience:
+class HealingLimits:
     """How long a flow run may be in a state before its process is taken for dead.
 
     Attributes:
@@ -41,7 +41,7 @@ class Patience:
     idle_drives_max: int = 8
 
 
-class Verdict(Enum):
+class HealingAction(Enum):
     """What a run that the team has to finish needs now."""
 
     NOTHING = auto()
@@ -59,74 +59,74 @@ class Healed:
     successor: FlowRunView | None
 
 
-def judge(
-    run: Submission, driven: bool, flow_runs: Sequence[FlowRunView], now: datetime, patience: Patience
-) -> Verdict:
+def action_for(
+    run: Submission, driven: bool, flow_runs: Sequence[FlowRunView], now: datetime, limits: HealingLimits
+) -> HealingAction:
     """What a run needs.
 
     Args:
         driven: whether a process holds its lease.
         flow_runs: all that drove or shall drive it.
     """
-    if driven or any(each.is_open and not is_dead(each, now, patience) for each in flow_runs):
-        return Verdict.NOTHING
-    if run.idle_drives >= patience.idle_drives_max and not run.cancelled:
-        return Verdict.GIVE_UP
-    return Verdict.NEXT_FLOW_RUN
+    if driven or any(each.is_open and not is_dead(each, now, limits) for each in flow_runs):
+        return HealingAction.NOTHING
+    if run.idle_drives >= limits.idle_drives_max and not run.cancelled:
+        return HealingAction.GIVE_UP
+    return HealingAction.NEXT_FLOW_RUN
 
 
-def is_dead(flow_run: FlowRunView, now: datetime, patience: Patience) -> bool:
+def is_dead(flow_run: FlowRunView, now: datetime, limits: HealingLimits) -> bool:
     """Whether an open flow run, whose run nobody drives, has been in its state for too long to be alive."""
     age_s = (now - flow_run.since).total_seconds()
     if flow_run.state is StateType.PENDING:
-        return age_s > patience.pending_s
-    return flow_run.state in (StateType.RUNNING, StateType.CANCELLING) and age_s > patience.running_s
+        return age_s > limits.pending_s
+    return flow_run.state in (StateType.RUNNING, StateType.CANCELLING) and age_s > limits.running_s
 
 
-def heal(journal: Journal, flow_runs: FlowRuns, patience: Patience = Patience()) -> list[Healed]:
+def heal(journal: Journal, flow_runs: FlowRuns, limits: HealingLimits = HealingLimits()) -> list[Healed]:
     """Look at everything once, and do what is needed."""
     submissions = Submissions(journal.database)
     done = []
     for run in submissions.unfinished():
         try:
-            healed = _heal_run(run, submissions, journal, flow_runs, patience)
+            healed = _heal_run(run, submissions, journal, flow_runs, limits)
         except _OF_ONE_RUN as error:
             _log.warning("%s: %s", run.run_id, error)
             continue
         if healed is not None:
             done.append(healed)
-    return done + _heal_before_their_run(submissions, journal, flow_runs, patience)
+    return done + _heal_before_their_run(submissions, journal, flow_runs, limits)
 
 
 def _heal_run(
-    run: Submission, submissions: Submissions, journal: Journal, flow_runs: FlowRuns, patience: Patience
+    run: Submission, submissions: Submissions, journal: Journal, flow_runs: FlowRuns, limits: HealingLimits
 ) -> Healed | None:
     """Give one run what it needs; None where it needs nothing. Raises CannotRunError."""
     known = flow_runs.of(run, journal.flow_run_ids(run.run_id))
-    verdict = judge(run, journal.is_driven(run.run_id), known, datetime.now(UTC), patience)
-    if verdict is Verdict.NOTHING:
+    action = action_for(run, journal.is_driven(run.run_id), known, datetime.now(UTC), limits)
+    if action is HealingAction.NOTHING:
         return None
     if _was_cancelled_in_prefect(known):
         submissions.ask_to_cancel(run.run_id)
     dead = tuple(each for each in known if each.is_open)
-    if verdict is Verdict.GIVE_UP:
+    if action is HealingAction.GIVE_UP:
         _give_up(journal, run)
-    successor = flow_runs.start(run, len(known)) if verdict is Verdict.NEXT_FLOW_RUN else None
+    successor = flow_runs.start(run, len(known)) if action is HealingAction.NEXT_FLOW_RUN else None
     for each in dead:
-        flow_runs.crash(each.flow_run_id, _epitaph(run, successor))
+        flow_runs.crash(each.flow_run_id, _crash_message(run, successor))
     if known:
-        _tell(run, dead, successor)
+        _emit_event(run, dead, successor)
     return Healed(run.run_id, dead, successor)
 
 
 def _heal_before_their_run(
-    submissions: Submissions, journal: Journal, flow_runs: FlowRuns, patience: Patience
+    submissions: Submissions, journal: Journal, flow_runs: FlowRuns, limits: HealingLimits
 ) -> list[Healed]:
     """Flow runs that died before they had a run are done again; those whose run has ended are ended."""
     done = []
     for each in flow_runs.in_pool([StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]):
         try:
-            healed = _heal_before_its_run(each, submissions, journal, flow_runs, patience)
+            healed = _heal_before_its_run(each, submissions, journal, flow_runs, limits)
         except _OF_ONE_RUN as error:
             _log.warning("%s: %s", each.name, error)
             continue
@@ -136,11 +136,11 @@ def _heal_before_their_run(
 
 
 def _heal_before_its_run(
-    each: FlowRunView, submissions: Submissions, journal: Journal, flow_runs: FlowRuns, patience: Patience
+    each: FlowRunView, submissions: Submissions, journal: Journal, flow_runs: FlowRuns, limits: HealingLimits
 ) -> Healed | None:
     """End or repeat one flow run; None where it is not repeated. Raises CannotRunError."""
     run_id = submissions.of_flow_run(str(each.flow_run_id)) or journal.run_of_flow(str(each.flow_run_id))
-    dead = is_dead(each, datetime.now(UTC), patience)
+    dead = is_dead(each, datetime.now(UTC), limits)
     if run_id is not None:
         if dead and _has_ended(journal, run_id):
             flow_runs.crash(
@@ -174,14 +174,14 @@ def _give_up(journal: Journal, run: Submission) -> None:
     lease.finish(state=RunState.FAILED, reason="kills_its_drivers", result_json=None)
 
 
-def _epitaph(run: Submission, successor: FlowRunView | None) -> str:
+def _crash_message(run: Submission, successor: FlowRunView | None) -> str:
     if successor is None:
         return f"The process is gone, as were {run.idle_drives} before it without an iteration: given up."
     return f"The process that drove this run is gone; it goes on in flow run '{successor.name}'."
 
 
-def _tell(run: Submission, dead: Sequence[FlowRunView], successor: FlowRunView | None) -> None:
-    tell(
+def _emit_event(run: Submission, dead: Sequence[FlowRunView], successor: FlowRunView | None) -> None:
+    emit_run_event(
         "restarted" if successor else "given-up",
         run.run_id,
         dead=", ".join(str(each.flow_run_id) for each in dead),

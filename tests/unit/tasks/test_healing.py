@@ -9,10 +9,10 @@ from prefect.client.schemas.objects import StateType
 from ledger import Journal, NewRun, Submission, Submissions
 from shotwise.errors import CannotRunError
 from tasks.flow_runs import FlowRunView
-from tasks.healing import Patience, Verdict, heal, judge
+from tasks.healing import HealingAction, HealingLimits, action_for, heal
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-PATIENCE = Patience(pending_s=60, running_s=10, idle_drives_max=3)
+LIMITS = HealingLimits(pending_s=60, running_s=10, idle_drives_max=3)
 
 
 def run(idle_drives: int = 0, *, cancelled: bool = False) -> Submission:
@@ -26,38 +26,38 @@ def flow_run(state: StateType, age_s: float) -> FlowRunView:
 @pytest.mark.parametrize(
     ("state", "age_s", "driven", "expected"),
     [
-        (StateType.SCHEDULED, 10_000, False, Verdict.NOTHING),
-        (StateType.PENDING, 59, False, Verdict.NOTHING),
-        (StateType.PENDING, 61, False, Verdict.NEXT_FLOW_RUN),
-        (StateType.RUNNING, 9, False, Verdict.NOTHING),
-        (StateType.RUNNING, 11, False, Verdict.NEXT_FLOW_RUN),
-        (StateType.RUNNING, 10_000, True, Verdict.NOTHING),
-        (StateType.CANCELLING, 11, False, Verdict.NEXT_FLOW_RUN),
-        (StateType.CRASHED, 0, False, Verdict.NEXT_FLOW_RUN),
-        (StateType.CRASHED, 0, True, Verdict.NOTHING),
-        (StateType.CANCELLED, 0, False, Verdict.NEXT_FLOW_RUN),
+        (StateType.SCHEDULED, 10_000, False, HealingAction.NOTHING),
+        (StateType.PENDING, 59, False, HealingAction.NOTHING),
+        (StateType.PENDING, 61, False, HealingAction.NEXT_FLOW_RUN),
+        (StateType.RUNNING, 9, False, HealingAction.NOTHING),
+        (StateType.RUNNING, 11, False, HealingAction.NEXT_FLOW_RUN),
+        (StateType.RUNNING, 10_000, True, HealingAction.NOTHING),
+        (StateType.CANCELLING, 11, False, HealingAction.NEXT_FLOW_RUN),
+        (StateType.CRASHED, 0, False, HealingAction.NEXT_FLOW_RUN),
+        (StateType.CRASHED, 0, True, HealingAction.NOTHING),
+        (StateType.CANCELLED, 0, False, HealingAction.NEXT_FLOW_RUN),
     ],
 )
 def test_a_run_gets_a_worker_when_nobody_drives_it_nor_is_about_to(
-    state: StateType, age_s: float, driven: bool, expected: Verdict
+    state: StateType, age_s: float, driven: bool, expected: HealingAction
 ) -> None:
-    assert judge(run(), driven, [flow_run(state, age_s)], NOW, PATIENCE) is expected
+    assert action_for(run(), driven, [flow_run(state, age_s)], NOW, LIMITS) is expected
 
 
 def test_a_run_that_nobody_was_told_of_gets_its_first_flow_run() -> None:
-    assert judge(run(), False, [], NOW, PATIENCE) is Verdict.NEXT_FLOW_RUN
+    assert action_for(run(), False, [], NOW, LIMITS) is HealingAction.NEXT_FLOW_RUN
 
 
 def test_one_living_flow_run_is_enough() -> None:
     known = [flow_run(StateType.RUNNING, 100), flow_run(StateType.SCHEDULED, 1)]
-    assert judge(run(), False, known, NOW, PATIENCE) is Verdict.NOTHING
+    assert action_for(run(), False, known, NOW, LIMITS) is HealingAction.NOTHING
 
 
 def test_a_run_that_kills_its_drivers_is_given_up_but_one_that_shall_end_is_settled() -> None:
     known = [flow_run(StateType.CRASHED, 5)]
-    assert judge(run(2), False, known, NOW, PATIENCE) is Verdict.NEXT_FLOW_RUN
-    assert judge(run(3), False, known, NOW, PATIENCE) is Verdict.GIVE_UP
-    assert judge(run(3, cancelled=True), False, known, NOW, PATIENCE) is Verdict.NEXT_FLOW_RUN
+    assert action_for(run(2), False, known, NOW, LIMITS) is HealingAction.NEXT_FLOW_RUN
+    assert action_for(run(3), False, known, NOW, LIMITS) is HealingAction.GIVE_UP
+    assert action_for(run(3, cancelled=True), False, known, NOW, LIMITS) is HealingAction.NEXT_FLOW_RUN
 
 
 def test_a_run_that_cannot_be_started_holds_up_nobody(journal: Journal) -> None:
@@ -85,5 +85,5 @@ def test_a_run_that_cannot_be_started_holds_up_nobody(journal: Journal) -> None:
         for deployment in ("vqe/removed", "vqe/on-demand")
     ]
     assert [each.run_id for each in submissions.unfinished()] == runs
-    healed = heal(journal, Runs(), PATIENCE)  # pyright: ignore[reportArgumentType]
+    healed = heal(journal, Runs(), LIMITS)  # pyright: ignore[reportArgumentType]
     assert [each.run_id for each in healed] == started == runs[1:]
