@@ -15,7 +15,7 @@ from measurement import ExecutionPlan
 from optimizers import Reason
 from shotwise.spec import RunSpec
 from tasks.cancelling import settle_in_flight
-from tasks.driving import Drive, StopAsked, where_it_stands
+from tasks.driving import Drive, StopAsked, restore_or_initialize
 from tasks.durable import Buyer
 from tasks.evaluate import plan_iteration
 from tasks.loop_tasks import (
@@ -79,7 +79,7 @@ def _drive_on(prepared: Prepared, drive: Drive, buyer: Buyer | None) -> RunResul
     """Drive from the journal's last checkpoint; again from there, where the database went away meanwhile."""
     for failures_left in reversed(range(_DATABASE_FAILURES_MAX)):
         try:
-            prepared, state = where_it_stands(prepared, drive.lease)
+            prepared, state = restore_or_initialize(prepared, drive.lease)
             try:
                 return _drive(prepared, drive, buyer, state)
             except StopAsked:
@@ -174,5 +174,5 @@ def _tell(prepared: Prepared, drive: Drive, state: LoopState, records: Sequence[
 
 def _settle(prepared: Prepared, drive: Drive, buyer: Buyer | None) -> None:
     """Settle what is in flight where the run stands now."""
-    prepared, state = where_it_stands(prepared, drive.lease)
+    prepared, state = restore_or_initialize(prepared, drive.lease)
     settle_in_flight(prepared, buyer, state)

@@ -165,7 +165,7 @@ def leave(drive: Drive, settle: Callable[[], None] = lambda: None) -> Stopped:
     lease = drive.lease
     if is_being_cancelled(UUID(str(flow_run.id))):
         Submissions(lease.database).ask_to_cancel(lease.run_id)
-    drive.heed_cancellation()
+    drive.check_cancellation()
     if not drive.cancelled.is_set():
         lease.finish(state=RunState.INTERRUPTED, reason=Reason.INTERRUPTED, result_json=None)
         return Stopped.INTERRUPTED

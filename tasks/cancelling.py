@@ -25,7 +25,7 @@ from shotwise.errors import (
     ShotwiseError,
 )
 from tasks.batch_numbers import is_final
-from tasks.driving import driving, where_it_stands
+from tasks.driving import driving, restore_or_initialize
 from tasks.durable import Buyer, UnresolvedJobError
 from tasks.evaluate import plan_iteration
 from tasks.fleet import open_fleet
@@ -182,7 +182,7 @@ def _end_in_flight(journal: Journal, lease: Lease) -> None:
         _abandon_without_spec(lease)
         return
     try:
-        prepared, state = where_it_stands(prepare(spec_of(record)), lease)
+        prepared, state = restore_or_initialize(prepare(spec_of(record)), lease)
         buyer = open_buyer(prepared, lease, hold=lambda _: nullcontext(), sleep=time.sleep)
         with driving(lease, 0):
             settle_in_flight(prepared, buyer, state)

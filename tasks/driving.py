@@ -41,7 +41,7 @@ class Drive:
     stop: threading.Event = field(default_factory=threading.Event)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
-    def heed_cancellation(self) -> None:
+    def check_cancellation(self) -> None:
         """Stop, for good, if the journal says that the run shall end."""
         if Submissions(self.lease.database).is_cancelled(self.lease.run_id):
             self.cancelled.set()
@@ -84,7 +84,7 @@ def acquire_with_retries(journal: Journal, run_id: str) -> Lease:
             time.sleep(0.1)
 
 
-def where_it_stands(prepared: Prepared, lease: Lease) -> tuple[Prepared, LoopState]:
+def restore_or_initialize(prepared: Prepared, lease: Lease) -> tuple[Prepared, LoopState]:
     """A run's last checkpoint; or its first, entered before anything is measured: what was chosen stays."""
     restored = lease.restore()
     if restored:
@@ -136,7 +136,7 @@ def driving(lease: Lease, active_before_us: int) -> Iterator[Drive]:
     signal interrupts at once whatever it does; whatever was committed stays.
     """
     drive = Drive(lease, time.monotonic(), active_before_us)
-    drive.heed_cancellation()
+    drive.check_cancellation()
     # a lease that is lost: the next commit will say why
-    with set_by_signals(drive.stop), renewing(lease, drive.heed_cancellation, lost=drive.stop.set):
+    with set_by_signals(drive.stop), renewing(lease, drive.check_cancellation, lost=drive.stop.set):
         yield drive

@@ -19,7 +19,7 @@ from ledger import (
 )
 from measurement.mitigation import ReadoutErrors
 from shotwise.spec import validate
-from tasks.driving import StopAsked, where_it_stands
+from tasks.driving import StopAsked, restore_or_initialize
 from tasks.durable import Buyer
 from tasks.evaluate import BatchResult, plan_iteration
 from tasks.prepare import prepare
@@ -68,7 +68,7 @@ class Run:
         assert opened is not None
         self.buyer = replace(opened, retry_policy=QUICK)
         self.prepared: Prepared
-        self.prepared, self.state = where_it_stands(prepared, self.lease)
+        self.prepared, self.state = restore_or_initialize(prepared, self.lease)
 
     def interrupt(self) -> None:
         self.lease.finish(state="interrupted", reason=None, result_json=None)
