@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from flows.driven import Stopped, driven, leave, open_run, publish
+from flows.run_lifecycle import Stopped, drive_run, open_run, publish_result, stop_run
 from ledger import BudgetExceededError, IterationRecord, Ledger, StorageError
 from measurement import ExecutionPlan
 from optimizers import Reason
@@ -58,20 +58,20 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | Stopped
         RunBusyError: another process drives the run.
         RunFailedError: something broke; what was committed stays.
     """
-    opened = open_run(spec, run_id, "vqe", "qaoa")
-    if ended := opened.ended(RunResult.from_json):
+    run = open_run(spec, run_id, "vqe", "qaoa")
+    if ended := run.outcome(RunResult.from_json):
         return ended
-    with driven(opened) as held:
-        artifact = ProgressArtifact(opened.run_id)
-        prepared = prepare(opened.spec)
-        if run_id is not None and held.lease.fence == 1:  # entered elsewhere
-            check_can_start(prepared, Ledger(opened.journal.database))
-        with watching(artifact), tracing(opened.home, opened.journal, held.lease):
-            hold = partial(device_slot, sleep=held.drive.sleep)
-            buyer = open_buyer(prepared, held.lease, hold=hold, sleep=held.drive.sleep)
-            result = _drive_on(prepared, held.drive, buyer)
+    with drive_run(run) as driven:
+        artifact = ProgressArtifact(run.run_id)
+        prepared = prepare(run.spec)
+        if run_id is not None and driven.lease.fence == 1:  # entered elsewhere
+            check_can_start(prepared, Ledger(run.journal.database))
+        with watching(artifact), tracing(run.home, run.journal, driven.lease):
+            hold = partial(device_slot, sleep=driven.drive.sleep)
+            buyer = open_buyer(prepared, driven.lease, hold=hold, sleep=driven.drive.sleep)
+            result = _drive_on(prepared, driven.drive, buyer)
     if not isinstance(result, Stopped):
-        publish(opened, artifact, result, [("", ""), *summary_rows(result, prepared.problem.unit)])
+        publish_result(run, artifact, result, [("", ""), *summary_rows(result, prepared.problem.unit)])
     return result
 
 
@@ -83,7 +83,7 @@ def _drive_on(prepared: Prepared, drive: Drive, buyer: Buyer | None) -> RunResul
             try:
                 return _drive(prepared, drive, buyer, state)
             except StopAsked:
-                return leave(drive, partial(_settle, prepared, drive, buyer))
+                return stop_run(drive, partial(_settle, prepared, drive, buyer))
         except StorageError:
             if not failures_left:
                 raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from flows.driven import Stopped, driven, leave, open_run, publish
+from flows.run_lifecycle import Stopped, drive_run, open_run, publish_result, stop_run
 from ledger import IterationRecord
 from optimizers import Reason
 from problems import Elimination
@@ -31,16 +31,16 @@ def elimination_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | St
 
     Args, errors: as `flows.closed_loop.closed_loop`.
     """
-    opened = open_run(spec, run_id, "rqaoa")
-    if ended := opened.ended(RunResult.from_json):
+    run = open_run(spec, run_id, "rqaoa")
+    if ended := run.outcome(RunResult.from_json):
         return ended
-    with driven(opened) as held:
-        artifact = ProgressArtifact(opened.run_id)
-        recursion = prepare_recursion(opened.spec)
+    with drive_run(run) as driven:
+        artifact = ProgressArtifact(run.run_id)
+        recursion = prepare_recursion(run.spec)
         with watching(artifact):
-            result = _drive(recursion, held.drive, held.checkpoint)
+            result = _drive(recursion, driven.drive, driven.checkpoint)
     if not isinstance(result, Stopped):
-        publish(opened, artifact, result, [("", ""), *summary_rows(result, "")])
+        publish_result(run, artifact, result, [("", ""), *summary_rows(result, "")])
     return result
 
 
@@ -50,7 +50,7 @@ def _drive(recursion: Recursion, drive: Drive, checkpoint: bytes | None) -> RunR
     state = from_bytes(recursion, checkpoint) if checkpoint else Elimination.of(recursion.model)
     while not is_done(recursion, state):
         if drive.stop.is_set():
-            return leave(drive)
+            return stop_run(drive)
         if drive.is_out_of_time(recursion.spec.budget):
             reason = Reason.BUDGET_REACHED
             break

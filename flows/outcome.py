@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
-from flows.driven import Result, Stopped
+from flows.run_lifecycle import Result, Stopped
 from tasks.flow_runs import INTERRUPTED
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import partial
 
 from flows.closed_loop import closed_loop
-from flows.driven import Opened, Stopped, driven, leave, open_run, publish
 from flows.qaoa import qaoa
+from flows.run_lifecycle import OpenRun, Stopped, drive_run, open_run, publish_result, stop_run
 from flows.vqe import vqe
 from ledger import BudgetExceededError, Journal, RunState, Submissions
 from optimizers import Reason
@@ -47,23 +47,23 @@ def scan_loop(spec: RunSpec | None, run_id: str | None) -> ScanResult | Stopped:
     Args, errors: as `flows.closed_loop.closed_loop`. The scan holds its own lease; every point is a run with
     a lease of its own, so a scan that is resumed goes on inside the point that it was stopped in.
     """
-    opened = open_run(spec, run_id, "scan")
-    if ended := opened.ended(ScanResult.from_json):
+    run = open_run(spec, run_id, "scan")
+    if ended := run.outcome(ScanResult.from_json):
         return ended
     Tracker.defer_ends()
-    with driven(opened) as held:
-        artifact = ProgressArtifact(opened.run_id)
-        result = _drive(opened, held.drive, held.checkpoint, artifact)
+    with drive_run(run) as driven:
+        artifact = ProgressArtifact(run.run_id)
+        result = _drive(run, driven.drive, driven.checkpoint, artifact)
     if not isinstance(result, Stopped):
-        publish(opened, artifact, result, [(result.axis, *SCAN_COLUMNS[1:]), *scan_rows(result)])
+        publish_result(run, artifact, result, [(result.axis, *SCAN_COLUMNS[1:]), *scan_rows(result)])
     return result
 
 
 def _drive(
-    opened: Opened, drive: Drive, checkpoint: bytes | None, artifact: ProgressArtifact
+    run: OpenRun, drive: Drive, checkpoint: bytes | None, artifact: ProgressArtifact
 ) -> ScanResult | Stopped:
     """Run the points that are left; the curve is drawn and entered."""
-    journal, lease, spec, reason = opened.journal, drive.lease, opened.spec, Reason.CONVERGED
+    journal, lease, spec, reason = run.journal, drive.lease, run.spec, Reason.CONVERGED
     points = from_bytes(checkpoint) if checkpoint else ()
     while len(points) < len(points_of(spec)):
         if budget_is_spent(spec, points):
@@ -77,7 +77,7 @@ def _drive(
             reason = Reason.BUDGET_REACHED  # what is left is no room for one more point
             break
         if result is None:
-            return leave(drive, partial(end_parts, journal, lease.run_id))
+            return stop_run(drive, partial(end_parts, journal, lease.run_id))
         points = (*points, ScanPoint.of(points_of(spec)[len(points)], result))
         records = [points[-1].record(len(points) - 1)]
         lease.commit(records, iteration=len(points), state=to_bytes(points), active_us=drive.active_us)
@@ -85,7 +85,7 @@ def _drive(
     if reason is Reason.CONVERGED:  # as far as every point is
         reason = next((point.reason for point in points if point.reason != reason), reason)
     curve = ScanResult(lease.run_id, RunState.COMPLETED, reason, axis_of(spec), points)
-    plot_scan(curve, opened.home.curve(lease.run_id), unit=unit_of(spec.problem.kind))
+    plot_scan(curve, run.home.curve(lease.run_id), unit=unit_of(spec.problem.kind))
     lease.finish(state=curve.state, reason=curve.reason, result_json=curve.to_json())
     return curve
 

@@ -55,7 +55,7 @@ class Stopped(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Driven:
+class DrivenRun:
     """A run that this flow drives, and the checkpoint to go on from."""
 
     drive: Drive
@@ -67,7 +67,7 @@ class Driven:
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class OpenRun:
     """A run that is in the journal, with its home."""
 
     home: Home
@@ -87,7 +87,7 @@ class Opened:
         """
         return validate(json.loads(self.record.spec_json))
 
-    def ended(self, read: Callable[[str], R]) -> R | Stopped | None:
+    def outcome(self, read: Callable[[str], R]) -> R | Stopped | None:
         """What it came to, its result by `read`; None where it can be driven."""
         if self.record.state is RunState.CANCELLED:
             return Stopped.CANCELLED
@@ -95,7 +95,7 @@ class Opened:
         return read(self.record.result_json) if completed and self.record.result_json else None
 
 
-def open_run(spec: RunSpec | None, run_id: str | None, *flows: str) -> Opened:
+def open_run(spec: RunSpec | None, run_id: str | None, *flows: str) -> OpenRun:
     """The run `run_id` of this machine's journal; or a new one of `spec`, which is one for `flows`.
 
     Raises:
@@ -108,7 +108,7 @@ def open_run(spec: RunSpec | None, run_id: str | None, *flows: str) -> Opened:
         if spec.flow not in flows:
             raise SpecError("spec", spec.flow, "not of this flow", f"give it to the flow {spec.flow}")
         run_id = _enter(journal, spec)
-    return Opened(home, journal, journal.run(run_id))
+    return OpenRun(home, journal, journal.run(run_id))
 
 
 def _enter(journal: Journal, spec: RunSpec) -> str:
@@ -125,13 +125,13 @@ def _enter(journal: Journal, spec: RunSpec) -> str:
 
 
 @contextmanager
-def driven(opened: Opened) -> Iterator[Driven]:
+def drive_run(run: OpenRun) -> Iterator[DrivenRun]:
     """Drive a run within the block; an exception is entered as its failure and raised on.
 
     Raises:
         RunBusyError: another process drives it.
     """
-    home, journal, run_id = opened.home, opened.journal, opened.run_id
+    home, journal, run_id = run.home, run.journal, run.run_id
     lease = acquire_with_retries(journal, run_id)
     flow_run_id = str(flow_run.id)
     with ExitStack() as stack:
@@ -143,7 +143,7 @@ def driven(opened: Opened) -> Iterator[Driven]:
             restored = lease.restore()
             drive = stack.enter_context(driving(lease, restored[2] if restored else 0))
             stack.callback(Tracker.of(home).track(run_id))
-            yield Driven(drive, restored[1] if restored else None)
+            yield DrivenRun(drive, restored[1] if restored else None)
         except Exception as error:
             _enter_failure(lease, error)
             raise
@@ -156,8 +156,8 @@ def _enter_failure(lease: Lease, error: Exception) -> None:
         lease.finish(state=state, reason=type(error).__name__[:32], result_json=None)
 
 
-def leave(drive: Drive, settle: Callable[[], None] = lambda: None) -> Stopped:
-    """Leave a run that was asked to stop: to the next driver; or for good, cancelled here or in Prefect's UI.
+def stop_run(drive: Drive, settle: Callable[[], None] = lambda: None) -> Stopped:
+    """Stop driving a run as asked: leave it to the next driver; or end it, cancelled here or in Prefect's UI.
 
     Args:
         settle: brings what of a run that shall end is in flight to its end.
@@ -174,11 +174,11 @@ def leave(drive: Drive, settle: Callable[[], None] = lambda: None) -> Stopped:
     return Stopped.CANCELLED
 
 
-def publish(
-    opened: Opened, artifact: ProgressArtifact, result: Result, rows: Sequence[Sequence[str]]
+def publish_result(
+    run: OpenRun, artifact: ProgressArtifact, result: Result, rows: Sequence[Sequence[str]]
 ) -> None:
     """Show in Prefect's UI how a run ended, and where MLflow has it; the heads of `rows` come first."""
     artifact.end(f"{result.run_id}: {result.state}, {result.reason}")
-    mlflow_run_id = opened.journal.run(opened.run_id).mlflow_run_id
-    url = mlflow_run_url(opened.home, mlflow_run_id) if mlflow_run_id else None
+    mlflow_run_id = run.journal.run(run.run_id).mlflow_run_id
+    url = mlflow_run_url(run.home, mlflow_run_id) if mlflow_run_id else None
     publish_summary(result.run_id, rows, url)
