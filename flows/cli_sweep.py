@@ -62,7 +62,7 @@ def sweep(
 
 
 def _drive(sweep_id: str, points: Any, workers: int, runner: Runner) -> list[dict[str, Any]]:
-    from flows.session import served, serving, settle
+    from flows.session import await_records, prefect_server, when_ready
     from ledger import Journal
     from shotwise.home import Home
     from tasks.sweep import enter, finished
@@ -73,21 +73,21 @@ def _drive(sweep_id: str, points: Any, workers: int, runner: Runner) -> list[dic
     rows = finished(journal, sweep_id, points)
     if rows is not None:
         return rows
-    with serving(Home.from_environment()) as server:
+    with prefect_server(Home.from_environment()) as server:
         from flows.sweep import RECORDS, open_runner
         from flows.sweep import sweep as sweep_flow
 
         run_ids = enter(journal, sweep_id, points)
         chosen = open_runner(runner, workers)
-        with served(server):
+        with when_ready(server):
             state = sweep_flow.with_options(task_runner=chosen)(sweep_id, run_ids, return_state=True)
         flow_run_id = state.state_details.flow_run_id
         assert flow_run_id is not None, "a flow run has an id"
-        settle(flow_run_id)
+        await_records(flow_run_id)
         rows = state.result()
         for row in rows:
             for point_id, task_run_ids in row.pop(RECORDS, {}).items():
-                settle(UUID(point_id), map(UUID, task_run_ids))
+                await_records(UUID(point_id), map(UUID, task_run_ids))
         return rows
 
 

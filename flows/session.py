@@ -30,7 +30,7 @@ def drive(home: Home, spec: RunSpec, run_id: str | None, line: ProgressLine | No
     Raises:
         ShotwiseError: as `flows.closed_loop.closed_loop`.
     """
-    with serving(home) as server:
+    with prefect_server(home) as server:
         try:
             if not server.was_started_here:  # else both cores are busy with its start
                 Tracker.of(home)
@@ -41,19 +41,19 @@ def drive(home: Home, spec: RunSpec, run_id: str | None, line: ProgressLine | No
 
 
 @contextlib.contextmanager
-def serving(home: Home) -> Iterator[PrefectServer]:
+def prefect_server(home: Home) -> Iterator[PrefectServer]:
     """Prefect's server for the block, still getting ready: the team's, or one that ends with the block."""
     server = PrefectServer.start(home)
     try:
         server.apply_environment()
-        keep_compiled_programs(home)
+        enable_compilation_cache(home)
         yield server
     finally:
         server.stop()
 
 
 @contextlib.contextmanager
-def served(server: PrefectServer) -> Iterator[None]:
+def when_ready(server: PrefectServer) -> Iterator[None]:
     """Flows run within the block, once the server is ready."""
     from tasks.prefect_records import use_own_server, without_heartbeats
 
@@ -83,14 +83,14 @@ def _drive(
     from tasks.progress import watching
 
     flow = flow_of(spec)
-    with served(server), watching(line) if line else contextlib.nullcontext():
+    with when_ready(server), watching(line) if line else contextlib.nullcontext():
         state = flow(spec=spec, run_id=run_id, return_state=True)
     flow_run_id = state.state_details.flow_run_id
     assert flow_run_id is not None, "a flow run has an id"
     for inner in flow_runs_driven():
         if inner != flow_run_id:
-            settle(inner)
-    settle(flow_run_id)
+            await_records(inner)
+    await_records(flow_run_id)
     if not state.is_cancelled():
         state.result()  # raises what the flow raised
     driven = Journal(database).run_of_flow(str(flow_run_id))
@@ -103,7 +103,7 @@ def flow_of(spec: RunSpec) -> Flow[..., Any]:
     return getattr(import_module(f"flows.{spec.flow}"), spec.flow)
 
 
-def settle(flow_run_id: UUID, task_run_ids: Iterable[UUID] | None = None) -> None:
+def await_records(flow_run_id: UUID, task_run_ids: Iterable[UUID] | None = None) -> None:
     """See every record in Prefect's database before its server ends, and say so if one is missing.
 
     Args:
@@ -112,18 +112,18 @@ def settle(flow_run_id: UUID, task_run_ids: Iterable[UUID] | None = None) -> Non
     import httpx
 
     from tasks.loop_tasks import task_runs_of
-    from tasks.prefect_records import settle_records
+    from tasks.prefect_records import wait_for_records
 
     try:
         known = task_runs_of(flow_run_id) if task_run_ids is None else task_run_ids
-        missing = bool(settle_records(flow_run_id, task_run_ids=known))
+        missing = bool(wait_for_records(flow_run_id, task_run_ids=known))
     except httpx.HTTPError:
         missing = True
     if missing:
         print("warning: Prefect's record of this run is incomplete; the journal is not", file=sys.stderr)
 
 
-def keep_compiled_programs(home: Home) -> None:
+def enable_compilation_cache(home: Home) -> None:
     """Let JAX keep what it compiles in the state folder, so that the second run of a shape starts at once."""
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home.compile_cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")

@@ -67,7 +67,7 @@ def without_heartbeats() -> AbstractContextManager[object]:
     return temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
 
 
-def settle_records(
+def wait_for_records(
     flow_run_id: UUID,
     *,
     task_runs: int = 0,
@@ -140,7 +140,7 @@ def _send_queued(timeout_s: float) -> None:
     """Empty the client's queues of events and logs. The next event or log opens new ones."""
     waited = QueueService.drain_all(timeout=timeout_s, at_exit=False)
     if not isinstance(waited, tuple):
-        raise RuntimeError("call settle_records from a thread without a running event loop")
+        raise RuntimeError("call wait_for_records from a thread without a running event loop")
     done: set[concurrent.futures.Future[bool]] = waited[0]
     for future in done:
         future.result()

@@ -28,7 +28,7 @@ class Server:
 
 def test_a_slip_in_the_telemetry_leaves_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session.PrefectServer, "start", lambda home: Server())
-    monkeypatch.setattr(session, "keep_compiled_programs", lambda home: None)
+    monkeypatch.setattr(session, "enable_compilation_cache", lambda home: None)
     monkeypatch.setenv("SHOTWISE_TELEMETRY", "bogus")
     monkeypatch.delenv("DATABASE_URL", raising=False)
     home = Home(tmp_path)

@@ -31,7 +31,7 @@ from prefect.blocks.system import Secret
 from prefect.cache_policies import NO_CACHE
 from backends.fleet import Fleet
 from tasks.credentials import credential
-from tasks.prefect_records import settle_records, use_own_server
+from tasks.prefect_records import wait_for_records, use_own_server
 server.wait()
 use_own_server()
 Secret(value=key).save("qiskit-ibm-token")
@@ -79,7 +79,7 @@ def open_sv1():
 opened, region, last = open_sv1()
 assert opened == (key, key, "amazon-braket-results"), "the blocks are not what was opened with"
 assert region == "us-east-1"
-settle_records(UUID(last))
+wait_for_records(UUID(last))
 server.stop()
 """
 

@@ -41,7 +41,7 @@ server.apply_environment()
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
-from tasks.prefect_records import close_stale, settle_records, use_own_server
+from tasks.prefect_records import close_stale, wait_for_records, use_own_server
 server.wait()
 use_own_server()
 
@@ -138,10 +138,10 @@ def test_every_task_run_is_in_the_database_and_the_terminal_is_quiet(
     script = f"""{FLOW}
 from uuid import UUID
 state = closed_loop(50, return_state=True)
-assert not settle_records(state.state_details.flow_run_id, task_runs=50)
+assert not wait_for_records(state.state_details.flow_run_id, task_runs=50)
 
 nobody = UUID(int=1)
-missing = settle_records(
+missing = wait_for_records(
     state.state_details.flow_run_id, task_runs=52, task_run_ids=[nobody], timeout_s=0.5
 )
 assert (missing.task_runs_unseen, missing.task_run_ids, missing.flow_run_ids) == (2, {{nobody}}, set())
