@@ -56,10 +56,10 @@ def bare_ms(iterations: int) -> list[float]:
 
 def orchestrated_ms(iterations: int) -> list[float]:
     from flows.vqe import vqe
-    from tasks.progress import watching
+    from tasks.progress import progress_listener
 
     at: list[float] = []
-    with watching(lambda progress: at.append(time.perf_counter())):
+    with progress_listener(lambda progress: at.append(time.perf_counter())):
         vqe(spec=spec_of(iterations))
     return _gaps_ms(at)
 

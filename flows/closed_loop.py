@@ -29,7 +29,7 @@ from tasks.loop_tasks import (
 )
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
-from tasks.progress import Progress, tell_watchers, watching
+from tasks.progress import Progress, notify_listeners, progress_listener
 from tasks.purchase import open_buyer
 from tasks.result import RunResult, final_unmeasured
 from tasks.routing import StartedPurchases, check_can_start, fits_budget, started_purchases
@@ -66,7 +66,7 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | Stopped
         prepared = prepare(run.spec)
         if run_id is not None and driven.lease.fence == 1:  # entered elsewhere
             check_can_start(prepared, Ledger(run.journal.database))
-        with watching(artifact), tracing(run.home, run.journal, driven.lease):
+        with progress_listener(artifact), tracing(run.home, run.journal, driven.lease):
             hold = partial(device_slot, sleep=driven.drive.sleep)
             buyer = open_buyer(prepared, driven.lease, hold=hold, sleep=driven.drive.sleep)
             result = _drive_on(prepared, driven.drive, buyer)
@@ -157,7 +157,7 @@ def _tell(prepared: Prepared, drive: Drive, state: LoopState, records: Sequence[
     if not records:
         return
     reference = prepared.problem.reference
-    tell_watchers(
+    notify_listeners(
         Progress(
             run_id=drive.lease.run_id,
             iteration=state.iteration,

@@ -11,7 +11,7 @@ from problems import Elimination
 from shotwise.spec import RunSpec
 from tasks.driving import Drive
 from tasks.loop_tasks import SEGMENT_S, loop_task
-from tasks.progress import Progress, tell_watchers, watching
+from tasks.progress import Progress, notify_listeners, progress_listener
 from tasks.recursion import (
     Recursion,
     eliminate,
@@ -37,7 +37,7 @@ def elimination_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | St
     with drive_run(run) as driven:
         artifact = ProgressArtifact(run.run_id)
         recursion = prepare_recursion(run.spec)
-        with watching(artifact):
+        with progress_listener(artifact):
             result = _drive(recursion, driven.drive, driven.checkpoint)
     if not isinstance(result, Stopped):
         publish_result(run, artifact, result, [("", ""), *summary_rows(result, "")])
@@ -80,7 +80,7 @@ def finish_elimination(recursion: Recursion, run_id: str, state: Elimination, re
 
 
 def _tell(recursion: Recursion, run_id: str, state: Elimination, record: IterationRecord) -> None:
-    tell_watchers(
+    notify_listeners(
         Progress(
             run_id=run_id,
             iteration=len(state.steps),

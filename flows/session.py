@@ -80,10 +80,10 @@ def _drive(
     if line:
         line.say("starting ...")
     from tasks.loop_tasks import flow_runs_driven
-    from tasks.progress import watching
+    from tasks.progress import progress_listener
 
     flow = flow_of(spec)
-    with when_ready(server), watching(line) if line else contextlib.nullcontext():
+    with when_ready(server), progress_listener(line) if line else contextlib.nullcontext():
         state = flow(spec=spec, run_id=run_id, return_state=True)
     flow_run_id = state.state_details.flow_run_id
     assert flow_run_id is not None, "a flow run has an id"

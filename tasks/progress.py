@@ -37,22 +37,22 @@ class Progress:
         return f"{self.run_id}  {at}  energy {self.energy:.8f}{bar}{unit}  {spent}"
 
 
-Watcher = Callable[[Progress], None]
+Listener = Callable[[Progress], None]
 
-_watchers: ContextVar[tuple[Watcher, ...]] = ContextVar("watchers", default=())
+_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
 
 
 @contextmanager
-def watching(watcher: Watcher) -> Iterator[None]:
-    """Let `watcher` hear of every iteration that is committed inside the block."""
-    token = _watchers.set((*_watchers.get(), watcher))
+def progress_listener(listener: Listener) -> Iterator[None]:
+    """Let `listener` hear of every iteration that is committed inside the block."""
+    token = _listeners.set((*_listeners.get(), listener))
     try:
         yield
     finally:
-        _watchers.reset(token)
+        _listeners.reset(token)
 
 
-def tell_watchers(progress: Progress) -> None:
-    """Tell everyone who watches."""
-    for watcher in _watchers.get():
-        watcher(progress)
+def notify_listeners(progress: Progress) -> None:
+    """Call every listener of this block."""
+    for listener in _listeners.get():
+        listener(progress)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from ledger import Journal, Lease
 from shotwise.errors import SpecError
 from shotwise.home import Home
-from tasks.progress import watching
+from tasks.progress import progress_listener
 
 if TYPE_CHECKING:
     from tasks.traces import Traces
@@ -64,7 +64,7 @@ def tracing(home: Home, journal: Journal, lease: Lease) -> Iterator[None]:
 
     trace = RunTrace(traces, journal, lease)
     try:
-        with watching(trace), trace.drive():
+        with progress_listener(trace), trace.drive():
             trace.repeat_earlier()
             yield
     finally:

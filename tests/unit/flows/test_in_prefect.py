@@ -47,7 +47,7 @@ from prefect.states import Cancelling
 from flows import elimination_loop
 from flows.session import flow_of
 from shotwise.spec import validate
-from tasks.progress import watching
+from tasks.progress import progress_listener
 
 elimination_loop.SEGMENT_S = 0.0
 given, is_cancelled = json.loads(sys.argv[2]), sys.argv[3] == "cancelled"
@@ -61,7 +61,7 @@ with get_client(sync_client=True) as client:
             done.append(client.set_flow_run_state(asked.id, Cancelling()))
             signal.raise_signal(signal.SIGTERM)
 
-    with watching(cancel):
+    with progress_listener(cancel):
         state = run_flow(flow, asked, parameters=asked.parameters, return_type="state")
     ours = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[asked.id]))
     shown = {each.key or each.type: each.data for each in client.read_artifacts(artifact_filter=ours)}
