@@ -22,7 +22,7 @@ from deployments.stack import Stack
 from ledger import Database, Journal
 from shotwise.errors import ShotwiseError
 from shotwise.home import Home
-from shotwise.signals import Bell
+from shotwise.signals import SignalSafeSetter
 from tasks.flow_runs import FlowRuns, get_client
 from tasks.healing import HealingLimits, heal
 
@@ -38,8 +38,8 @@ def main() -> None:
     journal = Journal(Database(home.database_url))
     limits = HealingLimits(pending_s=options.pending_s, running_s=options.running_s)
     stop = threading.Event()
-    bell = Bell(stop)
-    signal.signal(signal.SIGTERM, lambda number, frame: bell.ring())
+    setter = SignalSafeSetter(stop)
+    signal.signal(signal.SIGTERM, lambda number, frame: setter.set())
     while not stop.is_set():
         if options.workers:
             with _going_on():

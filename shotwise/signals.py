@@ -15,22 +15,22 @@ from queue import SimpleQueue
 from types import FrameType
 
 
-class Bell:
-    """Sets an event, from a thread of its own; `ring` may be called by a signal handler."""
+class SignalSafeSetter:
+    """Sets an event, from a thread of its own; `set` may be called by a signal handler."""
 
     def __init__(self, event: threading.Event) -> None:
-        self._rings: SimpleQueue[bool] = SimpleQueue()
-        threading.Thread(target=self._answer, args=(event,), name="bell", daemon=True).start()
+        self._requests: SimpleQueue[bool] = SimpleQueue()
+        threading.Thread(target=self._set_on_request, args=(event,), name="setter", daemon=True).start()
 
-    def ring(self) -> None:
-        self._rings.put(True)
+    def set(self) -> None:
+        self._requests.put(True)
 
     def close(self) -> None:
         """End the thread, once all is answered."""
-        self._rings.put(False)
+        self._requests.put(False)
 
-    def _answer(self, event: threading.Event) -> None:
-        while self._rings.get():
+    def _set_on_request(self, event: threading.Event) -> None:
+        while self._requests.get():
             event.set()
 
 
@@ -43,12 +43,12 @@ def set_by_signals(stop: threading.Event) -> Iterator[None]:
     Raises:
         KeyboardInterrupt: a signal came when the event was set.
     """
-    bell = Bell(stop)
+    setter = SignalSafeSetter(stop)
 
     def ask(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
-        bell.ring()
+        setter.set()
 
     in_main = threading.current_thread() is threading.main_thread()
     before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)} if in_main else {}
@@ -57,4 +57,4 @@ def set_by_signals(stop: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        bell.close()
+        setter.close()

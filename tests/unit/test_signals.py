@@ -6,15 +6,15 @@ import threading
 
 import pytest
 
-from shotwise.signals import Bell, set_by_signals
+from shotwise.signals import SignalSafeSetter, set_by_signals
 
 
 @pytest.mark.timeout(60, method="thread")
 def test_no_moment_of_a_wait_is_a_wrong_one_for_a_signal() -> None:
     """With `Event.set` in the handler this hangs within a second."""
     event = threading.Event()
-    bell = Bell(event)
-    before = signal.signal(signal.SIGALRM, lambda *_: bell.ring())
+    setter = SignalSafeSetter(event)
+    before = signal.signal(signal.SIGALRM, lambda *_: setter.set())
     signal.setitimer(signal.ITIMER_REAL, 2e-4, 2e-4)
     try:
         answered = 0
@@ -24,7 +24,7 @@ def test_no_moment_of_a_wait_is_a_wrong_one_for_a_signal() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        bell.close()
+        setter.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
