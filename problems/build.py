@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from problems import kept
+from problems import molecule_cache
 from problems.graphs import maxcut_problem
 from problems.molecule import molecular_problem
 from problems.pauli_file import pauli_problem
@@ -13,12 +13,12 @@ from problems.quadratic import ising_problem, qubo_problem
 from shotwise.spec import IsingSpec, MaxCutSpec, MoleculeSpec, PauliSpec, ProblemSpec, QuboSpec
 
 
-def build_problem(spec: ProblemSpec, keep_in: Path | None = None) -> Problem:
+def build_problem(spec: ProblemSpec, cache_folder: Path | None = None) -> Problem:
     """Build any problem, its reference included; equal specs give equal problems.
 
     Args:
         spec: with its files read into it, as `shotwise.spec.load_spec` returns it.
-        keep_in: folder in which molecules are kept from one process to the next.
+        cache_folder: folder in which molecules are cached from one process to the next.
 
     Raises:
         SpecError: the spec says something that cannot be meant.
@@ -26,7 +26,7 @@ def build_problem(spec: ProblemSpec, keep_in: Path | None = None) -> Problem:
     """
     match spec:
         case MoleculeSpec():
-            return molecular_problem(spec) if keep_in is None else _kept_molecule(spec, keep_in)
+            return molecular_problem(spec) if cache_folder is None else _cached_molecule(spec, cache_folder)
         case MaxCutSpec():
             return maxcut_problem(spec)
         case QuboSpec():
@@ -37,10 +37,10 @@ def build_problem(spec: ProblemSpec, keep_in: Path | None = None) -> Problem:
             return pauli_problem(spec)
 
 
-def _kept_molecule(spec: MoleculeSpec, folder: Path) -> Problem:
-    path = kept.path_of(folder, spec)
-    problem = kept.load(path)
+def _cached_molecule(spec: MoleculeSpec, folder: Path) -> Problem:
+    path = molecule_cache.path_of(folder, spec)
+    problem = molecule_cache.load(path)
     if problem is None:
         problem = molecular_problem(spec)
-        kept.save(path, problem)
+        molecule_cache.save(path, problem)
     return problem

@@ -1,4 +1,4 @@
-"""Molecules kept on disk: integrals, matrix and ground state under the hash of what they were made from.
+"""The molecule cache on disk: integrals, matrix and ground state under the hash of what they were made from.
 
 A file is a SHA-256 digest and an npz archive without pickled objects; one whose digest does not fit is as
 good as none, and is made again.
@@ -31,14 +31,14 @@ _ELEMENTS_MAX = 2_000_000
 
 
 def path_of(folder: Path, spec: MoleculeSpec) -> Path:
-    """Where a molecule is kept: its spec, the libraries that computed it and this format in one hash."""
+    """Where a molecule is cached: its spec, the libraries that computed it and this format in one hash."""
     made_by = {name: version(name) for name in _MADE_BY}
     content = json.dumps([FORMAT, made_by, spec.model_dump(mode="json")], sort_keys=True)
     return folder / f"{hashlib.sha256(content.encode()).hexdigest()}.molecule"
 
 
 def load(path: Path) -> Problem | None:
-    """The problem that was kept there; None where there is none, or a damaged one."""
+    """The problem that was cached there; None where there is none, or a damaged one."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -62,7 +62,7 @@ def save(path: Path, problem: Problem) -> None:
 
 def _arrays(problem: Problem) -> dict[str, np.ndarray]:
     hamiltonian, sector, reference = problem.observable, problem.sector, problem.reference
-    assert isinstance(hamiltonian, ElectronicHamiltonian), "only molecules are kept"
+    assert isinstance(hamiltonian, ElectronicHamiltonian), "only molecules are cached"
     assert sector is not None
     arrays = {
         "energies": np.array([hamiltonian.core_energy, problem.hartree_fock_energy]),

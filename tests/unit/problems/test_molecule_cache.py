@@ -1,10 +1,10 @@
-"""A molecule read back from disk is the molecule that was kept, and a damaged file is none."""
+"""A molecule read back from disk is the molecule that was cached, and a damaged file is none."""
 
 from pathlib import Path
 
 import numpy as np
 
-from problems import kept
+from problems import molecule_cache
 from problems.build import build_problem
 from problems.electronic import ElectronicHamiltonian
 from problems.sector_matrix import sector_matrix
@@ -39,16 +39,16 @@ def test_what_is_read_back_is_equal_to_the_bit(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_made_again(tmp_path: Path) -> None:
     build_problem(H2, tmp_path)
-    path = kept.path_of(tmp_path, H2)
+    path = molecule_cache.path_of(tmp_path, H2)
     whole = path.read_bytes()
     for damaged in (whole[:-1], whole[:10], b"", whole[:200] + bytes([whole[200] ^ 1]) + whole[201:]):
         path.write_bytes(damaged)
-        assert kept.load(path) is None
+        assert molecule_cache.load(path) is None
         build_problem(H2, tmp_path)
-        assert kept.load(path) is not None
+        assert molecule_cache.load(path) is not None
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def test_every_field_of_the_spec_counts(tmp_path: Path) -> None:
     others = [H2, H2.model_copy(update={"basis": "6-31g"}), H2.model_copy(update={"charge": 1, "spin": 1})]
-    assert len({kept.path_of(tmp_path, spec) for spec in others}) == len(others)
+    assert len({molecule_cache.path_of(tmp_path, spec) for spec in others}) == len(others)
