@@ -4,7 +4,7 @@ PySCF, SciPy and networkx are imported when a problem first needs them, not here
 """
 
 from problems.ansatz import Ansatz, build_ansatz, grow
-from problems.bond import stretched
+from problems.bond import with_bond_length
 from problems.build import build_problem
 from problems.circuit import FIXED, Circuit, Rotation, generator_sign
 from problems.electronic import ElectronicHamiltonian
@@ -63,5 +63,5 @@ __all__ = [
     "pauli_problem",
     "qubo_problem",
     "spectrum",
-    "stretched",
+    "with_bond_length",
 ]

@@ -15,7 +15,7 @@ from problems.problem import Problem
 from problems.qaoa import qaoa_angles, qaoa_circuit
 from problems.relaxation import goemans_williamson
 from problems.sector import Sector
-from problems.spatial_symmetry import allowed
+from problems.spatial_symmetry import symmetry_allowed
 from shotwise.errors import SpecError
 from shotwise.rng import Purpose, stream
 from shotwise.spec import (
@@ -133,7 +133,7 @@ def _symmetric_excitations(spec: UccsdAnsatz | AdaptAnsatz, problem: Problem) ->
     if spec.symmetry == "none":
         return pool
     assert isinstance(problem.observable, ElectronicHamiltonian), "a molecule keeps its integrals"
-    kept = allowed(problem.observable, pool)
+    kept = symmetry_allowed(problem.observable, pool)
     if not kept:
         raise SpecError(
             "ansatz.symmetry",

@@ -9,7 +9,7 @@ from shotwise.errors import SpecError
 from shotwise.spec import MoleculeSpec
 
 
-def stretched(spec: MoleculeSpec, bond: tuple[int, int], length: float) -> MoleculeSpec:
+def with_bond_length(spec: MoleculeSpec, bond: tuple[int, int], length: float) -> MoleculeSpec:
     """The molecule with its second atom moved along the line from the first to `length` (the spec's unit).
 
     Raises:

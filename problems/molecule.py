@@ -8,7 +8,7 @@ from problems.hartree_fock import active_hamiltonian, make_molecule, solve
 from problems.problem import Problem
 from problems.references import full_configuration_interaction
 from problems.sector import Sector
-from problems.spin import of_spin
+from problems.spin import annotated_with_spin
 from shotwise.errors import CannotRunError, SpecError
 from shotwise.spec import MoleculeSpec
 
@@ -49,7 +49,7 @@ def molecular_problem(spec: MoleculeSpec) -> Problem:
         kind=spec.kind,
         observable=hamiltonian,
         unit="Ha",
-        reference=of_spin(full_configuration_interaction(hamiltonian, sector), spec.spin),
+        reference=annotated_with_spin(full_configuration_interaction(hamiltonian, sector), spec.spin),
         sector=sector,
         hartree_fock_energy=orbitals.energy,
     )

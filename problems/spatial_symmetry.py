@@ -23,7 +23,9 @@ _INTEGRAL_MIN = 1e-7
 """Hartree; smaller ones are zeros that rounding has touched. A symmetry that they break is not found."""
 
 
-def allowed(integrals: ElectronicHamiltonian, excitations: Sequence[Rotation]) -> tuple[Rotation, ...]:
+def symmetry_allowed(
+    integrals: ElectronicHamiltonian, excitations: Sequence[Rotation]
+) -> tuple[Rotation, ...]:
     """Those of the excitations that no symmetry of the integrals forbids, in their order."""
     basis = _span(_masks(integrals))
     return tuple(each for each in excitations if _reduced(_orbitals(each.x), basis) == 0)

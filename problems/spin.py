@@ -14,7 +14,7 @@ _TOLERANCE = 1e-3
 """In S: by how much convergence may blur it."""
 
 
-def of_spin(reference: Reference | None, unpaired: int) -> Reference | None:
+def annotated_with_spin(reference: Reference | None, unpaired: int) -> Reference | None:
     """A reference that says so where its state has more spin than the electrons' projection asks for: the
     lowest state of a sector may be a component of a triplet, as O2's is."""
     if reference is None or reference.ground is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ledger import IterationRecord, RunState, now_us
-from problems import stretched
+from problems import with_bond_length
 from shotwise.errors import RunFailedError
 from shotwise.known import known_fields
 from shotwise.spec import BondScan, BudgetSpec, MoleculeSpec, QaoaAnsatz, RunSpec
@@ -125,7 +125,7 @@ def point_spec(spec: RunSpec, done: Sequence[ScanPoint]) -> RunSpec:
     problem, ansatz = spec.problem, spec.ansatz
     if isinstance(spec.scan, BondScan):
         assert isinstance(problem, MoleculeSpec)
-        problem = stretched(problem, spec.scan.bond, value)
+        problem = with_bond_length(problem, spec.scan.bond, value)
     else:
         assert isinstance(ansatz, QaoaAnsatz)
         ansatz = ansatz.model_copy(update={"layers": int(value)})

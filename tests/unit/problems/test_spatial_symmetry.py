@@ -7,7 +7,7 @@ from backends.jax_device import JaxDevice
 from problems import Problem, build_ansatz, build_problem
 from problems.electronic import ElectronicHamiltonian
 from problems.excitations import singles_and_doubles
-from problems.spatial_symmetry import allowed
+from problems.spatial_symmetry import symmetry_allowed
 from shotwise.errors import SpecError
 from shotwise.spec import AdaptAnsatz, MoleculeSpec, UccsdAnsatz
 
@@ -45,7 +45,7 @@ def test_what_is_left_out_has_no_gradient_wherever_the_rest_leads(name: str) -> 
     assert isinstance(problem.observable, ElectronicHamiltonian)
     assert problem.sector is not None
     pool = singles_and_doubles(problem.sector)
-    kept = [each in allowed(problem.observable, pool) for each in pool]
+    kept = [each in symmetry_allowed(problem.observable, pool) for each in pool]
     if MOLECULES[name][1] is not None:
         assert (len(pool), sum(kept)) == MOLECULES[name][1:]
     point = np.where(kept, np.random.default_rng(0).normal(size=len(pool)), 0.0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from problems.ansatz import build_ansatz
-from problems.bond import stretched
+from problems.bond import with_bond_length
 from problems.build import build_problem
 from problems.circuit import Circuit
 from problems.pauli import PauliSum
@@ -124,7 +124,7 @@ def test_amplitudes_start_well_below_hartree_fock(name: str, energy: Energy) -> 
 
 def test_a_stretched_bond_moves_its_second_atom_alone() -> None:
     water = MoleculeSpec(kind="molecule", geometry="O 0 0 0; H 0 0.6 0.8; H 0 -0.6 0.8")
-    moved = stretched(water, (0, 1), 2.0)
+    moved = with_bond_length(water, (0, 1), 2.0)
     assert moved.geometry == "O 0 0 0; H 0 1.2 1.6; H 0 -0.6 0.8"
     with pytest.raises(SpecError, match=r"scan\.bond"):
-        stretched(water, (0, 3), 1.0)
+        with_bond_length(water, (0, 3), 1.0)
