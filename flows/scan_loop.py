@@ -21,7 +21,7 @@ from tasks.driving import Drive
 from tasks.loop_tasks import loop_task
 from tasks.progress import Progress
 from tasks.provenance import new_run
-from tasks.recording import unrecorded
+from tasks.recording import without_recording
 from tasks.result import RunResult
 from tasks.scan import (
     SCAN_COLUMNS,
@@ -127,7 +127,7 @@ def _has_ended(spec: RunSpec, point_id: str) -> bool:
 @loop_task("scan-point", "scan-point {point_id}")
 def _drive_exactly(point_id: str) -> RunResult | Stopped:
     """One task run, since Prefect's records of the point's tasks would take longer than they do."""
-    with unrecorded():
+    with without_recording():
         return closed_loop(None, point_id)
 
 

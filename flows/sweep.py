@@ -28,7 +28,7 @@ from shotwise.errors import CannotRunError, ShotwiseError
 from shotwise.home import Home
 from shotwise.spec import ExactExecution, RunSpec
 from tasks.loop_tasks import task_runs_of
-from tasks.recording import unrecorded
+from tasks.recording import without_recording
 from tasks.stored import row_of, spec_of
 from tasks.tracker import Tracker
 
@@ -88,7 +88,7 @@ def drive_point(run_id: str) -> dict[str, Any]:
         Tracker.defer_ends()
         try:
             if isinstance(spec.execution, ExactExecution):
-                with unrecorded():
+                with without_recording():
                     flow_of(spec).fn(run_id=run_id)
             else:
                 _drive_recorded(spec, run_id, told)

@@ -21,7 +21,7 @@ from ledger.jobs import (
 from ledger.journal import Journal
 from ledger.lease import Lease
 from ledger.ledger import Ledger
-from ledger.pacing import claim_submission
+from ledger.rate_limit import claim_submission
 from ledger.records import (
     CALIBRATION,
     FreeJob,

@@ -30,7 +30,7 @@ from ledger import Amount, JobBook, JobKey, JobPhase, JobRecord, Refusal
 from measurement import ExecutionPlan, Outcome
 from shotwise.errors import CannotRunError, RunFailedError, UnreachableError
 from tasks.delivery import Delivery, join_deliveries, shape_sha256, undelivered
-from tasks.pacing import wait_for_turn
+from tasks.rate_limit import wait_for_rate_limit
 from tasks.retries import Backoff, RetryPolicy, SubmitRetry
 from tasks.telemetry import span
 
@@ -253,7 +253,7 @@ class Buyer:
     def _send(
         self, provider: Provider, description: DeviceDescription, plan: ExecutionPlan, key: JobKey
     ) -> str:
-        wait_for_turn(self.book.lease.database, description, self.sleep)
+        wait_for_rate_limit(self.book.lease.database, description, self.sleep)
         self.book.lease.renew()  # refuses a driver that slept: what it sends, it must still own
         with span("submit", key.run_id, token=key.token, device=description.name):
             return provider.submit(plan, key.token)

@@ -15,7 +15,7 @@ def is_recorded() -> bool:
 
 
 @contextmanager
-def unrecorded() -> Iterator[None]:
+def without_recording() -> Iterator[None]:
     """Within, the loop's tasks are plain calls, and what is seen in Prefect is whatever surrounds them.
 
     For free exact runs that somebody else records already, such as the points of a sweep: their iterations

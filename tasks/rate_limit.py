@@ -11,7 +11,9 @@ _LONGEST_SLEEP_S = 5.0
 """Others may claim what comes free, so a long wait asks again in between."""
 
 
-def wait_for_turn(database: Database, description: DeviceDescription, sleep: Callable[[float], None]) -> None:
+def wait_for_rate_limit(
+    database: Database, description: DeviceDescription, sleep: Callable[[float], None]
+) -> None:
     """Return when the device's account may be sent one more job, which is then counted.
 
     All drivers on the same database share the limit; it needs no server but the database.

@@ -7,21 +7,21 @@ import pytest
 
 from backends.catalog import load_catalog
 from ledger import Database, claim_submission
-from tasks.pacing import wait_for_turn
+from tasks.rate_limit import wait_for_rate_limit
 
 SECOND = 1_000_000
 DRIVER = """
 import sys, time
 from backends.catalog import load_catalog
 from ledger import Database
-import tasks.pacing as pacing
+import tasks.rate_limit as rate_limit
 
 device = load_catalog()["ibm-fez"].model_copy(update={"submits_per_minute_max": 600.0})
 database, asked = Database(sys.argv[1]), []
-now_us = pacing.now_us
-pacing.now_us = lambda: asked.append(now_us()) or asked[-1]  # the last time asked is the one entered
+now_us = rate_limit.now_us
+rate_limit.now_us = lambda: asked.append(now_us()) or asked[-1]  # the last time asked is the one entered
 for _ in range(15):
-    pacing.wait_for_turn(database, device, time.sleep)
+    rate_limit.wait_for_rate_limit(database, device, time.sleep)
     print(asked[-1])
 """
 
@@ -66,8 +66,8 @@ def test_devices_of_one_provider_share_its_limit(database: Database) -> None:
         raise TimeoutError
 
     for _ in range(5):
-        wait_for_turn(database, catalog["ibm-fez"], sleep)
+        wait_for_rate_limit(database, catalog["ibm-fez"], sleep)
     with pytest.raises(TimeoutError):
-        wait_for_turn(database, catalog["ibm-torino"], sleep)
-    wait_for_turn(database, catalog["jax"], sleep)
+        wait_for_rate_limit(database, catalog["ibm-torino"], sleep)
+    wait_for_rate_limit(database, catalog["jax"], sleep)
     assert len(waits) == 1
