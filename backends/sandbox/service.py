@@ -14,15 +14,15 @@ from starlette.types import Receive, Scope, Send
 
 from backends.sandbox.cloud import Cloud
 from backends.sandbox.faults import FaultSpec, RandomFaults
-from backends.sandbox.gate import Gate
 from backends.sandbox.messages import ClockSetting, Problem, Refusal, Submission, Tag
 from backends.sandbox.refusals import CutOff, Refused, Silent
+from backends.sandbox.request_checks import RequestChecks
 
 
 def create_app(cloud: Cloud, key: str) -> FastAPI:
     """The service; every call needs `Authorization: Bearer KEY`."""
     app = FastAPI(title="Shotwise sandbox", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Gate, key=key)
+    app.add_middleware(RequestChecks, key=key)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(Silent, _silent)
     app.add_exception_handler(CutOff, _cut_off)

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from backends.sandbox.wire import BODY_BYTES_MAX
 
 
-class Gate:
+class RequestChecks:
     """ASGI middleware: 401 without the API key, 411 and 413 for bodies of unknown or excessive size."""
 
     def __init__(self, app: ASGIApp, key: str) -> None:
