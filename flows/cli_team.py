@@ -87,7 +87,7 @@ def status(everything: bool, as_json: bool) -> None:
     table = [
         (
             row.run_id,
-            row.shown,
+            row.display_state,
             row.queue,
             str(row.iterations),
             "" if row.energy is None else f"{row.energy:.8f}",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from shotwise.errors import SpecError, shown
+from shotwise.errors import SpecError, display_text
 
 _FIELD = "problem.basis"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9()*+,_ -]{0,63}")
@@ -56,15 +56,18 @@ def _functions(name: str, key: str, symbol: str) -> list:
         try:
             functions = basis.load(key, symbol)
         except (BasisNotFoundError, KeyError, OSError):
-            raise SpecError(_FIELD, name, f"no functions for {shown(symbol)}", _EXAMPLES) from None
+            raise SpecError(_FIELD, name, f"no functions for {display_text(symbol)}", _EXAMPLES) from None
         try:
             core = basis.load_ecp(key, symbol)
         except (BasisNotFoundError, KeyError, OSError, RuntimeError, AttributeError):
             core = None
     if not functions:
-        raise SpecError(_FIELD, name, f"no functions for {shown(symbol)}", _EXAMPLES)
+        raise SpecError(_FIELD, name, f"no functions for {display_text(symbol)}", _EXAMPLES)
     if core:
         raise SpecError(
-            _FIELD, name, f"an effective core potential for {shown(symbol)}", "use an all-electron basis"
+            _FIELD,
+            name,
+            f"an effective core potential for {display_text(symbol)}",
+            "use an all-electron basis",
         )
     return functions

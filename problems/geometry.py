@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from shotwise.errors import CannotRunError, SpecError, shown
+from shotwise.errors import CannotRunError, SpecError, display_text
 
 BOHR_ANGSTROM = 0.52917721092
 """CODATA 2010, the value PySCF 2.14 converts with; published energies depend on it in the ninth digit."""
@@ -80,11 +80,16 @@ def _atom(words: list[str], bohr_per_unit: float) -> tuple[str, list[float]]:
         raise SpecError(_FIELD, line, f"{len(words)} columns, not 4", "write `symbol x y z` an atom")
     symbol = words[0].capitalize() if words[0].isascii() else words[0]
     if symbol not in ELEMENTS:
-        raise SpecError(_FIELD, line, f"unknown element {shown(words[0])}", "write a symbol such as H or Li")
+        raise SpecError(
+            _FIELD, line, f"unknown element {display_text(words[0])}", "write a symbol such as H or Li"
+        )
     for word in words[1:]:
         if not _NUMBER.fullmatch(word):
             raise SpecError(
-                _FIELD, line, f"{shown(word)} is not a finite number", "write plain numbers such as 0.7414"
+                _FIELD,
+                line,
+                f"{display_text(word)} is not a finite number",
+                "write plain numbers such as 0.7414",
             )
     position = [float(word) * bohr_per_unit for word in words[1:]]
     if max(map(abs, position)) * BOHR_ANGSTROM > COORDINATE_ANGSTROM_MAX:

@@ -16,14 +16,14 @@ Every error of the user's making is one line: the field, the value found, and th
 
 from __future__ import annotations
 
-_SHOWN_MAX = 80
+_LENGTH_MAX = 80
 
 
-def shown(value: object) -> str:
+def display_text(value: object) -> str:
     """A value as it appears in an error line: one line, printable, short."""
     text = repr(value) if isinstance(value, str) else str(value)
     text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 3] + "..."
+    return text if len(text) <= _LENGTH_MAX else text[: _LENGTH_MAX - 3] + "..."
 
 
 class ShotwiseError(Exception):
@@ -46,7 +46,7 @@ class SpecError(ShotwiseError):
 
     def __init__(self, field: str, value: object, problem: str, remedy: str) -> None:
         self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
-        super().__init__(f"{field}: {problem} (got {shown(value)}); {remedy}")
+        super().__init__(f"{field}: {problem} (got {display_text(value)}); {remedy}")
 
 
 class CannotRunError(ShotwiseError):
@@ -56,7 +56,7 @@ class CannotRunError(ShotwiseError):
 
     def __init__(self, field: str, value: object, problem: str, remedy: str) -> None:
         self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
-        super().__init__(f"{field}: {problem} (got {shown(value)}); {remedy}")
+        super().__init__(f"{field}: {problem} (got {display_text(value)}); {remedy}")
 
 
 class UnreachableError(CannotRunError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from problems.circuit import FIXED, Circuit
-from shotwise.errors import SpecError, shown
+from shotwise.errors import SpecError, display_text
 
 if TYPE_CHECKING:
     from tasks.prepared import Prepared
@@ -91,7 +91,9 @@ class OptimizedAnsatz:
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             why = f"not an optimised ansatz: {type(error).__name__} {error}"
-            raise SpecError("ansatz.json", shown(text[:60]), why, "give an `ansatz.json` of a run") from None
+            raise SpecError(
+                "ansatz.json", display_text(text[:60]), why, "give an `ansatz.json` of a run"
+            ) from None
 
 
 def load_ansatz(path: Path) -> OptimizedAnsatz:

@@ -43,7 +43,7 @@ class RunStatus:
     driver: str | None
 
     @property
-    def shown(self) -> str:
+    def display_state(self) -> str:
         """Its state, or `cancelling` until it has ended as asked."""
         return "cancelling" if self.cancelled and self.state not in _ENDED else self.state
 

@@ -71,9 +71,9 @@ def open_session(region: str, secret: Callable[[str], str | None], timeout_s: fl
     return AwsSession(boto_session=boto_session, config=config)
 
 
-def failed_submission(error: BotoCoreError | ClientError) -> SubmitRejected | SubmitUnknown:
+def submission_error(error: BotoCoreError | ClientError) -> SubmitRejected | SubmitUnknown:
     """What an exception of a submission means for what was bought; in doubt, unknown."""
-    text = shown(error)
+    text = error_text(error)
     if refused_header(error):
         return SubmitRejected(text, permanent=True, ours=True)
     if isinstance(error, _NOTHING_SENT):
@@ -88,9 +88,9 @@ def failed_submission(error: BotoCoreError | ClientError) -> SubmitRejected | Su
     return SubmitUnknown(text)
 
 
-def failed_question(error: BotoCoreError | ClientError) -> ProviderUnavailable:
-    """What an exception of a question means."""
-    return ProviderUnavailable(shown(error))
+def query_error(error: BotoCoreError | ClientError) -> ProviderUnavailable:
+    """What an exception of a query means."""
+    return ProviderUnavailable(error_text(error))
 
 
 def code_of(error: ClientError) -> str:
@@ -98,6 +98,6 @@ def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def shown(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """On one short line. AWS signs requests and repeats no secret keys in its answers."""
     return f"Braket: {text_of(error)}"

@@ -20,7 +20,7 @@ from braket.circuits.serialization import IRType
 from braket.task_result import GateModelTaskResult
 from braket.tasks import GateModelQuantumTaskResult
 
-from backends.braket.account import code_of, failed_question, failed_submission
+from backends.braket.account import code_of, query_error, submission_error
 from backends.braket.circuits import circuit_of, states_of
 from backends.braket.device_calibration import read_calibration
 from backends.calibration import Calibration
@@ -123,7 +123,7 @@ class BraketCloudProvider:
                     tags={TOKEN_TAG: token},
                 )
         except (BotoCoreError, ClientError) as error:
-            raise failed_submission(error) from None
+            raise submission_error(error) from None
         except (KeyError, ValueError):
             raise SubmitUnknown(f"{self.name}: the answer to the submission names no task") from None
 
@@ -160,9 +160,9 @@ class BraketCloudProvider:
                 self._client.cancel_quantum_task(quantumTaskArn=job_id)
         except ClientError as error:
             if code_of(error) not in _NOTHING_TO_CANCEL:
-                raise failed_question(error) from None
+                raise query_error(error) from None
         except BotoCoreError as error:
-            raise failed_question(error) from None
+            raise query_error(error) from None
         return self.poll(job_id)
 
     def bill(self, prices: Mapping[str, Price] = TODAYS) -> list[BillLine]:
@@ -210,9 +210,9 @@ class BraketCloudProvider:
         except ClientError as error:
             if code_of(error) in _MISSING:
                 raise ResultMissing(f"{self.name}: task {job_id} is completed and has no result") from None
-            raise failed_question(error) from None
+            raise query_error(error) from None
         except BotoCoreError as error:
-            raise failed_question(error) from None
+            raise query_error(error) from None
         try:
             return GateModelQuantumTaskResult.from_object(GateModelTaskResult.parse_raw(text))
         except Exception as error:  # whatever the SDK's decoder meets: the result stays where it is
@@ -225,7 +225,7 @@ class BraketCloudProvider:
         device = {"name": "deviceArn", "operator": "EQUAL", "values": [self._description.vendor_name]}
         further: dict[str, str] = {}
         while True:
-            page = self._ask(
+            page = self._query(
                 lambda further=further: self._client.search_quantum_tasks(
                     filters=[device], maxResults=_PAGE, **further
                 )
@@ -244,7 +244,7 @@ class BraketCloudProvider:
                     raise JobGone(f"{self.name}: there is no task {job_id}") from None
                 raise
 
-        return self._ask(found)
+        return self._query(found)
 
     def _state(self, task: dict[str, Any]) -> JobState:
         state = _STATES.get(task.get("status", ""))
@@ -253,13 +253,13 @@ class BraketCloudProvider:
         return state
 
     def _device(self) -> dict[str, Any]:
-        return self._ask(lambda: self._client.get_device(deviceArn=self._description.vendor_name))
+        return self._query(lambda: self._client.get_device(deviceArn=self._description.vendor_name))
 
-    def _ask(self, question: Callable[[], Any]) -> Any:
-        """A question that changes nothing. Raises ProviderUnavailable."""
+    def _query(self, call: Callable[[], Any]) -> Any:
+        """A call to the API that changes nothing. Raises ProviderUnavailable."""
         try:
-            return question()
+            return call()
         except (BotoCoreError, ClientError) as error:
-            raise failed_question(error) from None
+            raise query_error(error) from None
         except (KeyError, ValueError) as error:
             raise ProviderUnavailable(f"{self.name}: no usable answer: {text_of(error)}") from None

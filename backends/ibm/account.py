@@ -70,7 +70,7 @@ class IbmAccount:
                 f"IBM Cloud gives no token ({type(error).__name__}, status {status}); check the API key"
             ) from None
 
-    def failed_submission(self, error: IBMError | ValueError) -> SubmitRejected | SubmitUnknown:
+    def submission_error(self, error: IBMError | ValueError) -> SubmitRejected | SubmitUnknown:
         """What an exception of a submission means for what was bought; in doubt, unknown."""
         text = self.redacted(error)
         if isinstance(error, IBMNotAuthorizedError) or refused_header(error):
@@ -86,8 +86,8 @@ class IbmAccount:
             return SubmitRejected(text)
         return SubmitUnknown(text)
 
-    def failed_question(self, error: IBMError) -> ProviderUnavailable:
-        """What an exception of a question means."""
+    def query_error(self, error: IBMError) -> ProviderUnavailable:
+        """What an exception of a query means."""
         return ProviderUnavailable(self.redacted(error))
 
     def redacted(self, error: Exception) -> str:

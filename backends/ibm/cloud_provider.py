@@ -90,7 +90,7 @@ class IbmCloudProvider:
 
     def status(self) -> DeviceStatus:
         """The backend's health. Raises ProviderUnavailable."""
-        answer = self._ask(self._backend.status)
+        answer = self._query(self._backend.status)
         online = answer["operational"] and answer["status_msg"] == "active"
         return DeviceStatus(online, answer["pending_jobs"], answer["status_msg"])
 
@@ -98,7 +98,7 @@ class IbmCloudProvider:
         """The latest calibration, asked for at most every ten minutes. Raises ProviderUnavailable."""
         with self._lock:
             if self._calibration is None or not 0 <= now_us - self._calibration[0] < _CALIBRATION_KEPT_US:
-                fresh = read_calibration(self._ask(self._backend.properties))
+                fresh = read_calibration(self._query(self._backend.properties))
                 if self._calibration is None or fresh.taken_us != self._calibration[1].taken_us:
                     self._transpiler = None  # layouts are chosen by calibration
                 self._calibration = (now_us, fresh)
@@ -144,7 +144,7 @@ class IbmCloudProvider:
                     max_execution_time=int(self.usage(plan, None).seconds),
                 )
             except (IBMError, ValueError) as error:  # ValueError: an answer that is no JSON
-                raise self._account.failed_submission(error) from None
+                raise self._account.submission_error(error) from None
         if not isinstance(answer, dict) or not isinstance(answer.get("id"), str):
             raise SubmitUnknown(f"{self.name}: the answer to the submission names no job")
         return answer["id"]
@@ -164,7 +164,7 @@ class IbmCloudProvider:
             raise ProviderUnavailable(f"{self.name}: job {job_id} is still {state}")
         if state is not JobState.DONE:
             return join_results(plan, [])
-        text = self._ask(self._account.api.program_job(job_id).results, none_if_missing=True)
+        text = self._query(self._account.api.program_job(job_id).results, none_if_missing=True)
         if not text:
             raise ResultMissing(f"{self.name}: job {job_id} is completed and has no result")
         try:
@@ -181,7 +181,7 @@ class IbmCloudProvider:
                 self._account.api.program_job(job_id).cancel()
         except IBMError as error:
             if status_of(error) not in (404, 409):  # it is gone, as polling says, or has ended already
-                raise self._account.failed_question(error) from None
+                raise self._account.query_error(error) from None
         return self.poll(job_id)
 
     def bill(self, prices: Mapping[str, Price] = TODAYS) -> list[BillLine]:
@@ -202,7 +202,7 @@ class IbmCloudProvider:
         found: dict[str, dict[str, Any]] = {}
         skip = 0
         while True:
-            page = self._ask(
+            page = self._query(
                 lambda skip=skip: self._account.api.jobs_get(
                     limit=_PAGE, skip=skip, job_tags=tags, backend_name=backend
                 )
@@ -214,7 +214,7 @@ class IbmCloudProvider:
 
     def _state(self, job_id: str) -> tuple[JobState, str]:
         job = self._account.api.program_job(job_id)
-        answer = self._ask(lambda: job.get(exclude_params=True), none_if_missing=True)
+        answer = self._query(lambda: job.get(exclude_params=True), none_if_missing=True)
         if answer is None:
             raise JobGone(f"{self.name}: there is no job {job_id}")
         told = answer["state"]
@@ -227,7 +227,7 @@ class IbmCloudProvider:
         return state, str(told.get("reason") or "")
 
     def _cost_micro_usd(self, job_id: str, price: Price | None) -> int | None:
-        usage = self._ask(self._account.api.program_job(job_id).metadata).get("usage", {})
+        usage = self._query(self._account.api.program_job(job_id).metadata).get("usage", {})
         seconds = usage.get("qpu_charge_time_seconds")
         if seconds is None or usage.get("status", "pending") == "pending":
             return None
@@ -236,21 +236,21 @@ class IbmCloudProvider:
     def _transpiled(self, plan: ExecutionPlan) -> Transpiled:
         with self._lock:
             if self._transpiler is None:
-                properties = self._ask(self._backend.properties)
+                properties = self._query(self._backend.properties)
                 target = self._target(properties)
                 self._transpiler = Transpiler(self.name, target, read_calibration(properties))
             return self._transpiler.transpile(plan)
 
     def _target(self, properties: dict[str, Any]) -> Target:
-        configuration = configuration_from_server_data(self._ask(self._backend.configuration))
+        configuration = configuration_from_server_data(self._query(self._backend.configuration))
         if configuration is None:
             raise ProviderUnavailable(f"{self.name}: its configuration cannot be read")
         return convert_to_target(
             cast(BackendConfiguration, configuration), properties_from_server_data(dict(properties))
         )
 
-    def _ask(self, question: Callable[[], Any], *, none_if_missing: bool = False) -> Any:
-        """The answer to a question that changes nothing, None for a 404 where that is an answer.
+    def _query(self, call: Callable[[], Any], *, none_if_missing: bool = False) -> Any:
+        """The answer to an API call that changes nothing, None for a 404 where that is an answer.
 
         Raises:
             ProviderUnavailable: no usable answer.
@@ -258,10 +258,10 @@ class IbmCloudProvider:
         try:
             with self._lock:
                 self._account.authenticate()
-                return question()
+                return call()
         except IBMError as error:
             if none_if_missing and status_of(error) == 404:
                 return None
-            raise self._account.failed_question(error) from None
+            raise self._account.query_error(error) from None
         except (ValueError, KeyError, TypeError) as error:
             raise ProviderUnavailable(f"{self.name}: no usable answer: {text_of(error)}") from None

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
-from shotwise.errors import SpecError, shown
+from shotwise.errors import SpecError, display_text
 from shotwise.spec.files import read_inside
 from shotwise.spec.model import Section
 
@@ -204,8 +204,8 @@ def _pauli_terms(name: str, pairs: _Pairs) -> dict[str, float]:
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise _no_terms(name)
         if pauli in terms:
-            raise SpecError("problem.file", name, f"{shown(pauli)} stands twice", "keep one of them")
-        terms[pauli] = _finite(value, f"problem.file {shown(name)} {shown(pauli)}")
+            raise SpecError("problem.file", name, f"{display_text(pauli)} stands twice", "keep one of them")
+        terms[pauli] = _finite(value, f"problem.file {display_text(name)} {display_text(pauli)}")
     return terms
 
 
@@ -250,13 +250,13 @@ def _read_coefficients(folder: Path, name: str) -> tuple[int, list[Term]]:
             "problem.file", name, "no node count", "put the number of nodes alone on the first line"
         ) from None
     if not 1 <= count <= 100_000:
-        raise SpecError("problem.file", name, f"node count {shown(count)}", "use 1 to 100000 nodes")
+        raise SpecError("problem.file", name, f"node count {display_text(count)}", "use 1 to 100000 nodes")
     terms: list[Term] = []
     for at, words in rows[1:]:
         try:
             i, j, *rest = words
             (value,) = rest or ("1",)
-            terms.append((int(i), int(j), _finite(value, f"problem.file {shown(name)} line {at}")))
+            terms.append((int(i), int(j), _finite(value, f"problem.file {display_text(name)} line {at}")))
         except ValueError:
             raise SpecError(
                 f"problem.file line {at}",

@@ -20,4 +20,6 @@ from tasks.submitting import RunStatus
 def test_a_run_that_was_asked_to_end_is_cancelling_until_it_has(
     state: str, cancelled: bool, shown: str
 ) -> None:
-    assert RunStatus("r", state, cancelled, "default", "vqe/on-demand", 0, 0, None, None).shown == shown
+    assert (
+        RunStatus("r", state, cancelled, "default", "vqe/on-demand", 0, 0, None, None).display_state == shown
+    )
