@@ -13,10 +13,10 @@ from measurement import Estimates, ExecutionPlan, Grouping
 from measurement.mitigation import (
     QUBITS_MAX,
     Choice,
+    ForecastInputs,
     Noise,
     Piece,
     Readings,
-    Setting,
     Treatment,
     calibration_plan,
     candidates,
@@ -179,7 +179,7 @@ def _choice(
     computational = (grouping.bases.x == 0) & ~np.array(
         [bool(c) for c in getattr(grouping.bases, "cliffords", ())] or [False] * len(grouping)
     )
-    setting = Setting(
+    inputs = ForecastInputs(
         unverified,
         checked,
         computational,
@@ -189,7 +189,7 @@ def _choice(
         calibration_shots,
         calibration_overhead,
     )
-    return choose(candidates(names, setting, problem.n_qubits), setting, noise)
+    return choose(candidates(names, inputs, problem.n_qubits), inputs, noise)
 
 
 @lru_cache(maxsize=8)

@@ -21,7 +21,7 @@ from ledger import (
     Ledger,
 )
 from measurement import ExecutionPlan, Outcome
-from measurement.mitigation import Piece, ReadoutErrors, undone
+from measurement.mitigation import Piece, ReadoutErrors, unmitigated
 from shotwise.errors import CannotRunError, UnreachableError
 from tasks.batch_numbers import FINAL_PLACEMENTS, PLACEMENT_BATCHES, is_final
 from tasks.delivery import Delivery, join_deliveries, undelivered
@@ -155,7 +155,7 @@ class _Placements:
         expanded = applied.treatment.expand(plan)
         outcome = self.buy(device, expanded, failed)
         pieces = tuple(Piece(part.plan, part.outcome, self.errors[part.device]) for part in self.bought)
-        return *undone(plan, expanded, outcome), Mitigated(applied.treatment, pieces, applied.reason)
+        return *unmitigated(plan, expanded, outcome), Mitigated(applied.treatment, pieces, applied.reason)
 
     def _placement(self, device: str, plan: ExecutionPlan) -> Placement:
         """The next placement, to be treated."""

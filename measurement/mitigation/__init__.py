@@ -4,10 +4,10 @@ Every technique is a `Treatment` or a part of one; `choose` predicts bias and va
 """
 
 from measurement.mitigation.extrapolation import EXTRAPOLATIONS, Extrapolation, polynomial
-from measurement.mitigation.forecast import Choice, Forecast, Noise, Setting, candidates, choose
+from measurement.mitigation.forecast import Choice, Forecast, ForecastInputs, Noise, candidates, choose
 from measurement.mitigation.readout import ReadoutErrors, balanced_flips, calibration_plan
 from measurement.mitigation.symmetry import QUBITS_MAX, Readings, plain, verifiable, verified
-from measurement.mitigation.treatment import Piece, Treatment, combine, undone
+from measurement.mitigation.treatment import Piece, Treatment, combine, unmitigated
 
 __all__ = [
     "EXTRAPOLATIONS",
@@ -15,11 +15,11 @@ __all__ = [
     "Choice",
     "Extrapolation",
     "Forecast",
+    "ForecastInputs",
     "Noise",
     "Piece",
     "Readings",
     "ReadoutErrors",
-    "Setting",
     "Treatment",
     "balanced_flips",
     "calibration_plan",
@@ -28,7 +28,7 @@ __all__ = [
     "combine",
     "plain",
     "polynomial",
-    "undone",
+    "unmitigated",
     "verifiable",
     "verified",
 ]

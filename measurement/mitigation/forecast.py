@@ -81,7 +81,7 @@ class Choice:
 
 
 @dataclass(frozen=True, eq=False)
-class Setting:
+class ForecastInputs:
     """What forecasts are about.
 
     Attributes:
@@ -105,7 +105,7 @@ class Setting:
     calibration_overhead: float = 0.0
 
 
-def candidates(names: Iterable[str] | None, setting: Setting, n_qubits: int) -> list[Treatment]:
+def candidates(names: Iterable[str] | None, inputs: ForecastInputs, n_qubits: int) -> list[Treatment]:
     """Treatments to choose among: those with exactly the techniques named, or any that apply for None.
 
     Untwirled inversion handles asymmetric errors by itself where they were measured; a snapshot tells only
@@ -118,20 +118,20 @@ def candidates(names: Iterable[str] | None, setting: Setting, n_qubits: int) -> 
         (False, True), (False, True), (False, True), extrapolations
     ):
         treatment = Treatment(readout, twirling, symmetry, extrapolation)
-        fits = setting.shots_least >= treatment.shots_min(n_qubits)
-        sensible = twirling == (readout and setting.calibration_shots is None)
-        if symmetry and setting.verified is None:
+        fits = inputs.shots_least >= treatment.shots_min(n_qubits)
+        sensible = twirling == (readout and inputs.calibration_shots is None)
+        if symmetry and inputs.verified is None:
             continue
         if (wanted is None and fits and sensible) or wanted == frozenset(treatment.names):
             found.append(treatment)
     return found
 
 
-def choose(treatments: Sequence[Treatment], setting: Setting, noise: Noise) -> Choice:
+def choose(treatments: Sequence[Treatment], inputs: ForecastInputs, noise: Noise) -> Choice:
     """The treatment with the least predicted error; fewer techniques where more gain next to nothing."""
-    untreated = forecast(Treatment(), setting, noise, untreated_bias=None)
+    untreated = forecast(Treatment(), inputs, noise, untreated_bias=None)
     forecasts = sorted(
-        (forecast(t, setting, noise, untreated_bias=untreated.bias) for t in treatments),
+        (forecast(t, inputs, noise, untreated_bias=untreated.bias) for t in treatments),
         key=lambda f: (f.error, len(f.treatment.names)),
     )
     near = [f for f in forecasts if f.error * (1 - GAIN_MIN) <= forecasts[0].error]
@@ -139,7 +139,7 @@ def choose(treatments: Sequence[Treatment], setting: Setting, noise: Noise) -> C
 
 
 def forecast(
-    treatment: Treatment, setting: Setting, noise: Noise, *, untreated_bias: float | None
+    treatment: Treatment, inputs: ForecastInputs, noise: Noise, *, untreated_bias: float | None
 ) -> Forecast:
     """Predicted bias and standard error of one energy under a treatment.
 
@@ -147,79 +147,79 @@ def forecast(
         untreated_bias: without any; None where that is what is asked for.
     """
     actual = ReadoutErrors.from_snapshot(np.array(noise.readout_error))
-    believed = _believed(treatment, setting, actual)
-    readings = setting.verified if treatment.symmetry and setting.verified else setting.plain
-    energies, variance, slopes = [], 0.0, np.zeros_like(believed.e)
-    calibrated = treatment.readout and setting.calibration_shots is not None
-    whole = setting.shots / (1 + setting.calibration_overhead) if calibrated else setting.shots
+    assumed = _assumed_errors(treatment, inputs, actual)
+    readings = inputs.verified if treatment.symmetry and inputs.verified else inputs.plain
+    energies, variance, slopes = [], 0.0, np.zeros_like(assumed.e)
+    calibrated = treatment.readout and inputs.calibration_shots is not None
+    whole = inputs.shots / (1 + inputs.calibration_overhead) if calibrated else inputs.shots
     extrapolation = treatment.extrapolation
     for scale, weight, share in zip(
         extrapolation.scales, extrapolation.weights, extrapolation.shares, strict=True
     ):
         energy, per_energy, slope = _predicted(
-            readings, setting, actual, believed, success=noise.success**scale, shots=whole * share
+            readings, inputs, actual, assumed, success=noise.success**scale, shots=whole * share
         )
         energies.append(energy)
         variance += weight**2 * per_energy
         slopes += weight * slope
     ideal, _, _ = _predicted(
         readings,
-        setting,
+        inputs,
         *(ReadoutErrors.none(len(noise.readout_error)),) * 2,
         success=1.0,
-        shots=setting.shots,
+        shots=inputs.shots,
     )
     bias = abs(float(extrapolation.at_zero(np.array(energies))) - ideal)
     if untreated_bias is not None and treatment.names:
         bias = math.hypot(bias, MISFIT * max(untreated_bias - bias, 0.0))
-    variance += float((slopes**2 * believed.variances).sum())
+    variance += float((slopes**2 * assumed.variances).sum())
     return Forecast(treatment, bias, math.sqrt(variance))
 
 
-def _believed(treatment: Treatment, setting: Setting, actual: ReadoutErrors) -> ReadoutErrors:
+def _assumed_errors(treatment: Treatment, inputs: ForecastInputs, actual: ReadoutErrors) -> ReadoutErrors:
     """The errors that the treatment would invert, with the uncertainty that it would know them with."""
     if not treatment.readout or not actual.invertible:
         return ReadoutErrors.none(len(actual.e))
-    if setting.calibration_shots is None:
+    if inputs.calibration_shots is None:
         return actual
-    seen = setting.calibration_shots / 2  # half the circuits prepare a qubit's 0, half its 1
+    seen = inputs.calibration_shots / 2  # half the circuits prepare a qubit's 0, half its 1
     return ReadoutErrors(actual.e, actual.e * (1 - actual.e) / (seen + 3))
 
 
 def _predicted(
     readings: Readings,
-    setting: Setting,
+    inputs: ForecastInputs,
     actual: ReadoutErrors,
-    believed: ReadoutErrors,
+    assumed: ReadoutErrors,
     *,
     success: float,
     shots: np.ndarray,
 ) -> tuple[float, float, np.ndarray]:
-    """(energy, its variance by shots, its slopes by the believed errors) on the model's distributions."""
+    """(energy, its variance by shots, its slopes by the assumed errors) on the model's distributions."""
     states = readings.energy.shape[1]
     mixed = np.full(states, 1 / states)
     prepared = mixed * (1 - success)
-    if setting.reference_state is None:
+    if inputs.reference_state is None:
         prepared = mixed
     else:
-        prepared[setting.reference_state] += success
-    of_z, of_others = (_misread(actual, p) for p in (prepared, mixed))
-    read = np.where(setting.computational[:, None], of_z, of_others)
-    energies, kept = believed.dual(readings.energy), 1.0
+        prepared[inputs.reference_state] += success
+    of_z, of_others = (_with_readout_errors(actual, p) for p in (prepared, mixed))
+    read = np.where(inputs.computational[:, None], of_z, of_others)
+    energies, kept = assumed.dual(readings.energy), 1.0
     residual = energies
     energy = float((energies * read).sum())
     if readings.kept is not None:
-        kepts = believed.dual(readings.kept)
+        kepts = assumed.dual(readings.kept)
         kept = float((kepts * read).sum())
         energy /= kept
         residual = (energies - energy * kepts) / kept
     means = (residual * read).sum(axis=1)
     spread = (residual**2 * read).sum(axis=1) - means**2
     variance = float((spread / np.maximum(shots, 1.0)).sum())
-    return readings.constant + energy, variance, believed.gradient(residual, read)
+    return readings.constant + energy, variance, assumed.gradient(residual, read)
 
 
-def _misread(errors: ReadoutErrors, distribution: np.ndarray) -> np.ndarray:
+def _with_readout_errors(errors: ReadoutErrors, distribution: np.ndarray) -> np.ndarray:
     """M p."""
     for q, (e0, e1) in enumerate(errors.e):
         table = distribution.reshape(-1, 2, 1 << q)

@@ -125,7 +125,9 @@ def combine(
     return Estimates(means, variances)
 
 
-def undone(plan: ExecutionPlan, expanded: ExecutionPlan, outcome: Outcome) -> tuple[ExecutionPlan, Outcome]:
+def unmitigated(
+    plan: ExecutionPlan, expanded: ExecutionPlan, outcome: Outcome
+) -> tuple[ExecutionPlan, Outcome]:
     """What one copy of the ansatz gave, as the rows of the plan before it was expanded; flips undone.
 
     For what needs no mitigation: candidate solutions, and the groups' variances.

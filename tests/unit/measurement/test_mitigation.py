@@ -10,10 +10,10 @@ from backends.jax_device import JaxDevice
 from measurement import Bases, ExecutionPlan, Grouping, Outcome, qubit_wise_commuting
 from measurement.mitigation import (
     EXTRAPOLATIONS,
+    ForecastInputs,
     Noise,
     Piece,
     ReadoutErrors,
-    Setting,
     Treatment,
     balanced_flips,
     calibration_plan,
@@ -22,7 +22,7 @@ from measurement.mitigation import (
     combine,
     plain,
     polynomial,
-    undone,
+    unmitigated,
     verified,
 )
 from problems import Circuit, Problem, build_ansatz, build_problem
@@ -257,16 +257,16 @@ def test_what_one_copy_gave_is_found_again(h2: tuple[Problem, Circuit, Grouping]
     expanded = Treatment(twirling=True, extrapolation=EXTRAPOLATIONS["richardson 1,3"]).expand(plan)
     exact = distributions(circuit, grouping.bases, np.zeros(3))
     outcome = noisy(expanded, exact, RNG(4), success=1.0, e=np.zeros((4, 2)))
-    back, seen = undone(plan, expanded, outcome)
+    back, seen = unmitigated(plan, expanded, outcome)
     assert back.shots.sum() == expanded.shots[expanded.basis < len(expanded.bases) // 2].sum()
     computational = int(np.flatnonzero(grouping.bases.x == 0)[0])
     assert seen.row(computational)[0].tolist() == [circuit.initial_state]
 
 
-def setting(h2: tuple[Problem, Circuit, Grouping], shots: int) -> Setting:
+def inputs(h2: tuple[Problem, Circuit, Grouping], shots: int) -> ForecastInputs:
     problem, circuit, grouping = h2
     assert problem.sector is not None
-    return Setting(
+    return ForecastInputs(
         plain(grouping, 4),
         verified(grouping, problem.hamiltonian, problem.sector),
         grouping.bases.x == 0,
@@ -278,7 +278,7 @@ def setting(h2: tuple[Problem, Circuit, Grouping], shots: int) -> Setting:
 
 
 def test_auto_declines_where_nothing_can_be_gained(h2: tuple[Problem, Circuit, Grouping]) -> None:
-    asked = replace(setting(h2, 100), verified=None)
+    asked = replace(inputs(h2, 100), verified=None)
     for noise in (Noise(1.0, (0.0,) * 4), Noise(0.9999, (1e-5,) * 4)):
         found = choose(candidates(None, asked, 4), asked, noise)
         assert found.chosen.treatment == Treatment()
@@ -288,7 +288,7 @@ def test_auto_declines_where_nothing_can_be_gained(h2: tuple[Problem, Circuit, G
 def test_auto_takes_what_pays_and_never_what_is_predicted_worse(
     h2: tuple[Problem, Circuit, Grouping],
 ) -> None:
-    asked = setting(h2, 2_000)
+    asked = inputs(h2, 2_000)
     for success in (0.99, 0.9, 0.6, 0.3):
         found = choose(candidates(None, asked, 4), asked, Noise(success, (0.02,) * 4))
         assert found.chosen.error < found.untreated.error / 2
@@ -300,7 +300,7 @@ def test_auto_takes_what_pays_and_never_what_is_predicted_worse(
 def test_a_calibration_that_nothing_shares_is_not_bought(h2: tuple[Problem, Circuit, Grouping]) -> None:
     noise = Noise(0.999, (0.02,) * 4)
     shared, alone = (
-        replace(setting(h2, 200), verified=None, calibration_overhead=overhead) for overhead in (0.0, 100.0)
+        replace(inputs(h2, 200), verified=None, calibration_overhead=overhead) for overhead in (0.0, 100.0)
     )
     assert "readout" in choose(candidates(None, shared, 4), shared, noise).chosen.treatment.names
     assert "readout" not in choose(candidates(None, alone, 4), alone, noise).chosen.treatment.names
@@ -309,7 +309,7 @@ def test_a_calibration_that_nothing_shares_is_not_bought(h2: tuple[Problem, Circ
 def test_few_shots_are_not_extrapolated(h2: tuple[Problem, Circuit, Grouping]) -> None:
     """The variance that extrapolation adds counts: with few shots it must not pay, with many it must."""
     noise = Noise(0.97, (0.001,) * 4)
-    few, many = setting(h2, 30), setting(h2, 10**7)
+    few, many = inputs(h2, 30), inputs(h2, 10**7)
     assert "zne" not in choose(candidates(None, few, 4), few, noise).chosen.treatment.names
     assert "zne" in choose(candidates(None, many, 4), many, noise).chosen.treatment.names
     none_left = replace(many, shots_least=2)
