@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backends import statevector as sv
-from backends.engines.fusion import Block, bit_permutation, fuse, gathered, orders
+from backends.engines.fusion import Block, bit_permutation, extract_bits, fuse, orders
 from backends.engines.program import capacity
 from backends.engines.whole_state import WholeState
 from problems.circuit import Circuit
@@ -163,7 +163,7 @@ def _local_rotations(
 
     def moved(masks: jax.Array) -> jax.Array:
         of_blocks = zip(np.asarray(masks)[slots], qubits, strict=True)
-        return jnp.asarray(np.stack([gathered(mask, own) for mask, own in of_blocks]))
+        return jnp.asarray(np.stack([extract_bits(mask, own) for mask, own in of_blocks]))
 
     local = sv.Rotations(
         moved(table.x), moved(table.z), moved(table.source), table.excitation[slots], table.unit[slots]

@@ -80,6 +80,6 @@ def _spread(to: Sequence[int]) -> np.ndarray:
     return sum(((values >> bit & 1) << target for bit, target in enumerate(to)), np.zeros_like(values))
 
 
-def gathered(masks: np.ndarray, qubits: Sequence[int]) -> np.ndarray:
+def extract_bits(masks: np.ndarray, qubits: Sequence[int]) -> np.ndarray:
     """The bits of masks at `qubits`, moved to the lowest positions."""
     return sum(((masks >> qubit & 1) << at for at, qubit in enumerate(qubits)), np.zeros_like(masks))

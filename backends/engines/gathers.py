@@ -65,14 +65,14 @@ class Dense(NamedTuple):
         return self.matrix @ psi
 
 
-class Gathered(NamedTuple):
-    """H as equally many elements a row: (H psi)[j] = sum over c of values[c, j] psi[columns[c, j]]."""
+class EllMatrix(NamedTuple):
+    """H in ELLPACK format: (H psi)[j] = sum over c of values[c, j] psi[columns[c, j]]."""
 
     columns: jax.Array
     values: jax.Array
 
     @classmethod
-    def of(cls, matrix: SparseRows) -> Gathered:
+    def of(cls, matrix: SparseRows) -> EllMatrix:
         shape = int(matrix.lengths.max()), len(matrix)
         columns, values = np.zeros(shape, dtype=np.int32), np.zeros(shape)
         row = matrix.rows
@@ -81,17 +81,17 @@ class Gathered(NamedTuple):
         return cls(jnp.asarray(columns), jnp.asarray(values))
 
     def apply(self, psi: jax.Array) -> jax.Array:
-        def add(total: jax.Array, part: Gathered) -> tuple[jax.Array, None]:
+        def add(total: jax.Array, part: EllMatrix) -> tuple[jax.Array, None]:
             return total + part.values * psi.at[part.columns].get(mode="promise_in_bounds"), None
 
         return jax.lax.scan(add, jnp.zeros_like(psi), self)[0]
 
 
-def matrix_of(matrix: SparseRows) -> Dense | Gathered:
+def matrix_of(matrix: SparseRows) -> Dense | EllMatrix:
     """Whichever is quicker."""
     if len(matrix) <= _DENSE_GAIN * int(matrix.lengths.max()):
         return Dense(jnp.asarray(matrix.dense()))
-    return Gathered.of(matrix)
+    return EllMatrix.of(matrix)
 
 
 class _Rotation(NamedTuple):

@@ -48,10 +48,10 @@ class Pairs(NamedTuple):
     second: jax.Array
 
     @classmethod
-    def of(cls, first: Sequence[np.ndarray], second: Sequence[np.ndarray], room: int) -> Pairs:
-        """From the pairs of each row; arrays of `room` pairs, so that other circuits share their shape."""
+    def of(cls, first: Sequence[np.ndarray], second: Sequence[np.ndarray], length: int) -> Pairs:
+        """From the pairs of each row; arrays of `length` pairs, so that other circuits share their shape."""
         starts = np.cumsum([0, *map(len, first)])
-        flat = np.zeros((2, room), dtype=np.int32)
+        flat = np.zeros((2, length), dtype=np.int32)
         flat[:, : starts[-1]] = np.concatenate(first), np.concatenate(second)
         return cls(jnp.asarray(starts, dtype=jnp.int32), jnp.asarray(flat[0]), jnp.asarray(flat[1]))
 
@@ -71,7 +71,7 @@ class Pairs(NamedTuple):
         return _call("tangents", (tangents, _like(start)), *self, angles, slopes, start)[0]
 
 
-class Rows(NamedTuple):
+class CsrMatrix(NamedTuple):
     """H in compressed sparse rows, as `problems.sparse_rows.SparseRows`.
 
     There is room behind the last row, so that other geometries, with other zeros, share the arrays' shape.
@@ -82,10 +82,15 @@ class Rows(NamedTuple):
     values: jax.Array
 
     @classmethod
-    def of(cls, matrix: SparseRows) -> Rows:
-        room = capacity(len(matrix.values)) - len(matrix.values)
-        starts, columns = matrix.starts.astype(np.int32), np.pad(matrix.columns.astype(np.int32), (0, room))
-        return cls(jnp.asarray(starts), jnp.asarray(columns), jnp.asarray(np.pad(matrix.values, (0, room))))
+    def of(cls, matrix: SparseRows) -> CsrMatrix:
+        padding = capacity(len(matrix.values)) - len(matrix.values)
+        starts, columns = (
+            matrix.starts.astype(np.int32),
+            np.pad(matrix.columns.astype(np.int32), (0, padding)),
+        )
+        return cls(
+            jnp.asarray(starts), jnp.asarray(columns), jnp.asarray(np.pad(matrix.values, (0, padding)))
+        )
 
     def apply(self, psi: jax.Array) -> jax.Array:
         return _call("couple", _like(psi), *self, psi)

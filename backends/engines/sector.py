@@ -21,7 +21,7 @@ import numpy as np
 
 from backends.engines import native
 from backends.engines.gathers import Excitations, Gathers, Hamiltonian, matrix_of
-from backends.engines.native import Pairs, Rows
+from backends.engines.native import CsrMatrix, Pairs
 from backends.engines.program import capacity
 from problems.circuit import Circuit, generator_sign
 from problems.electronic import ElectronicHamiltonian
@@ -176,7 +176,7 @@ def pairs_of(circuit: Circuit) -> Pairs:
         moved, partner, sign = _moves(circuit, row)
         first.append(moved[sign > 0])
         second.append(partner[sign > 0])
-    return Pairs.of(first, second, room=capacity(sum(map(len, first))))
+    return Pairs.of(first, second, length=capacity(sum(map(len, first))))
 
 
 def gathers_of(circuit: Circuit) -> Gathers:
@@ -204,7 +204,7 @@ def _moves(circuit: Circuit, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 @lru_cache(maxsize=2)
 def _hamiltonian(observable: Observable, sector: Sector, *, in_c: bool) -> Hamiltonian:
     matrix = _matrix(observable, sector)
-    return Rows.of(matrix) if in_c else matrix_of(matrix)
+    return CsrMatrix.of(matrix) if in_c else matrix_of(matrix)
 
 
 def _matrix(observable: Observable, sector: Sector) -> SparseRows:

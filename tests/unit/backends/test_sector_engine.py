@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from backends.engines import native
-from backends.engines.gathers import Dense, Excitations, Gathered, Gathers, matrix_of
+from backends.engines.gathers import Dense, EllMatrix, Excitations, Gathers, matrix_of
 from backends.engines.general import GeneralEngine
-from backends.engines.native import Pairs, Rows
+from backends.engines.native import CsrMatrix, Pairs
 from backends.engines.sector import SectorEngine, gathers_of, pairs_of, sector_of
 from backends.jax_device import ENGINES, JaxDevice, engine_of, program_of
 from backends.lightning import LightningDevice
@@ -152,7 +152,7 @@ def test_every_form_of_the_hamiltonian_agrees() -> None:
     expected = rows.dense() @ np.asarray(psi)
     dense = matrix_of(rows)
     assert isinstance(dense, Dense)
-    for form in (dense, Gathered.of(rows), Rows.of(rows)):
+    for form in (dense, EllMatrix.of(rows), CsrMatrix.of(rows)):
         np.testing.assert_allclose(form.apply(psi), expected, atol=1e-12)
 
 
