@@ -21,7 +21,7 @@ from backends.catalog import (
     open_provider,
 )
 from backends.dispatch import Candidate
-from backends.prediction import UsageOf, Work, predict, quote_micro_usd, success_untranspiled
+from backends.prediction import UsageOf, Workload, predict, quote_micro_usd, success_untranspiled
 from backends.provider import ProviderUnavailable
 from backends.transpile.success import HardwareUse, circuit_success
 from measurement import ExecutionPlan, Grouping
@@ -126,11 +126,11 @@ class Fleet:
 
     def candidates(self, plan: ExecutionPlan, grouping: Grouping, observable: PauliSum) -> list[Candidate]:
         """Every device's predictions for the batch, with the reason where it cannot take it."""
-        work = Work.of(plan, grouping, observable)
-        return [self._candidate(name, work) for name in self.names]
+        workload = Workload.of(plan, grouping, observable)
+        return [self._candidate(name, workload) for name in self.names]
 
-    def _candidate(self, name: str, work: Work) -> Candidate:
-        n_qubits = work.plan.circuit.n_qubits
+    def _candidate(self, name: str, workload: Workload) -> Candidate:
+        n_qubits = workload.plan.circuit.n_qubits
         try:
             description = self.description(name)
             if n_qubits > description.n_qubits:
@@ -138,12 +138,12 @@ class Fleet:
             calibration = self.calibration(name) if description.calibration != "none" else None
             if why := self._rejection_reason(description, calibration):
                 return Candidate(name, why)
-            if work.plan.bases.varied and not description.verbatim:
+            if workload.plan.bases.varied and not description.verbatim:
                 return Candidate(name, "compiles circuits itself, so folds and flips would be lost")
             status = self._status(name)
             if not status.online:
                 return Candidate(name, f"offline: {status.message}" if status.message else "offline")
-            predicted = self._predicted(name, work, calibration)
+            predicted = self._predicted(name, workload, calibration)
         except (UnreachableError, ProviderUnavailable) as error:
             return Candidate(name, str(error), silent=True)
         except CannotRunError as error:
@@ -166,16 +166,16 @@ class Fleet:
             known = self._statuses[name] = (self.now_us(), self.provider(name).status())
         return known[1]
 
-    def _predicted(self, name: str, work: Work, calibration: Calibration | None) -> Candidate:
+    def _predicted(self, name: str, workload: Workload, calibration: Calibration | None) -> Candidate:
         """Predictions change with the batch's shape and the calibration, not with the circuit's angles.
 
         A sandbox's queue and price move all the time, so that it is asked anew.
         """
-        key = (name, work.key, None if calibration is None else calibration.errors)
+        key = (name, workload.key, None if calibration is None else calibration.errors)
         if key in self._predictions and not _in_sandbox(name):
             return self._predictions[key]
-        use, success = self._use(name, work.plan, calibration)
-        predicted = predict(work, self.description(name), success, self._usage(name, use))
+        use, success = self._use(name, workload.plan, calibration)
+        predicted = predict(workload, self.description(name), success, self._usage(name, use))
         if len(self._predictions) >= _PREDICTIONS_KEPT:
             self._predictions.clear()
         self._predictions[key] = predicted

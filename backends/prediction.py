@@ -26,7 +26,7 @@ UsageOf = Callable[[ExecutionPlan], Usage]
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class Workload:
     """A batch as predictions see it: the same for all points that the circuit is run at.
 
     Attributes:
@@ -42,7 +42,7 @@ class Work:
     key: bytes
 
     @classmethod
-    def of(cls, plan: ExecutionPlan, grouping: Grouping, observable: PauliSum) -> Work:
+    def of(cls, plan: ExecutionPlan, grouping: Grouping, observable: PauliSum) -> Workload:
         whole = hashlib.sha256(Structure.of(plan).key())
         for array in (
             plan.point,
@@ -56,19 +56,19 @@ class Work:
         return cls(plan, std_error_of(plan, grouping), spread, whole.digest())
 
 
-def predict(work: Work, description: DeviceDescription, success: float, usage: UsageOf) -> Candidate:
+def predict(workload: Workload, description: DeviceDescription, success: float, usage: UsageOf) -> Candidate:
     """A device's predictions for a batch that it can take; queues are expected at their catalog's mean."""
-    quote = quote_micro_usd(work.plan, description, usage)
+    quote = quote_micro_usd(workload.plan, description, usage)
     return Candidate(
         device=description.name,
         cost_micro_usd=quote,
         cost_micro_usd_max=quote,
-        precise_micro_usd=quote + _more_shots_micro_usd(work.plan, description, success, usage),
+        precise_micro_usd=quote + _more_shots_micro_usd(workload.plan, description, success, usage),
         wait_s=description.queue.mean_s,
-        run_s=float(description.queue.run_s(len(work.plan), work.plan.shots_total)),
+        run_s=float(description.queue.run_s(len(workload.plan), workload.plan.shots_total)),
         success=success,
-        bias=predicted_bias(success, work.spread),
-        std_error=work.std_error,
+        bias=predicted_bias(success, workload.spread),
+        std_error=workload.std_error,
     )
 
 
