@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ledger import Journal, RunRecord, RunState
-from ledger.measures import job_measures
+from ledger.statistics import job_statistics
 from shotwise.errors import SpecError
 from shotwise.units import unit_of
 from tasks.interval import upper_end
@@ -185,7 +185,7 @@ def _view(journal: Journal, record: RunRecord) -> RunView:
 
 def _devices(journal: Journal, run_id: str) -> tuple[DeviceSpending, ...]:
     spent: dict[str, list[int]] = {}
-    for job in job_measures(journal.database, [run_id]):
+    for job in job_statistics(journal.database, [run_id]):
         if job.state.ended:
             sums = spent.setdefault(job.device, [0, 0, 0])
             for at, amount in enumerate((1, job.shots, job.cost_micro_usd)):

@@ -16,13 +16,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from ledger import Currency, Database, Journal, Ledger, RunRecord, RunState, now_us
-from ledger.measures import (
-    DriveMeasure,
+from ledger.statistics import (
+    DriveStatistics,
     calibrations_taken_us,
     decisions_took_us,
-    drive_measures,
+    drive_statistics,
     iteration_times_us,
-    job_measures,
+    job_statistics,
     latest_reconciliation,
 )
 from tasks.run_metrics import (
@@ -79,12 +79,12 @@ class JournalCollector(Collector):
         """Read the runs that have changed, all in a few queries."""
         database, run_ids = self.journal.database, [run.run_id for run in runs]
         figures = {run_id: RunMetrics() for run_id in run_ids}
-        for job in job_measures(database, run_ids):
+        for job in job_statistics(database, run_ids):
             figures[job.run_id].add_job(job)
         for run_id, took_us in decisions_took_us(database, run_ids):
             figures[run_id].decision.observe(took_us / 1e6)
-        drives: defaultdict[str, list[DriveMeasure]] = defaultdict(list)
-        for drive in drive_measures(database, run_ids):
+        drives: defaultdict[str, list[DriveStatistics]] = defaultdict(list)
+        for drive in drive_statistics(database, run_ids):
             drives[drive.run_id].append(drive)
         for run_id, iterations_us in iteration_times_us(database, run_ids).items():
             figures[run_id].add_drives(drives[run_id], iterations_us)

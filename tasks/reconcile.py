@@ -21,7 +21,7 @@ from ledger import (
     ReservationState,
     jobs_of,
 )
-from ledger.measures import record_reconciliation
+from ledger.statistics import record_reconciliation
 from shotwise.errors import ShotwiseError
 
 

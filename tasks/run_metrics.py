@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ledger import JobPhase
-from ledger.measures import DriveMeasure, JobMeasure
+from ledger.statistics import DriveStatistics, JobStatistics
 
 QUEUE_BUCKETS_S = (0.1, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 DECISION_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
@@ -58,7 +58,7 @@ class RunMetrics:
     decision: Histogram = field(default_factory=lambda: Histogram(DECISION_BUCKETS_S))
     lease_losses: int = 0
 
-    def add_job(self, job: JobMeasure) -> None:
+    def add_job(self, job: JobStatistics) -> None:
         """One job, bought or free."""
         if job.attempt:
             self.retries[job.device] += 1
@@ -76,7 +76,7 @@ class RunMetrics:
         self.cost_micro_usd[job.device] += job.cost_micro_usd
         self.busy_s[job.device] += job.busy_s
 
-    def add_drives(self, drives: Sequence[DriveMeasure], iterations_us: Sequence[int]) -> None:
+    def add_drives(self, drives: Sequence[DriveStatistics], iterations_us: Sequence[int]) -> None:
         """Round trips, each from the later of the iteration before and the drive's begin; lost leases."""
         starts = [drive.started_us for drive in drives]
         self.lease_losses = sum(drive.ended_us is None for drive in drives[:-1])

@@ -27,7 +27,7 @@ from opentelemetry.trace import (
 )
 
 from ledger import JobPhase, Journal, Lease, RunState
-from ledger.measures import JobMeasure, job_measures
+from ledger.statistics import JobStatistics, job_statistics
 from tasks.progress import Progress
 from tasks.stored import spec_fields
 from tasks.trace_file import RUN_ID, FileExporter
@@ -175,7 +175,7 @@ class RunTrace:
         for record in self.journal.iterations(self.run_id, after=self.told_iteration):
             self._tell_iteration(record.iteration, record.at_us, energy=record.energy, shots=record.shots)
             self.told_iteration = record.iteration
-        for job in job_measures(self.journal.database, [self.run_id], from_iteration=since):
+        for job in job_statistics(self.journal.database, [self.run_id], from_iteration=since):
             if job.done_us is not None and job.token not in self.told_jobs:
                 self.told_jobs.add(job.token)
                 self._tell_job(job)
@@ -191,7 +191,7 @@ class RunTrace:
         )
         self.told_us = ended_us
 
-    def _tell_job(self, job: JobMeasure) -> None:
+    def _tell_job(self, job: JobStatistics) -> None:
         assert job.done_us is not None
         names = (
             "device",

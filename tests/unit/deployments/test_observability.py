@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from ledger import Database
-from ledger.measures import record_reconciliation
+from ledger.statistics import record_reconciliation
 from tasks.metrics import JournalCollector
 
 ROOT = Path(__file__).parents[3]

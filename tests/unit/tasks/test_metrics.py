@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from ledger import Database, Journal, Ledger, NewRun
-from ledger.measures import record_reconciliation
+from ledger.statistics import record_reconciliation
 from tasks.metrics import LABEL_VALUES_MAX, JournalCollector
 from tests.unit.tasks.journals import enter_run, enter_trouble
 

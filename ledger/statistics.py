@@ -18,7 +18,7 @@ _RUNS_A_QUERY = 500
 
 
 @dataclass(frozen=True)
-class JobMeasure:
+class JobStatistics:
     """One job, bought or free. Times in microseconds since the epoch.
 
     Attributes:
@@ -67,7 +67,7 @@ class JobMeasure:
 
 
 @dataclass(frozen=True)
-class DriveMeasure:
+class DriveStatistics:
     """One process's drive of a run."""
 
     run_id: str
@@ -76,7 +76,9 @@ class DriveMeasure:
     ended_us: int | None
 
 
-def job_measures(database: Database, run_ids: Sequence[str], *, from_iteration: int = 0) -> list[JobMeasure]:
+def job_statistics(
+    database: Database, run_ids: Sequence[str], *, from_iteration: int = 0
+) -> list[JobStatistics]:
     """Every job of the runs from an iteration on, in order of creation."""
     reserved = (
         select(entries.c.shots)
@@ -102,16 +104,16 @@ def job_measures(database: Database, run_ids: Sequence[str], *, from_iteration: 
     )
     query = query.where(jobs.c.iteration >= from_iteration).order_by(jobs.c.created_us, jobs.c.token)
     return [
-        JobMeasure(**{**row, "state": JobPhase(row["state"]), "paid": bool(row["paid"])})
+        JobStatistics(**{**row, "state": JobPhase(row["state"]), "paid": bool(row["paid"])})
         for row in _of_runs(database, query, jobs.c.run_id, run_ids)
     ]
 
 
-def drive_measures(database: Database, run_ids: Sequence[str]) -> list[DriveMeasure]:
+def drive_statistics(database: Database, run_ids: Sequence[str]) -> list[DriveStatistics]:
     """Every drive of the runs, in order."""
     query = select(drives.c.run_id, drives.c.fence, drives.c.started_us, drives.c.ended_us)
     return [
-        DriveMeasure(**row)
+        DriveStatistics(**row)
         for row in _of_runs(
             database, query.order_by(drives.c.run_id, drives.c.fence), drives.c.run_id, run_ids
         )
