@@ -96,7 +96,7 @@ def runs(as_json: bool) -> None:
     from tasks.stored import row_of
 
     journal = open_journal()
-    rows = [row_of(record) | {"state": journal.standing(record)} for record in journal.all_runs()]
+    rows = [row_of(record) | {"state": journal.effective_state(record)} for record in journal.all_runs()]
     if as_json:
         click.echo(json.dumps(rows))
         return

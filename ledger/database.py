@@ -52,19 +52,19 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may write: committed at the end, rolled back on an exception."""
-        with self.clearly(), self.connect(writes=True) as connection, connection.begin():
+        with self.translate_errors(), self.connect(writes=True) as connection, connection.begin():
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that writes nothing; on PostgreSQL each statement sees what is committed by then."""
-        with self.clearly(), self.connect() as connection, connection.begin():
+        with self.translate_errors(), self.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """A transaction that writes nothing, all of whose statements see one state."""
-        with self.clearly(), self.connect() as connection:
+        with self.translate_errors(), self.connect() as connection:
             if self.engine.dialect.name == "postgresql":
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
@@ -73,7 +73,7 @@ class Database:
     @contextmanager
     def autocommit(self) -> Iterator[Driver]:
         """The driver's own connection, each statement a transaction: for the few that must be fast."""
-        with self.clearly():
+        with self.translate_errors():
             pooled = self._with_retries(self.engine.raw_connection)
             try:
                 self._set_autocommit(pooled, True)
@@ -104,7 +104,7 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
-    def clearly(self) -> Iterator[None]:
+    def translate_errors(self) -> Iterator[None]:
         """Turn a failure of the database itself into one line of ours; what its rules refuse passes."""
         try:
             yield

@@ -33,7 +33,7 @@ def write(database: Database) -> Iterator[Connection]:
         with database.write() as connection:
             yield connection
         return
-    with database.clearly(), _autocommit(database) as connection:
+    with database.translate_errors(), _autocommit(database) as connection:
         # said by us, not by the driver: one message to the server for two statements
         _BEGIN.first(connection)
         try:

@@ -109,7 +109,7 @@ class Journal:
         record = self.run(run_id)
         return _is_held(record.holder, record.lease_until_us)
 
-    def standing(self, record: RunRecord) -> str:
+    def effective_state(self, record: RunRecord) -> str:
         """The run's state; `lost` where it is running and no living process drives it."""
         held = _is_held(record.holder, record.lease_until_us)
         return record.state if held or record.state is not RunState.RUNNING else "lost"

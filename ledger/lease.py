@@ -162,7 +162,7 @@ class Lease:
         """End the drive: the run's state and result, and the lease given back, in one transaction."""
         self._end(state=state, reason=reason, result_json=result_json, ansatz_json=ansatz_json)
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """End the drive of a run that stays what it is."""
         self._end()
 

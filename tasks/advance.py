@@ -66,10 +66,10 @@ def _tell(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopSta
     if not prepared.sampled:
         state = _keep_best(state, np.asarray(points), np.asarray(answer.evaluation.values))
     moved = replace(state, optimizer=optimizer, termination=termination, parameters=parameters)
-    return concluded(prepared, moved, reason), record
+    return apply_termination(prepared, moved, reason), record
 
 
-def concluded(prepared: Prepared, state: LoopState, reason: Reason | None) -> LoopState:
+def apply_termination(prepared: Prepared, state: LoopState, reason: Reason | None) -> LoopState:
     """The state with the termination rule's verdict: an adaptive ansatz grows where others end."""
     ended = reason in (Reason.CONVERGED, Reason.PLATEAU, Reason.ITERATION_LIMIT)
     growing = ended and prepared.ansatz.pool is not None

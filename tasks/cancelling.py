@@ -131,7 +131,7 @@ def _end_what_was_left(journal: Journal, run_id: str) -> None:
     try:
         _abandon_without_spec(lease)
     finally:
-        lease.give_back()
+        lease.release()
 
 
 def _abandon_without_spec(lease: Lease) -> None:

@@ -19,7 +19,7 @@ from backends.jax_device import JaxDevice, ground_of, program_of
 from ledger import IterationRecord, now_us
 from optimizers import REASONS, Evaluation, Need, Optimizer, Termination
 from problems import FIXED, Circuit
-from tasks.advance import concluded
+from tasks.advance import apply_termination
 from tasks.evaluate import CANDIDATES_EVERY, draw_candidates, points_of
 from tasks.prepared import Prepared
 from tasks.stage import tell
@@ -130,7 +130,7 @@ def iterate(prepared: Prepared, state: LoopState, steps: int) -> tuple[LoopState
         parameters=stage.used(found.parameters[-1]),
         best=(lowest, stage.used(np.asarray(loop.parameters))) if np.isfinite(lowest) else state.best,
     )
-    return concluded(prepared, state, REASONS[int(loop.code)]), records
+    return apply_termination(prepared, state, REASONS[int(loop.code)]), records
 
 
 def _known(value: jax.Array | np.floating) -> float | None:

@@ -111,7 +111,7 @@ def team_status(journal: Journal, *, everything: bool = False) -> list[RunStatus
         rows.append(
             RunStatus(
                 run_id=run.run_id,
-                state=journal.standing(record),
+                state=journal.effective_state(record),
                 cancelled=run.cancelled,
                 queue=run.queue,
                 deployment=run.deployment,
