@@ -114,7 +114,7 @@ class JobBook:
         with self.lease.database.read() as connection:
             return connection.execute(query).scalar()
 
-    def decide(
+    def record_decision(
         self, iteration: int, batch: int, attempt: int, decision_json: str, took_us: int | None = None
     ) -> None:
         """Enter a decision and how long it took, before anything is bought on it."""
@@ -185,7 +185,7 @@ class JobBook:
             )
             reservations.reserve(connection, key.token, self.account, reserved, at_us=at, note=device)
 
-    def submitted(self, key: JobKey, vendor_job_id: str) -> None:
+    def mark_submitted(self, key: JobKey, vendor_job_id: str) -> None:
         """The provider took the job under this id."""
         with self.lease.write() as connection:
             self._set(
@@ -196,17 +196,17 @@ class JobBook:
                 submitted_us=now_us(),
             )
 
-    def started(self, key: JobKey) -> None:
+    def mark_started(self, key: JobKey) -> None:
         """The job was seen running for the first time; jobs too short to be seen so are never entered."""
         with self.lease.write() as connection:
             self._set(connection, key, started_us=now_us())
 
-    def unknown(self, key: JobKey, note: str) -> None:
+    def mark_unknown(self, key: JobKey, note: str) -> None:
         """The provider may have taken the job; its reservation stays held."""
         with self.lease.write() as connection:
             self._set(connection, key, state=JobPhase.UNKNOWN, note=note)
 
-    def done(self, key: JobKey, outcome: bytes, actual: Amount) -> Reservation:
+    def mark_done(self, key: JobKey, outcome: bytes, actual: Amount) -> Reservation:
         """The raw outcome and the settlement of what it cost, entered together."""
         at = now_us()
         with self.lease.write() as connection:
@@ -222,7 +222,7 @@ class JobBook:
             )
             return reservations.settle(connection, key.token, actual, at_us=at)
 
-    def ended(self, key: JobKey, state: JobPhase, actual: Amount, note: str) -> None:
+    def mark_ended(self, key: JobKey, state: JobPhase, actual: Amount, note: str) -> None:
         """A job without a result: settled at what was billed for it, or released."""
         at = now_us()
         with self.lease.write() as connection:
@@ -240,9 +240,9 @@ class JobBook:
             else:
                 reservations.release(connection, key.token, at_us=at, note=note)
 
-    def refused(self, key: JobKey, refusal: Refusal, why: str) -> None:
+    def mark_refused(self, key: JobKey, refusal: Refusal, why: str) -> None:
         """The provider took nothing."""
-        self.ended(key, JobPhase.FAILED, Amount(), f"{refusal} {why}")
+        self.mark_ended(key, JobPhase.FAILED, Amount(), f"{refusal} {why}")
 
     def _set(self, connection: Connection, key: JobKey, **values: object) -> None:
         connection.execute(update(jobs).where(jobs.c.token == key.token).values(**values))

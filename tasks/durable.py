@@ -152,18 +152,18 @@ class Buyer:
         provider = self._query(lambda: self.fleet.provider(record.device), record.device)
         found = [record.vendor_job_id] if record.vendor_job_id else self._found(provider, key.token)
         if not found:
-            self.book.ended(key, JobPhase.FAILED, Amount(), "the provider has no such job")
+            self.book.mark_ended(key, JobPhase.FAILED, Amount(), "the provider has no such job")
             return
         try:
             report = replace(self, closing=True)._poll_to_end(key, provider, found[0])
         except JobGone as error:  # it was taken, and may have run: too much goes back when reconciled
             reserved = Amount(record.shots, self.book.reserved_micro_usd(key))
-            self.book.ended(key, JobPhase.FAILED, reserved, f"taken as spent: {error}")
+            self.book.mark_ended(key, JobPhase.FAILED, reserved, f"taken as spent: {error}")
             return
         phase = JobPhase.CANCELLED if report.state is JobState.CANCELLED else JobPhase.FAILED
         ran = record.shots if report.state is JobState.DONE else 0
         actual = Amount(ran, self._cost(key, provider, report))
-        self.book.ended(key, phase, actual, "nothing waited for it any more")
+        self.book.mark_ended(key, phase, actual, "nothing waited for it any more")
 
     def _found(self, provider: Provider, token: str) -> list[str]:
         """The provider's jobs of a token; asked again before an accepted one must be visible."""
@@ -242,12 +242,12 @@ class Buyer:
             job_id = sold or self._send(provider, description, plan, key)
         except SubmitRejected as error:
             for_good = error.permanent and not error.ours
-            self.book.refused(key, Refusal.FOR_GOOD if for_good else Refusal.FOR_NOW, str(error))
+            self.book.mark_refused(key, Refusal.FOR_GOOD if for_good else Refusal.FOR_NOW, str(error))
             raise
         except SubmitUnknown as error:
-            self.book.unknown(key, str(error))
+            self.book.mark_unknown(key, str(error))
             return self._resolve(key, provider, description, plan)
-        self.book.submitted(key, job_id)
+        self.book.mark_submitted(key, job_id)
         return self._await(key, provider, description, plan, job_id)
 
     def _send(
@@ -275,15 +275,15 @@ class Buyer:
             try:
                 found = provider.find(key.token)
                 if found:
-                    self.book.submitted(key, found[0])
+                    self.book.mark_submitted(key, found[0])
                     return self._await(key, provider, description, plan, found[0])
                 if provider.honours_tokens and not self.closing:
                     # the same token cannot buy a second job
                     job_id = self._send(provider, description, plan, key)
-                    self.book.submitted(key, job_id)
+                    self.book.mark_submitted(key, job_id)
                     return self._await(key, provider, description, plan, job_id)
                 if time.monotonic() - asked > self.retry_policy.visible_s:
-                    self.book.ended(key, JobPhase.FAILED, Amount(), "the provider has no such job")
+                    self.book.mark_ended(key, JobPhase.FAILED, Amount(), "the provider has no such job")
                     return None
             except (ProviderUnavailable, SubmitUnknown) as error:
                 if time.monotonic() - asked > self.retry_policy.unavailable_s:
@@ -291,7 +291,7 @@ class Buyer:
             except SubmitRejected as error:
                 # Refused now, which says nothing about the first time: a job may still turn up by its tag.
                 if time.monotonic() - asked > self.retry_policy.visible_s:
-                    self.book.ended(key, JobPhase.FAILED, Amount(), str(error))
+                    self.book.mark_ended(key, JobPhase.FAILED, Amount(), str(error))
                     return None
             backoff.wait()
 
@@ -320,12 +320,12 @@ class Buyer:
         shots = int(outcome.counts.sum()) if outcome is not None else 0
         if outcome is not None and shots > 0:
             actual = Amount(shots, cost)
-            reserved = self.book.done(key, outcome.to_bytes(), actual)
+            reserved = self.book.mark_done(key, outcome.to_bytes(), actual)
             if actual.micro_usd > reserved.reserved.micro_usd:
                 self.fleet.forget(description.name)  # its price may have changed: the next quote is a new one
             return outcome
         phase = JobPhase.CANCELLED if report.state is JobState.CANCELLED else JobPhase.FAILED
-        self.book.ended(key, phase, Amount(0, cost), why)
+        self.book.mark_ended(key, phase, Amount(0, cost), why)
         return None
 
     def _fetched(self, provider: Provider, job_id: str, plan: ExecutionPlan) -> Outcome:
@@ -347,7 +347,7 @@ class Buyer:
             if report.state.ended:
                 return report
             if report.state is JobState.RUNNING and not seen_running:
-                self.book.started(key)
+                self.book.mark_started(key)
                 seen_running = True
             if report.state is JobState.QUEUED and time.monotonic() - began > self.retry_policy.stuck_s:
                 self.book.lease.renew()

@@ -177,7 +177,7 @@ class _Placements:
         with span("route", book.lease.run_id, iteration=self.iteration, policy=self.prepared.policy):
             decision = self.buyer.with_retries(lambda: self._decide(plan, reasons))
         took_us = (time.perf_counter_ns() - began) // 1000
-        book.decide(self.iteration, batch, 0, decision.to_json(), took_us)
+        book.record_decision(self.iteration, batch, 0, decision.to_json(), took_us)
         return decision
 
     def _decide(self, plan: ExecutionPlan, without: Mapping[str, str]) -> Decision:

@@ -110,7 +110,7 @@ class Placement:
         return None if text is None else Applied.from_json(text)
 
     def keep(self, attempt: int, applied: Applied) -> None:
-        self.buyer.book.decide(self.iteration, self.batch, attempt, applied.to_json(self.device))
+        self.buyer.book.record_decision(self.iteration, self.batch, attempt, applied.to_json(self.device))
 
 
 def treat(placement: Placement) -> Applied | None:

@@ -265,17 +265,17 @@ class CrashingBook(JobBook):
         honest = named["device"] == HONEST
         self.world.step("intend", lambda: super(CrashingBook, self).intend(*args, **named), takeover=honest)
 
-    def submitted(self, *args) -> None:
-        self.world.step("submitted", lambda: super(CrashingBook, self).submitted(*args))
+    def mark_submitted(self, *args) -> None:
+        self.world.step("submitted", lambda: super(CrashingBook, self).mark_submitted(*args))
 
-    def unknown(self, *args) -> None:
-        self.world.step("unknown", lambda: super(CrashingBook, self).unknown(*args))
+    def mark_unknown(self, *args) -> None:
+        self.world.step("unknown", lambda: super(CrashingBook, self).mark_unknown(*args))
 
-    def done(self, *args) -> Reservation:
-        return self.world.step("done", lambda: super(CrashingBook, self).done(*args))
+    def mark_done(self, *args) -> Reservation:
+        return self.world.step("done", lambda: super(CrashingBook, self).mark_done(*args))
 
-    def ended(self, *args) -> None:
-        self.world.step("ended", lambda: super(CrashingBook, self).ended(*args))
+    def mark_ended(self, *args) -> None:
+        self.world.step("ended", lambda: super(CrashingBook, self).mark_ended(*args))
 
 
 def plan(seed: int) -> ExecutionPlan:

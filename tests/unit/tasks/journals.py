@@ -60,13 +60,13 @@ def enter_run(
         key = JobKey(run_id, at, 0)
         if micro_usd:
             calibration = json.dumps({"taken_us": now_us() - 3_600_000_000})
-            book.decide(at, 0, 0, "{}", took_us=2_000)
+            book.record_decision(at, 0, 0, "{}", took_us=2_000)
             book.intend(
                 key, device="garnet", reserved=Amount(100, 2 * micro_usd), calibration_json=calibration
             )
-            book.submitted(key, f"vendor-{at}")
-            book.started(key)
-            book.done(key, b"outcome", Amount(100, micro_usd))
+            book.mark_submitted(key, f"vendor-{at}")
+            book.mark_started(key)
+            book.mark_done(key, b"outcome", Amount(100, micro_usd))
         else:
             lease.record(FreeJob(key, "jax", 100, b"outcome", now_us()))
         record = IterationRecord(
@@ -99,7 +99,7 @@ def enter_trouble(journal: Journal, run_id: str) -> None:
     first, second, third = (JobKey(run_id, 99, 0, attempt) for attempt in range(3))
     for key in (first, second, third):
         book.intend(key, device="forte", reserved=Amount(100, 500))
-    book.ended(first, JobPhase.FAILED, Amount(0, 7), "failed")
-    book.submitted(second, "vendor-99")
-    book.done(second, b"outcome", Amount(60, 300))
-    book.unknown(third, "lost")
+    book.mark_ended(first, JobPhase.FAILED, Amount(0, 7), "failed")
+    book.mark_submitted(second, "vendor-99")
+    book.mark_done(second, b"outcome", Amount(60, 300))
+    book.mark_unknown(third, "lost")

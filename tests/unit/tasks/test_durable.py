@@ -331,7 +331,7 @@ def test_a_sandbox_killed_in_the_middle_is_waited_for(buyer: Buyer, sandbox: San
 
     key = JobKey(buyer.book.lease.run_id, 0, 0)
     buyer.book.intend(key, device=IDEAL, reserved=Amount(600, buyer.fleet.quote_micro_usd(IDEAL, plan())))
-    buyer.book.submitted(key, buyer.fleet.provider(IDEAL).submit(plan(), key.token))
+    buyer.book.mark_submitted(key, buyer.fleet.provider(IDEAL).submit(plan(), key.token))
     sandbox.kill()
     thread = threading.Thread(target=restart)
     thread.start()

@@ -99,13 +99,13 @@ class FailingBook(JobBook):
         with self._at("intend"):
             super().intend(*args, **named)
 
-    def submitted(self, *args) -> None:
+    def mark_submitted(self, *args) -> None:
         with self._at("submitted"):
-            super().submitted(*args)
+            super().mark_submitted(*args)
 
-    def done(self, *args) -> None:
+    def mark_done(self, *args) -> None:
         with self._at("done"):
-            super().done(*args)
+            super().mark_done(*args)
 
     @contextmanager
     def _at(self, step: str) -> Iterator[None]:
@@ -151,10 +151,10 @@ def test_a_full_disk_says_so_and_the_result_that_did_not_fit_is_fetched_again(bu
     key = JobKey(book.lease.run_id, 5, 0)
     book.intend(key, device=IDEAL, reserved=Amount(1, 1))
     with no_pages(database), pytest.raises(StorageError, match=r"disk is full.*free space"):
-        book.done(key, os.urandom(1 << 20), Amount(1, 1))
+        book.mark_done(key, os.urandom(1 << 20), Amount(1, 1))
     assert Ledger(database).find(key.token).reserved == Amount(1, 1)
     assert [job.outcome for job in jobs_of(database)] == [None]
-    book.done(key, b"fits", Amount(1, 1))
+    book.mark_done(key, b"fits", Amount(1, 1))
 
 
 def test_a_lock_that_goes_away_is_waited_for(buyer: Buyer) -> None:

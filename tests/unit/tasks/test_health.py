@@ -38,12 +38,12 @@ def enter(book: JobBook, device: str, *phases: JobPhase) -> None:
         book.intend(key, device=device, reserved=Amount(10, 5))
         match phase:
             case JobPhase.DONE:
-                book.submitted(key, "job")
-                book.done(key, b"counts", Amount(10, 5))
+                book.mark_submitted(key, "job")
+                book.mark_done(key, b"counts", Amount(10, 5))
             case JobPhase.UNKNOWN:
-                book.unknown(key, "lost")
+                book.mark_unknown(key, "lost")
             case JobPhase.FAILED | JobPhase.CANCELLED:
-                book.ended(key, phase, Amount(), "why")
+                book.mark_ended(key, phase, Amount(), "why")
 
 
 def test_a_history_counts_ends_and_the_failures_since_the_last_success(book: JobBook) -> None:
