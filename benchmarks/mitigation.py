@@ -23,7 +23,7 @@ from measurement import ExecutionPlan, allocate, estimate
 from measurement.mitigation import Piece, ReadoutErrors, calibration_plan
 from shotwise.spec import validate
 from tasks.evaluate import exact_energies
-from tasks.mitigation import Mitigated, choice
+from tasks.mitigation import MitigatedPart, choice
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
 
@@ -125,7 +125,7 @@ def compare(prepared: Prepared, problem: str, device: str, angles: np.ndarray, s
             spent = calibration.shots_total
         expanded = treatment.expand(plan_of(prepared, angles, shots - spent, (seed, 3)))
         piece = Piece(expanded, sample(fleet, device, expanded), errors)
-        estimates = Mitigated(treatment, (piece,), "").estimates(prepared)
+        estimates = MitigatedPart(treatment, (piece,), "").estimates(prepared)
         mitigated.append(estimates.means[0])
         std_errors.append(np.sqrt(estimates.variances[0]))
     noise = fleet.noise(device, plan_of(prepared, angles, shots, (0,)))

@@ -66,7 +66,7 @@ class Databases:
         )
 
     @property
-    def journal_url_kept(self) -> str | None:
+    def stored_journal_url(self) -> str | None:
         """What the state folder may remember: an address without a password."""
         return self.journal_url if self.server else None
 

@@ -55,7 +55,7 @@ class Options:
     running_s: float = 30.0
 
     @classmethod
-    def kept(cls, folder: Path) -> Options:
+    def load(cls, folder: Path) -> Options:
         """What was chosen at the last `up`.
 
         Raises:
@@ -70,7 +70,7 @@ class Options:
             remedy = "remove it, then `shotwise down`, and name your choices at the next `shotwise up`"
             raise CannotRunError("SHOTWISE_HOME", path, "is damaged", remedy) from None
 
-    def keep(self, folder: Path) -> None:
+    def save(self, folder: Path) -> None:
         """Remember it, whole or not at all: the keeper reads it at any moment."""
         part = folder / f"{_OPTIONS}.{os.getpid()}"
         part.write_text(json.dumps(asdict(self)) + "\n")
@@ -92,7 +92,7 @@ class Stack:
         Raises:
             CannotRunError: what was chosen cannot be read.
         """
-        return cls(home, replace(Options.kept(home.root / "team"), **chosen))
+        return cls(home, replace(Options.load(home.root / "team"), **chosen))
 
     def up(self, say: Callable[[str], None] = lambda _: None) -> Team:
         """Start what does not run, and wait until all of it answers. Idempotent.
@@ -114,7 +114,7 @@ class Stack:
             ):
                 if service.process() is None:
                     _check_port(self.exposure.host, port, service.name)
-            self.options.keep(self.folder)
+            self.options.save(self.folder)
             say("databases ...")
             self.databases.start()
             self.team.write(self.home.root)
@@ -152,7 +152,7 @@ class Stack:
         return Team(
             f"http://{at}:{self.options.prefect_port}/api",
             f"http://{at}:{self.options.mlflow_port}",
-            self.databases.journal_url_kept,
+            self.databases.stored_journal_url,
         )
 
     @cached_property
@@ -226,7 +226,7 @@ class Stack:
         """Refuse to move what runs: it would go on where it is, and the folder say it were elsewhere."""
         if not self._is_up():
             return
-        kept = Options.kept(self.folder)
+        kept = Options.load(self.folder)
         for name in ("host", "prefect_port", "mlflow_port"):
             runs, asked = getattr(kept, name), getattr(self.options, name)
             if asked != runs:

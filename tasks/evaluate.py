@@ -27,7 +27,7 @@ from optimizers import Evaluation, Need
 from problems import Circuit, grow
 from shotwise.rng import Purpose, stream
 from tasks.gradient import Gradient, design_of, gradient_of
-from tasks.mitigation import Mitigated
+from tasks.mitigation import MitigatedPart
 from tasks.prepared import Prepared
 from tasks.sampling import energy_shots, pilot_shots
 from tasks.state import LoopState, Sample
@@ -73,7 +73,7 @@ class BatchResult:
     parts: tuple[tuple[ExecutionPlan, Outcome], ...]
     shots: int
     cost_micro_usd: int
-    mitigated: tuple[Mitigated | None, ...] = ()
+    mitigated: tuple[MitigatedPart | None, ...] = ()
     job: FreeJob | None = None
     """Of a device that costs nothing, to be entered with what is made of it."""
 

@@ -36,7 +36,7 @@ CALIBRATION_SHOTS = (4_000, 40_000)
 
 
 @dataclass(frozen=True, eq=False)
-class Mitigated:
+class MitigatedPart:
     """A device's part as it was run, for `estimates`."""
 
     treatment: Treatment

@@ -27,11 +27,11 @@ from tasks.batch_numbers import FINAL_PLACEMENTS, PLACEMENT_BATCHES, is_final
 from tasks.delivery import Delivery, join_deliveries, undelivered
 from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.evaluate import BatchResult
-from tasks.mitigation import Mitigated
+from tasks.mitigation import MitigatedPart
 from tasks.prepared import Prepared
 from tasks.routing import decide, excluded_devices, final_request, split_shots, worst_case_micro_usd
 from tasks.telemetry import span
-from tasks.treatment import Applied, Placement, treat, treat_as
+from tasks.treatment import AppliedTreatment, Placement, treat, treat_as
 
 R = TypeVar("R")
 
@@ -135,13 +135,13 @@ class _Placements:
     next_placement: int
     stride: int = 1
     bought: list[_Part] = field(default_factory=list)
-    applied: Applied | None = None
+    applied: AppliedTreatment | None = None
     errors: dict[str, ReadoutErrors] = field(default_factory=dict)
     """Of the devices that take part, where the share is treated."""
 
     def measure(
         self, device: str, plan: ExecutionPlan, failed: tuple[str, ...] = ()
-    ) -> tuple[ExecutionPlan, Outcome, Mitigated | None]:
+    ) -> tuple[ExecutionPlan, Outcome, MitigatedPart | None]:
         """One device's part, mitigated where the spec asks for it: what one copy gave, and all that ran."""
         try:
             applied = self.applied = treat(self._placement(device, plan))
@@ -155,7 +155,7 @@ class _Placements:
         expanded = applied.treatment.expand(plan)
         outcome = self.buy(device, expanded, failed)
         pieces = tuple(Piece(part.plan, part.outcome, self.errors[part.device]) for part in self.bought)
-        return *unmitigated(plan, expanded, outcome), Mitigated(applied.treatment, pieces, applied.reason)
+        return *unmitigated(plan, expanded, outcome), MitigatedPart(applied.treatment, pieces, applied.reason)
 
     def _placement(self, device: str, plan: ExecutionPlan) -> Placement:
         """The next placement, to be treated."""

@@ -28,7 +28,7 @@ _WHOLE, _CALIBRATING = 0, 1
 
 
 @dataclass(frozen=True, eq=False)
-class Applied:
+class AppliedTreatment:
     """How one device's part is treated.
 
     Attributes:
@@ -64,7 +64,7 @@ class Applied:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> Applied:
+    def from_json(cls, text: str) -> AppliedTreatment:
         raw = json.loads(text)
         names = raw["techniques"]
         return cls(
@@ -104,16 +104,16 @@ class Placement:
         """The first number of its calibration's batches; its choice is entered under it too."""
         return TREATMENTS + self.number * PLACEMENT_BATCHES
 
-    def kept(self, attempt: int) -> Applied | None:
+    def load(self, attempt: int) -> AppliedTreatment | None:
         """What was entered under this attempt."""
         text = self.buyer.book.decision(self.iteration, self.batch, attempt)
-        return None if text is None else Applied.from_json(text)
+        return None if text is None else AppliedTreatment.from_json(text)
 
-    def keep(self, attempt: int, applied: Applied) -> None:
+    def store(self, attempt: int, applied: AppliedTreatment) -> None:
         self.buyer.book.record_decision(self.iteration, self.batch, attempt, applied.to_json(self.device))
 
 
-def treat(placement: Placement) -> Applied | None:
+def treat(placement: Placement) -> AppliedTreatment | None:
     """The treatment of a placement: the entered one, or one that is chosen, calibrated for and entered now.
 
     Returns:
@@ -125,19 +125,19 @@ def treat(placement: Placement) -> Applied | None:
     """
     if placement.prepared.shots_execution.mitigation == "none":
         return None
-    known = _known(placement)
+    known = _stored_treatment(placement)
     if known is not None:
         return known
     found, reason = placement.buyer.with_retries(
         lambda: choice(placement.prepared, placement.device, placement.plan)
     )
-    return None if found is None else _entered(placement, _applied(placement, found.chosen.treatment, reason))
+    return None if found is None else _enter(placement, _apply(placement, found.chosen.treatment, reason))
 
 
-def treat_as(placement: Placement, like: Applied) -> Applied:
+def treat_as(placement: Placement, like: AppliedTreatment) -> AppliedTreatment:
     """The same treatment on the device that took over a placement, with that device's own readout errors."""
-    return _known(placement) or _entered(
-        placement, _applied(placement, like.treatment, f"taken over: {like.reason}")
+    return _stored_treatment(placement) or _enter(
+        placement, _apply(placement, like.treatment, f"taken over: {like.reason}")
     )
 
 
@@ -147,40 +147,40 @@ def calibration_spent(database: Database, run_id: str) -> Amount:
     return Amount(sum(j.shots for j in jobs), sum(j.cost_micro_usd for j in jobs))
 
 
-def _known(placement: Placement) -> Applied | None:
+def _stored_treatment(placement: Placement) -> AppliedTreatment | None:
     """What an earlier process entered, its calibration bought to the end."""
-    kept = placement.kept(_WHOLE)
+    kept = placement.load(_WHOLE)
     if kept is not None:
         return kept
-    chosen = placement.kept(_CALIBRATING)
-    return None if chosen is None else _entered(placement, _calibrated(placement, chosen))
+    chosen = placement.load(_CALIBRATING)
+    return None if chosen is None else _enter(placement, _calibrate(placement, chosen))
 
 
-def _entered(placement: Placement, applied: Applied) -> Applied:
-    placement.keep(_WHOLE, applied)
+def _enter(placement: Placement, applied: AppliedTreatment) -> AppliedTreatment:
+    placement.store(_WHOLE, applied)
     return applied
 
 
-def _applied(placement: Placement, treatment: Treatment, reason: str) -> Applied:
+def _apply(placement: Placement, treatment: Treatment, reason: str) -> AppliedTreatment:
     fleet, execution = placement.prepared.fleet, placement.prepared.shots_execution
     assert fleet is not None
     known = placement.buyer.with_retries(lambda: fleet.noise(placement.device, placement.plan))
     n_qubits = placement.prepared.problem.n_qubits
     layout = known[1] if known else tuple(range(n_qubits))
-    perfect = Applied(treatment, ReadoutErrors.none(n_qubits), layout, None, Amount(), reason)
+    perfect = AppliedTreatment(treatment, ReadoutErrors.none(n_qubits), layout, None, Amount(), reason)
     if not treatment.readout or known is None:
         return perfect
     if execution.readout_from == "snapshot":
         return replace(perfect, errors=ReadoutErrors.from_snapshot(np.array(known[0].readout_error)))
-    earlier = _earlier(placement.buyer, execution.stale_after_s, placement.device, layout)
+    earlier = _recent_calibration(placement.buyer, execution.stale_after_s, placement.device, layout)
     if earlier is not None:
         return replace(perfect, errors=earlier.errors, calibrated_us=earlier.calibrated_us)
     # before anything is bought on it: whatever is known then, a later process goes on with this
-    placement.keep(_CALIBRATING, perfect)
-    return _calibrated(placement, perfect)
+    placement.store(_CALIBRATING, perfect)
+    return _calibrate(placement, perfect)
 
 
-def _calibrated(placement: Placement, chosen: Applied) -> Applied:
+def _calibrate(placement: Placement, chosen: AppliedTreatment) -> AppliedTreatment:
     """Buy a readout calibration; the same one again where an earlier process bought it."""
     seed = (placement.prepared.spec.seed, Purpose.READOUT_CALIBRATION, placement.iteration, placement.number)
     prepares = calibration_plan(placement.plan, calibration_shots(placement.plan), seed)
@@ -203,7 +203,9 @@ def _calibrated(placement: Placement, chosen: Applied) -> Applied:
     return replace(chosen, errors=errors, calibrated_us=now_us(), bought=spent)
 
 
-def _earlier(buyer: Buyer, age_s: float, device: str, layout: tuple[int, ...]) -> Applied | None:
+def _recent_calibration(
+    buyer: Buyer, age_s: float, device: str, layout: tuple[int, ...]
+) -> AppliedTreatment | None:
     """The newest measured readout errors of these qubits that are not too old: this run's, else any run's."""
     since = now_us() - round(age_s * 1e6)
     database, run_id = buyer.book.lease.database, buyer.book.lease.run_id
@@ -215,5 +217,5 @@ def _earlier(buyer: Buyer, age_s: float, device: str, layout: tuple[int, ...]) -
             raw = json.loads(text)
             fresh = raw["calibrated_us"] is not None and raw["calibrated_us"] >= since
             if fresh and raw["device"] == device and tuple(raw["layout"]) == layout:
-                return Applied.from_json(text)
+                return AppliedTreatment.from_json(text)
     return None

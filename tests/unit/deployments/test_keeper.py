@@ -44,7 +44,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Se
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_workers_are_told_the_credentials_that_the_keeper_has(started: list[Service], host: str) -> None:
-    Options(host=host, workers=2).keep(Home.from_environment().root / "team")
+    Options(host=host, workers=2).save(Home.from_environment().root / "team")
     with pytest.raises(RunsReachedError):
         keeper.main()
     assert [service.name for service in started] == ["worker-1", "worker-2"]

@@ -43,7 +43,7 @@ def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
     for name in SECRETS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DATABASE_URL", "postgresql+psycopg://nobody@127.0.0.1:1/shotwise")
-    Options(prefect_port=free_port(), mlflow_port=free_port()).keep(folder_of(tmp_path))
+    Options(prefect_port=free_port(), mlflow_port=free_port()).save(folder_of(tmp_path))
 
     def up(**chosen: object) -> Stack:
         stack = Sleeping.saved(Home(tmp_path), **chosen)
@@ -84,7 +84,7 @@ def test_fewer_workers_are_fewer_processes(tmp_path: Path, up: Callable[..., Sta
 def test_down_ends_workers_that_the_options_no_longer_name(tmp_path: Path, up: Callable[..., Stack]) -> None:
     stack = up(workers=2)
     (alive,) = stack.workers[1].members()
-    Options(workers=1).keep(tmp_path / "team")
+    Options(workers=1).save(tmp_path / "team")
     assert Sleeping.saved(Home(tmp_path)).down()
     assert running(tmp_path / "team") == set()
     assert not psutil.pid_exists(alive.pid)
@@ -109,7 +109,7 @@ def test_services_that_run_do_not_move(tmp_path: Path, up: Callable[..., Stack],
 
 def test_down_needs_no_secrets(tmp_path: Path, up: Callable[..., Stack]) -> None:
     stack = up()
-    Options(host="0.0.0.0").keep(tmp_path / "team")
+    Options(host="0.0.0.0").save(tmp_path / "team")
     assert Sleeping.saved(Home(tmp_path)).down()
     assert [worker for worker in stack.workers if worker.process()] == []
     with pytest.raises(CannotRunError, match=PREFECT_CREDENTIALS):
@@ -126,7 +126,7 @@ def test_a_damaged_choice_is_one_clear_line(tmp_path: Path, damaged: str) -> Non
 
 def test_a_choice_is_kept_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder_of(tmp_path)
-    Options(workers=2).keep(folder)
+    Options(workers=2).save(folder)
 
     def cut_off(path: Path, text: str) -> None:
         path.write_bytes(text[:5].encode())
@@ -134,8 +134,8 @@ def test_a_choice_is_kept_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Path, "write_text", cut_off)
     with pytest.raises(OSError, match="power cut"):
-        Options(workers=3).keep(folder)
-    assert Options.kept(folder) == Options(workers=2)
+        Options(workers=3).save(folder)
+    assert Options.load(folder) == Options(workers=2)
 
 
 @pytest.mark.parametrize(("host", "address"), [("::1", "[::1]"), ("::", "[::1]"), ("0.0.0.0", "127.0.0.1")])
