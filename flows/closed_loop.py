@@ -96,7 +96,7 @@ def _drive(prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopSta
         if drive.stop.is_set():
             raise StopAsked
         state, records = iterate(prepared, drive, state)
-        _tell(prepared, drive, state, records)
+        _notify(prepared, drive, state, records)
     try:
         final = raise_if_stopped(evaluate_finally(prepared, drive.lease, buyer, state))
     except BudgetExceededError:  # what was kept for it was spent elsewhere in the tenant
@@ -153,7 +153,7 @@ def _affordable(
     return buyer is None or fits_budget(prepared, buyer, state, plan)
 
 
-def _tell(prepared: Prepared, drive: Drive, state: LoopState, records: Sequence[IterationRecord]) -> None:
+def _notify(prepared: Prepared, drive: Drive, state: LoopState, records: Sequence[IterationRecord]) -> None:
     if not records:
         return
     reference = prepared.problem.reference

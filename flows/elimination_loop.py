@@ -56,7 +56,7 @@ def _drive(recursion: Recursion, drive: Drive, checkpoint: bytes | None) -> RunR
             break
         state, records = eliminate_segment(recursion, state)
         lease.commit(records, iteration=len(state.steps), state=to_bytes(state), active_us=drive.active_us)
-        _tell(recursion, lease.run_id, state, records[-1])
+        _notify(recursion, lease.run_id, state, records[-1])
     result = finish_elimination(recursion, lease.run_id, state, reason)
     lease.finish(state=result.state, reason=result.reason, result_json=result.to_json())
     return result
@@ -79,7 +79,7 @@ def finish_elimination(recursion: Recursion, run_id: str, state: Elimination, re
     return recursion_result(recursion, run_id, state, reason)
 
 
-def _tell(recursion: Recursion, run_id: str, state: Elimination, record: IterationRecord) -> None:
+def _notify(recursion: Recursion, run_id: str, state: Elimination, record: IterationRecord) -> None:
     notify_listeners(
         Progress(
             run_id=run_id,

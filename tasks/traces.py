@@ -88,7 +88,7 @@ class Traces:
         finally:
             started.end()
 
-    def tell(
+    def emit_span(
         self,
         name: str,
         run_id: str,
@@ -135,7 +135,7 @@ class RunTrace:
         self.told_jobs: set[str] = set()
 
     def __call__(self, progress: Progress) -> None:
-        self._tell_new()
+        self._emit_new()
 
     @contextmanager
     def drive(self) -> Iterator[None]:
@@ -148,16 +148,16 @@ class RunTrace:
     def repeat_earlier(self) -> None:
         """Tell again what earlier drives did: a killed one may have taken its last spans with it."""
         if self.lease.fence > 1:
-            self._tell_new()
+            self._emit_new()
 
     def end(self) -> None:
         """Tell the rest, the run itself if it has ended, and see it exported."""
-        self._tell_new()
+        self._emit_new()
         record = self.journal.run(self.run_id)
         if record.state in (RunState.COMPLETED, RunState.FAILED):
             if self.sampled and record.state is RunState.COMPLETED:
-                self._tell_iteration(self.told_iteration + 1, record.updated_us, name="final evaluation")
-            self.traces.tell(
+                self._emit_iteration(self.told_iteration + 1, record.updated_us, name="final evaluation")
+            self.traces.emit_span(
                 "run",
                 self.run_id,
                 (),
@@ -168,30 +168,30 @@ class RunTrace:
             )
         self.traces.flush()
 
-    def _tell_new(self) -> None:
+    def _emit_new(self) -> None:
         if not self.sampled:
             return
         since = self.told_iteration + 1
         for record in self.journal.iterations(self.run_id, after=self.told_iteration):
-            self._tell_iteration(record.iteration, record.at_us, energy=record.energy, shots=record.shots)
+            self._emit_iteration(record.iteration, record.at_us, energy=record.energy, shots=record.shots)
             self.told_iteration = record.iteration
         for job in job_statistics(self.journal.database, [self.run_id], from_iteration=since):
             if job.done_us is not None and job.token not in self.told_jobs:
                 self.told_jobs.add(job.token)
-                self._tell_job(job)
+                self._emit_job(job)
                 if len(self.told_jobs) % _FLUSH_AFTER_JOBS == 0:
                     self.traces.flush()
 
-    def _tell_iteration(
+    def _emit_iteration(
         self, iteration: int, ended_us: int, *, name: str = "iteration", **known: object
     ) -> None:
         times_us = (self.told_us, ended_us)
-        self.traces.tell(
+        self.traces.emit_span(
             name, self.run_id, ("iteration", iteration), (), times_us, {"iteration": iteration, **known}
         )
         self.told_us = ended_us
 
-    def _tell_job(self, job: JobStatistics) -> None:
+    def _emit_job(self, job: JobStatistics) -> None:
         assert job.done_us is not None
         names = (
             "device",
@@ -203,7 +203,7 @@ class RunTrace:
             "cost_micro_usd",
             "paid",
         )
-        self.traces.tell(
+        self.traces.emit_span(
             "job",
             self.run_id,
             ("job", job.token),
