@@ -144,20 +144,20 @@ class SandboxProvider:
             raise SubmitRejected(f"{self._name}: not reached: {error}") from None
         except NoAnswer as error:
             raise SubmitUnknown(f"{self._name}: submitted, no usable answer: {error}") from None
-        raise self._verdict(answer)
+        raise self._submission_error(answer)
 
     def find(self, token: str) -> list[str]:
         """See `Provider.find`; by tag, which works whether the device keeps tokens or not."""
-        answer = self._ask("GET", f"{self._device_path}/jobs", {"tag": token})
+        answer = self._query("GET", f"{self._device_path}/jobs", {"tag": token})
         return list(self._read(answer, JobIds).job_ids)
 
     def poll(self, job_id: str, price: Price | None = None) -> JobReport:
         """See `Provider.poll`."""
-        return self._report(self._ask("GET", f"/v1/jobs/{job_id}"), job_id)
+        return self._report(self._query("GET", f"/v1/jobs/{job_id}"), job_id)
 
     def fetch(self, job_id: str, plan: ExecutionPlan) -> Outcome:
         """See `Provider.fetch`. An outcome that cannot be this plan's is no usable answer."""
-        answer = self._ask("GET", f"/v1/jobs/{job_id}/result")
+        answer = self._query("GET", f"/v1/jobs/{job_id}/result")
         if answer.status == 404 and answer.code == "result_missing":
             raise ResultMissing(f"{self._name}: job {job_id}: {answer}")
         message = self._read(answer, OutcomeMessage)
@@ -167,7 +167,7 @@ class SandboxProvider:
 
     def cancel(self, job_id: str) -> JobReport:
         """See `Provider.cancel`."""
-        return self._report(self._ask("POST", f"/v1/jobs/{job_id}/cancel"), job_id)
+        return self._report(self._query("POST", f"/v1/jobs/{job_id}/cancel"), job_id)
 
     def bill(self, prices: Mapping[str, Price] = TODAYS) -> list[BillLine]:
         """See `Provider.bill`; all pages. The sandbox knows what it charged."""
@@ -182,7 +182,7 @@ class SandboxProvider:
 
     def description(self) -> DeviceDescription:
         """Limits, queue and today's price. Raises ProviderUnavailable."""
-        return self._read(self._ask("GET", self._device_path), DeviceDescription)
+        return self._read(self._query("GET", self._device_path), DeviceDescription)
 
     def calibration(self, now_us: int = 0) -> Calibration | None:
         """The latest snapshot as published by the sandbox's own clock, None where there is none.
@@ -190,7 +190,7 @@ class SandboxProvider:
         Raises:
             ProviderUnavailable: no usable answer.
         """
-        answer = self._ask("GET", f"{self._device_path}/calibration")
+        answer = self._query("GET", f"{self._device_path}/calibration")
         if answer.status == 404 and answer.code == "calibration_missing":
             return None
         return self._read(answer, CalibrationMessage).calibration()
@@ -201,7 +201,7 @@ class SandboxProvider:
 
     def queue(self) -> QueueAnswer:
         """How long the queue is. Raises ProviderUnavailable."""
-        return self._read(self._ask("GET", f"{self._device_path}/queue"), QueueAnswer)
+        return self._read(self._query("GET", f"{self._device_path}/queue"), QueueAnswer)
 
     def hardware_use(self, plan: ExecutionPlan) -> tuple[HardwareUse, float] | None:
         """None: the sandbox compiles itself."""
@@ -216,14 +216,14 @@ class SandboxProvider:
         self._connection.close()
 
     def _bill_page(self, after: int) -> BillPage:
-        return self._read(self._ask("GET", f"{self._device_path}/bill", {"after": after}), BillPage)
+        return self._read(self._query("GET", f"{self._device_path}/bill", {"after": after}), BillPage)
 
     def _job_id(self, receipt: Receipt, token: str) -> str:
         if token not in receipt.tags:
             raise SubmitUnknown(f"{self._name}: submitted, the answer is another job's ({receipt.job_id})")
         return receipt.job_id
 
-    def _verdict(self, answer: Answer) -> SubmitRejected | SubmitUnknown:
+    def _submission_error(self, answer: Answer) -> SubmitRejected | SubmitUnknown:
         text = f"{self._name}: {answer}"
         if answer.status in _PERMANENT or answer.code == "token_reused":
             return SubmitRejected(text, permanent=True, ours=answer.status in _OURS)
@@ -231,7 +231,7 @@ class SandboxProvider:
             return SubmitRejected(text, retry_after_s=answer.retry_after_s)
         return SubmitUnknown(text)
 
-    def _ask(self, method: str, path: str, query: Query | None = None) -> Answer:
+    def _query(self, method: str, path: str, query: Query | None = None) -> Answer:
         """A question that changes nothing that costs: any accident means asking again later."""
         try:
             return self._connection.send(method, path, query=query)

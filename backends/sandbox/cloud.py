@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class Cloud:
-    """Devices and the store of their jobs. Thread-safe; raises Refused, Silent, CutOff."""
+    """Devices and the store of their jobs. Thread-safe; raises Refused, NoResponse, ConnectionDropped."""
 
     def __init__(self, devices: Mapping[str, SandboxDevice], jobs: store.Store) -> None:
         self._devices, self._store = devices, jobs

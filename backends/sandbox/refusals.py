@@ -11,7 +11,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not an accident
         self.status, self.code, self.message, self.retry_after_s = status, code, message, retry_after_s
 
 
-class Silent(Exception):  # noqa: N818
+class NoResponse(Exception):  # noqa: N818
     """No answer for `seconds`, or until the client hangs up; then a gateway's 504."""
 
     def __init__(self, seconds: float) -> None:
@@ -19,5 +19,5 @@ class Silent(Exception):  # noqa: N818
         self.seconds = seconds
 
 
-class CutOff(Exception):  # noqa: N818
+class ConnectionDropped(Exception):  # noqa: N818
     """The connection breaks in the middle of the answer."""

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from backends.sandbox.cloud import Cloud
 from backends.sandbox.faults import FaultSpec, RandomFaults
 from backends.sandbox.messages import ClockSetting, Problem, Refusal, Submission, Tag
-from backends.sandbox.refusals import CutOff, Refused, Silent
+from backends.sandbox.refusals import ConnectionDropped, NoResponse, Refused
 from backends.sandbox.request_checks import RequestChecks
 
 
@@ -24,8 +24,8 @@ def create_app(cloud: Cloud, key: str) -> FastAPI:
     app = FastAPI(title="Shotwise sandbox", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(RequestChecks, key=key)
     app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(Silent, _silent)
-    app.add_exception_handler(CutOff, _cut_off)
+    app.add_exception_handler(NoResponse, _silent)
+    app.add_exception_handler(ConnectionDropped, _cut_off)
     app.add_exception_handler(RequestValidationError, _invalid)
     _add_devices(app, cloud)
     _add_jobs(app, cloud)
@@ -126,7 +126,7 @@ async def _refused(_: Request, refusal: Exception) -> Response:
 
 
 async def _silent(request: Request, silence: Exception) -> Response:
-    assert isinstance(silence, Silent)
+    assert isinstance(silence, NoResponse)
     with contextlib.suppress(TimeoutError):
         # the body has been read: all that can still come is that the client hangs up
         await asyncio.wait_for(request.receive(), silence.seconds)

@@ -19,14 +19,14 @@ from backends.sandbox.devices import SandboxDevice
 from backends.sandbox.faults import FaultKind, FaultSpec, visit
 from backends.sandbox.jobs import Job, schedule
 from backends.sandbox.messages import Receipt, Submission
-from backends.sandbox.refusals import CutOff, Refused, Silent
+from backends.sandbox.refusals import ConnectionDropped, NoResponse, Refused
 from backends.sandbox.usage import scaled
 from backends.sandbox.wire import PlanMessage
 
-Answer: TypeAlias = Receipt | Refused | Silent | CutOff
+Answer: TypeAlias = Receipt | Refused | NoResponse | ConnectionDropped
 
-_BEFORE: dict[FaultKind, Callable[[FaultSpec], Refused | Silent]] = {
-    FaultKind.SUBMIT_TIMEOUT_BEFORE: lambda spec: Silent(spec.seconds_used),
+_BEFORE: dict[FaultKind, Callable[[FaultSpec], Refused | NoResponse]] = {
+    FaultKind.SUBMIT_TIMEOUT_BEFORE: lambda spec: NoResponse(spec.seconds_used),
     FaultKind.SUBMIT_RATE_LIMITED: lambda spec: Refused(
         429, "rate_limited", "too many submissions", retry_after_s=spec.seconds_used
     ),
@@ -42,10 +42,10 @@ _BEFORE: dict[FaultKind, Callable[[FaultSpec], Refused | Silent]] = {
 }
 """Faults that refuse before anything is accepted, in the order in which they are tried."""
 
-_AFTER: dict[FaultKind, Callable[[FaultSpec], Refused | Silent | CutOff]] = {
-    FaultKind.SUBMIT_TIMEOUT_AFTER: lambda spec: Silent(spec.seconds_used),
+_AFTER: dict[FaultKind, Callable[[FaultSpec], Refused | NoResponse | ConnectionDropped]] = {
+    FaultKind.SUBMIT_TIMEOUT_AFTER: lambda spec: NoResponse(spec.seconds_used),
     FaultKind.SUBMIT_ERROR_AFTER: lambda _: Refused(500, "internal_error", "something went wrong"),
-    FaultKind.SUBMIT_REPLY_LOST: lambda _: CutOff(),
+    FaultKind.SUBMIT_REPLY_LOST: lambda _: ConnectionDropped(),
 }
 """Faults that hide an acceptance."""
 
@@ -68,8 +68,8 @@ def take(tx: sqlite3.Connection, device: SandboxDevice, submission: Submission) 
         if visit(tx, FaultKind.SUBMIT_DELIVERED_TWICE, device.name, subject) and not device.honours_tokens:
             _accept(tx, device, submission, 0.0)
         if late:
-            return Silent(0.0)
-    return _told(tx, job)
+            return NoResponse(0.0)
+    return _acceptance(tx, job)
 
 
 def price_now(tx: sqlite3.Connection, device: SandboxDevice) -> Price:
@@ -115,7 +115,7 @@ def _accept(tx: sqlite3.Connection, device: SandboxDevice, submission: Submissio
     return job
 
 
-def _told(tx: sqlite3.Connection, job: Job) -> Answer:
+def _acceptance(tx: sqlite3.Connection, job: Job) -> Answer:
     """What the client hears of an acceptance, or of its repetition."""
     for kind, hide in _AFTER.items():
         if spec := visit(tx, kind, job.device, job.subject):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from qiskit.circuit import QuantumCircuit
 
 
-def repeated(circuit: QuantumCircuit, copies: int) -> QuantumCircuit:
+def fold(circuit: QuantumCircuit, copies: int) -> QuantumCircuit:
     """U (U^-1 U)^((copies - 1) / 2) (arXiv:2005.10921, sec. III A), or an empty circuit for 0 copies.
 
     Args:

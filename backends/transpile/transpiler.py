@@ -18,7 +18,7 @@ from qiskit.transpiler import PassManager, Target, generate_preset_pass_manager
 from qiskit.transpiler.exceptions import TranspilerError
 
 from backends.calibration import Calibration
-from backends.transpile.folding import flip, repeated
+from backends.transpile.folding import flip, fold
 from backends.transpile.hardware_use import hardware_use
 from backends.transpile.qiskit_circuit import to_qiskit
 from backends.transpile.success import HardwareUse, estimate_success
@@ -136,7 +136,7 @@ class Transpiler:
         manager = self._finishing_manager(entangling=bool(bases.cliffords))
         circuits = []
         for basis in range(len(bases)):
-            circuit = repeated(routed.circuit, bases.copies_at(basis))
+            circuit = fold(routed.circuit, bases.copies_at(basis))
             circuit._layout = None  # the finishing manager is given a circuit on physical qubits
             circuit.add_register(ClassicalRegister(len(routed.use.layout), REGISTER))
             change_basis(circuit, bases, basis, list(routed.use.layout))

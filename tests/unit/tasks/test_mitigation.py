@@ -13,7 +13,7 @@ pytest.importorskip("qiskit_ibm_runtime")
 
 from backends.catalog import load_catalog, refusal
 from backends.provider import SubmitRejected
-from backends.transpile.folding import repeated
+from backends.transpile.folding import fold
 from ledger import TREATMENTS, Amount, Database, JobBook, Journal, Ledger, NewRun, decisions_of, jobs_of
 from measurement import estimate
 from measurement.mitigation import Treatment, polynomial
@@ -162,7 +162,7 @@ def test_folds_keep_every_gate_and_stay_folded() -> None:
     assert pairs[2 * groups :] == [5 * count for count in pairs[:groups]]
     assert device.transpile(expanded).use.layout == device.transpile(plan).use.layout
     with pytest.raises(ValueError, match="odd"):
-        repeated(circuits[0], 2)
+        fold(circuits[0], 2)
 
 
 def test_folds_and_flips_change_nothing_but_the_noise() -> None:
