@@ -73,7 +73,7 @@ def resume(run_id: str, as_json: bool, quiet: bool) -> None:
     """Go on with RUN_ID from its journal, exactly where it was."""
     from ledger import CALIBRATION, RunState
     from shotwise.errors import CannotRunError
-    from tasks.stored import spec_of
+    from tasks.run_records import spec_of
 
     journal = open_journal()
     record = journal.run(run_id)
@@ -93,7 +93,7 @@ def resume(run_id: str, as_json: bool, quiet: bool) -> None:
 @json_option("Print a JSON array, oldest first.")
 def runs(as_json: bool) -> None:
     """List all runs, oldest first. A lost one lost its process: `shotwise resume` goes on with it."""
-    from tasks.stored import row_of
+    from tasks.run_records import row_of
 
     journal = open_journal()
     rows = [row_of(record) | {"state": journal.effective_state(record)} for record in journal.all_runs()]

@@ -68,8 +68,8 @@ def show_result(home: Home, journal: Journal, run_id: str, *, as_json: bool) -> 
 def _print_found(home: Home, record: RunRecord) -> None:
     from flows.terminal import print_table
     from shotwise.units import unit_of
+    from tasks.run_records import result_of
     from tasks.scan import SCAN_COLUMNS, ScanResult, scan_rows
-    from tasks.stored import result_of
     from tasks.summary import summary_rows
 
     found = result_of(record)
@@ -98,7 +98,7 @@ def _spec_rows(section: dict[str, Any], prefix: str = "") -> list[tuple[str, str
 
 def _details(journal: Journal, record: RunRecord) -> dict[str, Any]:
     """Everything about a run as plain data; the result's fields at the top level."""
-    from tasks.stored import result_fields, row_of, spec_fields
+    from tasks.run_records import result_fields, row_of, spec_fields
 
     flow_run_ids = journal.flow_run_ids(record.run_id)
     return {

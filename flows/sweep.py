@@ -29,7 +29,7 @@ from shotwise.home import Home
 from shotwise.spec import ExactExecution, RunSpec
 from tasks.loop_tasks import task_runs_of
 from tasks.recording import without_recording
-from tasks.stored import row_of, spec_of
+from tasks.run_records import row_of, spec_of
 from tasks.tracker import Tracker
 
 Runner = Literal["processes", "threads", "dask"]

@@ -36,7 +36,7 @@ from tasks.driving import renewing
 from tasks.durable import Buyer
 from tasks.provenance import versions_json
 from tasks.retries import RetryPolicy
-from tasks.stored import spec_fields
+from tasks.run_records import spec_fields
 
 _PAYER = {"tenant": "platform", "project": "calibration"}
 ACCOUNT = "/".join(_PAYER.values())

@@ -34,8 +34,8 @@ from tasks.prepared import Prepared
 from tasks.purchase import open_buyer, purchase
 from tasks.result import final_plan
 from tasks.routing import routing_request
+from tasks.run_records import spec_of
 from tasks.state import LoopState
-from tasks.stored import spec_of
 
 _OBEYS_S_MAX = 60.0
 _LOOK_AGAIN_S = 0.5

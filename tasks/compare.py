@@ -12,7 +12,7 @@ from ledger.statistics import job_statistics
 from shotwise.errors import SpecError
 from shotwise.units import unit_of
 from tasks.interval import upper_end
-from tasks.stored import Headline, headline, spec_fields
+from tasks.run_records import Headline, headline, spec_fields
 from tasks.tracked_values import scalars
 
 RUNS_MAX = 12

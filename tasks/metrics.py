@@ -32,7 +32,7 @@ from tasks.run_metrics import (
     Histogram,
     RunMetrics,
 )
-from tasks.stored import spec_fields
+from tasks.run_records import spec_fields
 
 LABEL_VALUES_MAX = 50
 OTHER = "other"

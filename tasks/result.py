@@ -12,8 +12,8 @@ import numpy as np
 from ledger import Amount, RunState
 from measurement import ExecutionPlan
 from optimizers import Need, Reason
-from shotwise.known import known_fields
 from shotwise.rng import Purpose
+from shotwise.version_compatibility import known_fields
 from tasks.evaluate import (
     BatchResult,
     best_sample,

@@ -16,8 +16,8 @@ import numpy as np
 from ledger import IterationRecord, RunState, now_us
 from problems import with_bond_length
 from shotwise.errors import RunFailedError
-from shotwise.known import known_fields
 from shotwise.spec import BondScan, BudgetSpec, MoleculeSpec, QaoaAnsatz, RunSpec
+from shotwise.version_compatibility import known_fields
 from tasks.interval import half_width
 from tasks.result import RunResult
 from tasks.starts import transferred

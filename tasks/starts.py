@@ -12,7 +12,7 @@ from problems import interpolate
 from shotwise.errors import SpecError
 from shotwise.home import Home
 from shotwise.spec import AnsatzSpec, QaoaAnsatz, RunSpec
-from tasks.stored import result_fields, spec_of
+from tasks.run_records import result_fields, spec_of
 
 _RUN = "run:"
 

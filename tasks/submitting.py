@@ -15,8 +15,8 @@ from shotwise.spec import RunSpec
 from tasks.flow_runs import ON_DEMAND, FlowRuns, get_client
 from tasks.prefect_settings import apply_client_settings
 from tasks.provenance import new_run
+from tasks.run_records import headline
 from tasks.starts import resolve_start
-from tasks.stored import headline
 
 _ENDED = frozenset(state for state in RunState if state.has_ended)
 

@@ -15,7 +15,7 @@ from shotwise.errors import SpecError
 from shotwise.spec import RunSpec, load_spec
 from shotwise.spec.load import parse
 from tasks.provenance import new_run
-from tasks.stored import row_of
+from tasks.run_records import row_of
 
 POINTS_MAX = 10_000
 

@@ -29,7 +29,7 @@ from opentelemetry.trace import (
 from ledger import JobPhase, Journal, Lease, RunState
 from ledger.statistics import JobStatistics, job_statistics
 from tasks.progress import Progress
-from tasks.stored import spec_fields
+from tasks.run_records import spec_fields
 from tasks.trace_file import RUN_ID, FileExporter
 from tasks.trace_ids import span_id, trace_id
 

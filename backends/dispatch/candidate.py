@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic_core import to_json
 
-from shotwise.known import known_fields
+from shotwise.version_compatibility import known_fields
 
 
 @dataclass(frozen=True)

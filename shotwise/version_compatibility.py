@@ -7,6 +7,6 @@ from dataclasses import fields
 from typing import Any
 
 
-def known_fields(kind: type, told: Mapping[str, Any]) -> dict[str, Any]:
+def known_fields(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:
     """Of what was written down of a dataclass, the fields that it has here."""
-    return {field.name: told[field.name] for field in fields(kind) if field.name in told}
+    return {field.name: stored[field.name] for field in fields(kind) if field.name in stored}

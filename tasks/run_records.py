@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ledger import RunRecord
-from shotwise.known import known_fields
+from shotwise.version_compatibility import known_fields
 
 if TYPE_CHECKING:
     from shotwise.spec import RunSpec
