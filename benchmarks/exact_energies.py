@@ -12,7 +12,7 @@ from shotwise.spec import load_spec
 from tasks.advance import advance
 from tasks.evaluate import answer_exactly
 from tasks.prepare import prepare
-from tasks.result import completed, final_exact
+from tasks.result import build_result, final_exact
 from tasks.state import initial
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -37,7 +37,7 @@ def main() -> None:
         while state.reason is None:
             state, _ = advance(prepared, state, answer_exactly(prepared, state))
         final = final_exact(prepared, state)
-        result = completed(prepared, name, state.with_sample(final.sample), final)
+        result = build_result(prepared, name, state.with_sample(final.sample), final)
         if result.bitstring is None:
             found = f"{1e3 * (result.error or 0):.4f} mHa above {result.reference_method}"
         else:

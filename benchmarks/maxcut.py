@@ -21,7 +21,7 @@ from tasks.advance import advance
 from tasks.evaluate import BatchResult, answer_from, plan_iteration
 from tasks.prepare import prepare
 from tasks.recursion import eliminate, is_done, prepare_recursion, recursion_result
-from tasks.result import completed, final_from, final_plan
+from tasks.result import build_result, final_from, final_plan
 from tasks.state import initial
 
 ITERATIONS = 20
@@ -56,7 +56,7 @@ def sampled(seed: int, objective: dict) -> tuple[int | None, float, float, int]:
             found = state.shots
     plan = final_plan(prepared, state)
     final = final_from(prepared, state, BatchResult.free(plan, prepared.device.sample(plan)))
-    result = completed(prepared, "benchmark", state, final)
+    result = build_result(prepared, "benchmark", state, final)
     assert result.energy is not None
     return found, result.energy / reference.energy, len(reference.ground.support) / 2**16, state.shots
 

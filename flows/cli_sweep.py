@@ -65,19 +65,19 @@ def _drive(sweep_id: str, points: Any, workers: int, runner: Runner) -> list[dic
     from flows.session import await_records, prefect_server, when_ready
     from ledger import Journal
     from shotwise.home import Home
-    from tasks.sweep import enter, finished
+    from tasks.sweep import enter_runs, finished_rows
     from tasks.telemetry import check_wanted
 
     check_wanted()
     journal = Journal(open_database(make=True))
-    rows = finished(journal, sweep_id, points)
+    rows = finished_rows(journal, sweep_id, points)
     if rows is not None:
         return rows
     with prefect_server(Home.from_environment()) as server:
         from flows.sweep import RECORDS, open_runner
         from flows.sweep import sweep as sweep_flow
 
-        run_ids = enter(journal, sweep_id, points)
+        run_ids = enter_runs(journal, sweep_id, points)
         chosen = open_runner(runner, workers)
         with when_ready(server):
             state = sweep_flow.with_options(task_runner=chosen)(sweep_id, run_ids, return_state=True)

@@ -116,7 +116,7 @@ def run_point(run_id: str) -> dict[str, Any]:
 
 @flow(name="sweep", flow_run_name="{sweep_id}", persist_result=False)
 def sweep(sweep_id: str, run_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Drive the runs that `tasks.sweep.enter` made, over this flow's task runner; one row a run, in order."""
+    """Drive the runs that `enter_runs` made, over this flow's task runner; one row a run, in order."""
     futures = [run_point.submit(run_id) for run_id in run_ids]
     wait(futures)
     return [

@@ -131,7 +131,7 @@ class Circuit:
         jacobian[moved, self.parameter[moved]] = self.scale[moved]
         return jacobian
 
-    def frozen(self, parameters: np.ndarray) -> Circuit:
+    def bind_parameters(self, parameters: np.ndarray) -> Circuit:
         """The same circuit with its angles fixed at `parameters`, shape (parameters,), and none left."""
         (angles,) = self.angles(parameters[None, :])
         fixed = np.full(len(self), FIXED, dtype=np.int32)

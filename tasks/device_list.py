@@ -15,7 +15,7 @@ from measurement import Bases, ExecutionPlan
 from problems import Circuit, Rotation
 from shotwise.errors import CannotRunError
 from tasks.fleet import open_fleet
-from tasks.health import breaker, recent
+from tasks.health import breaker_reason, recent
 from tasks.routing import quarantined
 
 REFERENCE_SHOTS = 1000
@@ -38,7 +38,7 @@ def device_rows(database: Database | None, *, everything: bool = False) -> list[
 def _lately(history: DeviceHistory, now_us: int) -> dict[str, Any]:
     """What its own jobs of the last day say of a device."""
     told = {f"jobs_{how}": getattr(history, how) for how in ("done", "failed", "unknown", "waiting")}
-    why = breaker(history, now_us)
+    why = breaker_reason(history, now_us)
     return {**told, "failures_in_a_row": history.failures_in_a_row, **({"health": why} if why else {})}
 
 

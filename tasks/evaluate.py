@@ -92,7 +92,7 @@ def circuit_of(prepared: Prepared, state: LoopState) -> Circuit:
     circuit = prepared.stage(state.operators).circuit
     if not state.growing:
         return circuit
-    circuit = circuit.frozen(state.parameters)
+    circuit = circuit.bind_parameters(state.parameters)
     for operator in prepared.ansatz.pool or ():
         circuit = grow(circuit, operator)
     return circuit
@@ -266,10 +266,10 @@ def _starts_at_centre(prepared: Prepared, state: LoopState, points: np.ndarray) 
 
 def estimates_of(prepared: Prepared, measured: BatchResult) -> Estimates:
     """Energies of every point, means over the devices where several measured them."""
-    return combined(prepared, measured).estimates
+    return combined_estimates(prepared, measured).estimates
 
 
-def combined(prepared: Prepared, measured: BatchResult) -> Combination:
+def combined_estimates(prepared: Prepared, measured: BatchResult) -> Combination:
     """As `estimates_of`, and whether the devices agree."""
     treated = measured.mitigated or (None,) * len(measured.parts)
     each = [

@@ -27,11 +27,11 @@ def unhealthy_devices(database: Database, devices: Sequence[str]) -> dict[str, s
     since_us = at_us - round(PAUSE_LONGEST_S * 1e6)
     failing = failing_devices(database, since_us=since_us, failures_min=FAILURES_MAX)
     suspects = [name for name in devices if name in failing]
-    reasons = {name: breaker(history, at_us) for name, history in recent(database, suspects).items()}
+    reasons = {name: breaker_reason(history, at_us) for name, history in recent(database, suspects).items()}
     return {name: why for name, why in reasons.items() if why}
 
 
-def breaker(history: DeviceHistory, at_us: int) -> str | None:
+def breaker_reason(history: DeviceHistory, at_us: int) -> str | None:
     """Why a device is left alone, as a short clause; None where it may be used."""
     failures = history.failures_in_a_row
     if failures < FAILURES_MAX or history.failed_us is None:

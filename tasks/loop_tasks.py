@@ -31,7 +31,7 @@ from tasks.evaluate import BatchResult, answer_exactly, answer_from
 from tasks.prepared import Prepared
 from tasks.purchase import purchase
 from tasks.recording import is_recorded
-from tasks.result import FinalEvaluation, RunResult, completed, final_exact, final_from, final_plan
+from tasks.result import FinalEvaluation, RunResult, build_result, final_exact, final_from, final_plan
 from tasks.routing import predicted_bias, routing_request, step_request
 from tasks.segment import compiles, iterate
 from tasks.state import LoopState, to_bytes
@@ -188,7 +188,7 @@ def finish(prepared: Prepared, lease: Lease, state: LoopState, final: FinalEvalu
     )
     calibrations = calibration_spent(lease.database, lease.run_id)
     result = replace(
-        completed(prepared, lease.run_id, spent, final, devices),
+        build_result(prepared, lease.run_id, spent, final, devices),
         calibration_shots=calibrations.shots,
         calibration_cost_usd=calibrations.usd,
         predicted_bias=predicted_bias(lease.database, lease.run_id),

@@ -126,7 +126,7 @@ def choice(prepared: Prepared, device: str, plan: ExecutionPlan) -> tuple[Choice
     return found, found.reason
 
 
-def priced(prepared: Prepared, candidate: Candidate, plan: ExecutionPlan) -> Candidate:
+def with_mitigation(prepared: Prepared, candidate: Candidate, plan: ExecutionPlan) -> Candidate:
     """A candidate at the cost and the error that the batch has once it is mitigated there."""
     asked = prepared.shots_execution.mitigation != "none" and not plan.bases.varied
     if candidate.refusal is not None or not asked or prepared.fleet is None:

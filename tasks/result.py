@@ -17,7 +17,7 @@ from shotwise.version_compatibility import known_fields
 from tasks.evaluate import (
     BatchResult,
     best_sample,
-    combined,
+    combined_estimates,
     draw_candidates,
     exact_energies,
     exact_tail,
@@ -147,7 +147,7 @@ def final_plan(prepared: Prepared, state: LoopState) -> ExecutionPlan:
 
 def final_from(prepared: Prepared, state: LoopState, measured: BatchResult) -> FinalEvaluation:
     """The final evaluation of a sampled run."""
-    found = combined(prepared, measured)
+    found = combined_estimates(prepared, measured)
     estimates = found.estimates
     circuit = measured.parts[0][0].circuit
     return FinalEvaluation(
@@ -204,7 +204,7 @@ def _tail(prepared: Prepared, measured: BatchResult) -> tuple[float, float] | No
     return float(estimates.means[0]), float(np.sqrt(estimates.variances[0]))
 
 
-def completed(
+def build_result(
     prepared: Prepared,
     run_id: str,
     state: LoopState,

@@ -18,7 +18,7 @@ from tasks.batch_numbers import is_final
 from tasks.durable import Buyer
 from tasks.evaluate import plan_iteration
 from tasks.health import unhealthy_devices
-from tasks.mitigation import calibration_quote_micro_usd, priced
+from tasks.mitigation import calibration_quote_micro_usd, with_mitigation
 from tasks.prepared import Prepared
 from tasks.result import final_plan
 from tasks.state import LoopState, initial
@@ -56,7 +56,7 @@ def decide(
     candidates = [
         replace(c, refusal=without[c.device], silent=False)
         if c.device in without
-        else priced(prepared, c, plan)
+        else with_mitigation(prepared, c, plan)
         for c in fleet.candidates(plan, prepared.grouping, prepared.problem.hamiltonian)
     ]
     return select(candidates, request, prepared.policy)

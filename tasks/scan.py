@@ -20,7 +20,7 @@ from shotwise.spec import BondScan, BudgetSpec, MoleculeSpec, QaoaAnsatz, RunSpe
 from shotwise.version_compatibility import known_fields
 from tasks.interval import half_width
 from tasks.result import RunResult
-from tasks.starts import transferred
+from tasks.starts import transfer_parameters
 
 FORMAT = 1
 
@@ -133,7 +133,7 @@ def point_spec(spec: RunSpec, done: Sequence[ScanPoint]) -> RunSpec:
         before = spec.ansatz
         if isinstance(before, QaoaAnsatz):
             before = before.model_copy(update={"layers": len(done[-1].parameters) // 2})
-        start = transferred(before, list(done[-1].parameters), ansatz)
+        start = transfer_parameters(before, list(done[-1].parameters), ansatz)
         ansatz = ansatz.model_copy(update={"parameters": tuple(start.tolist())})
     return spec.model_copy(
         update={"scan": None, "problem": problem, "ansatz": ansatz, "budget": _left(spec.budget, done)}

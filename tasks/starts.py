@@ -38,13 +38,13 @@ def resolve_start(spec: RunSpec, journal: Journal | None = None) -> RunSpec:
     found = result_fields(record).get("parameters")  # a scan has none
     if not found:
         raise SpecError("ansatz.start", start, "it has no final parameters", "let it come to its end first")
-    parameters = transferred(spec_of(record).ansatz, found, spec.ansatz)
+    parameters = transfer_parameters(spec_of(record).ansatz, found, spec.ansatz)
     return spec.model_copy(
         update={"ansatz": spec.ansatz.model_copy(update={"parameters": tuple(parameters.tolist())})}
     )
 
 
-def transferred(source: AnsatzSpec, parameters: list[float], target: AnsatzSpec) -> np.ndarray:
+def transfer_parameters(source: AnsatzSpec, parameters: list[float], target: AnsatzSpec) -> np.ndarray:
     """Parameters of one ansatz as a start of another of its kind; QAOA's are interpolated to more layers.
 
     Raises:

@@ -76,7 +76,7 @@ def sweep_name(points: Sequence[SweepPoint]) -> str:
     return f"{points[0].spec.name}-sweep-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def enter(journal: Journal, sweep_id: str, points: Sequence[SweepPoint]) -> tuple[str, ...]:
+def enter_runs(journal: Journal, sweep_id: str, points: Sequence[SweepPoint]) -> tuple[str, ...]:
     """Enter the runs of all points that are not in the journal yet; the ids of all, in order, each once."""
     known = {record.run_id for record in journal.all_runs()}
     run_ids = dict.fromkeys(point.run_id(sweep_id) for point in points)
@@ -92,7 +92,9 @@ def enter(journal: Journal, sweep_id: str, points: Sequence[SweepPoint]) -> tupl
     return tuple(run_ids)
 
 
-def finished(journal: Journal, sweep_id: str, points: Sequence[SweepPoint]) -> list[dict[str, Any]] | None:
+def finished_rows(
+    journal: Journal, sweep_id: str, points: Sequence[SweepPoint]
+) -> list[dict[str, Any]] | None:
     """The rows of a sweep whose every point is completed; None where something is left to do."""
     known = {record.run_id: record for record in journal.all_runs() if record.state is RunState.COMPLETED}
     run_ids = [point.run_id(sweep_id) for point in points]

@@ -9,7 +9,7 @@ from shotwise.spec import load_spec
 from tasks.advance import advance
 from tasks.evaluate import answer_exactly
 from tasks.prepare import prepare
-from tasks.result import RunResult, completed, final_exact
+from tasks.result import RunResult, build_result, final_exact
 from tasks.state import initial
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -21,7 +21,7 @@ def run_exactly(name: str) -> RunResult:
     while state.reason is None:
         state, _ = advance(prepared, state, answer_exactly(prepared, state))
     final = final_exact(prepared, state)
-    return completed(prepared, name, state.with_sample(final.sample), final)
+    return build_result(prepared, name, state.with_sample(final.sample), final)
 
 
 @pytest.mark.parametrize(

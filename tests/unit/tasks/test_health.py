@@ -10,7 +10,7 @@ from shotwise.errors import CannotRunError
 from shotwise.spec import validate
 from tasks.device_list import device_rows
 from tasks.evaluate import plan_iteration
-from tasks.health import FAILURES_MAX, PAUSE_LONGEST_S, PAUSE_S, breaker, recent, unhealthy_devices
+from tasks.health import FAILURES_MAX, PAUSE_LONGEST_S, PAUSE_S, breaker_reason, recent, unhealthy_devices
 from tasks.planner import plan_run
 from tasks.prepare import prepare
 from tasks.routing import check_can_start, decide, excluded_devices
@@ -59,7 +59,7 @@ def test_a_history_counts_ends_and_the_failures_since_the_last_success(book: Job
 def test_the_breaker_opens_for_longer_with_every_failure_and_lets_one_batch_try() -> None:
     def after(failures: int, seconds: float) -> str | None:
         failed_us = NOW_US - round(seconds * 1e6)
-        return breaker(DeviceHistory("d", failures_in_a_row=failures, failed_us=failed_us), NOW_US)
+        return breaker_reason(DeviceHistory("d", failures_in_a_row=failures, failed_us=failed_us), NOW_US)
 
     assert after(FAILURES_MAX - 1, 1) is None
     assert "its last 3 jobs failed" in (after(FAILURES_MAX, 1) or "")

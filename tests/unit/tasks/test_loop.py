@@ -15,7 +15,7 @@ from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.result import (
     RunResult,
-    completed,
+    build_result,
     final_exact,
     final_from,
     final_plan,
@@ -86,7 +86,7 @@ def result_of(prepared: Prepared, state: LoopState) -> RunResult:
     else:
         plan = final_plan(prepared, state)
         final = final_from(prepared, state, BatchResult.free(plan, prepared.device.sample(plan)))
-    return completed(prepared, "run", state.with_sample(final.sample), final)
+    return build_result(prepared, "run", state.with_sample(final.sample), final)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_runs_that_differ_by_their_geometry_share_what_is_compiled() -> None:
 def test_a_run_without_budget_for_its_final_evaluation_says_so_and_has_no_energy() -> None:
     prepared = ready(H2, {"mode": "shots", "target_std_error": 1e-2}, optimizer={"name": "spsa"})
     state = replace(step(prepared, initial(prepared))[0], reason=Reason.BUDGET_REACHED)
-    result = completed(prepared, "run", state, final_unmeasured(prepared, state))
+    result = build_result(prepared, "run", state, final_unmeasured(prepared, state))
     assert (result.state, result.energy, result.energy_std_error) == ("completed", None, None)
     assert RunResult.from_json(result.to_json()) == result
     told = dict(summary_rows(result, "Ha"))

@@ -7,7 +7,7 @@ import pytest
 
 from ledger import Database, Journal
 from shotwise.errors import SpecError
-from tasks.sweep import enter, finished, grid, sweep_name
+from tasks.sweep import enter_runs, finished_rows, grid, sweep_name
 
 H2 = Path(__file__).parents[3] / "examples" / "h2.yaml"
 
@@ -31,10 +31,10 @@ def test_the_same_points_have_the_same_name_and_runs_entered_once(tmp_path: Path
         sweep_name(points) == sweep_name(grid(H2, [], ["seed=1,2"])) != sweep_name(grid(H2, [], ["seed=1,3"]))
     )
     journal = Journal(Database(f"sqlite:///{tmp_path / 'journal.db'}"))
-    first = enter(journal, "a", points)
-    assert enter(journal, "a", points) == first
+    first = enter_runs(journal, "a", points)
+    assert enter_runs(journal, "a", points) == first
     assert len(journal.all_runs()) == 2
-    assert not set(enter(journal, "b", points)) & set(first)
+    assert not set(enter_runs(journal, "b", points)) & set(first)
 
 
 @pytest.mark.parametrize("varied", ["seed", "seed=", ".seed=1", "seed=1,x", "sede=1"])
@@ -57,13 +57,13 @@ def test_a_grid_is_bounded_before_it_is_built() -> None:
 def test_a_sweep_is_answered_from_the_journal_once_nothing_is_left_to_do(tmp_path: Path) -> None:
     points = grid(H2, [], ["seed=1,2"])
     journal = Journal(Database(f"sqlite:///{tmp_path / 'journal.db'}"))
-    assert finished(journal, "a", points) is None
-    run_ids = enter(journal, "a", points)
+    assert finished_rows(journal, "a", points) is None
+    run_ids = enter_runs(journal, "a", points)
     for energy, run_id in enumerate(run_ids):
-        assert finished(journal, "a", points) is None
+        assert finished_rows(journal, "a", points) is None
         lease = journal.acquire(run_id)
         told = json.dumps({"energy": -float(energy)})
         lease.finish(state="completed", reason="converged", result_json=told)
-    rows = finished(journal, "a", points)
+    rows = finished_rows(journal, "a", points)
     assert rows is not None
     assert [(row["run_id"], row["energy"]) for row in rows] == [(run_ids[0], -0.0), (run_ids[1], -1.0)]
