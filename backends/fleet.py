@@ -246,25 +246,25 @@ def _sandbox_description(name: str) -> DeviceDescription:
 
     try:
         with SandboxProvider(name, _sandbox_url(name), honours_tokens=False) as provider:
-            told = provider.description()
+            remote = provider.description()
     except ProviderUnavailable as error:
         raise UnreachableError(
             "execution.device", name, str(error), "check the sandbox's address and key"
         ) from None
-    scale = told.queue.wait_scale
+    scale = remote.queue.wait_scale
     return DeviceDescription(
         name=name,
         provider="sandbox",
         description="a device of the sandbox service",
-        n_qubits=told.n_qubits,
-        shots_max=told.shots_max,
-        circuits_max=told.circuits_max,
-        price=told.price,
+        n_qubits=remote.n_qubits,
+        shots_max=remote.shots_max,
+        circuits_max=remote.circuits_max,
+        price=remote.price,
         queue=QueueModel(
-            median_s=float(told.queue.latency_s * scale),
-            seconds_per_circuit=told.queue.per_circuit_s,
-            seconds_per_shot=told.queue.per_shot_s,
-            date=told.price.date or "now",
+            median_s=float(remote.queue.latency_s * scale),
+            seconds_per_circuit=remote.queue.per_circuit_s,
+            seconds_per_shot=remote.queue.per_shot_s,
+            date=remote.price.date or "now",
             source="the sandbox",
         ),
         calibration="none" if name == "sandbox-ideal" else "provider",
