@@ -14,8 +14,11 @@ noise grown by a remainder of second order in the distance). Its rules:
   fees are paid, the first one spends what alone could see the resolution, as far as that is worth the fees.
 * A parameter's share of them goes with the root of (variance of its derivative / curvature), which minimises
   the energy lost to noise, sum_j var_j / (2 h_j), and is less where it has not stood out from noise yet.
-* It ends where the energy that noise and distance still cost is below the `resolution`: more shots could
-  not be seen in the result.
+* It ends where the energy that noise and distance are expected to cost at the next centre is below half the
+  `resolution`: more shots could hardly be seen in the result.
+* How strongly parameters are coupled, which the loss at a new centre hangs on, is learned from the gradients
+  themselves: of a few spreads of the field's Hessian the most likely one is taken (empirical Bayes, type II
+  maximum likelihood), the widest until they say otherwise.
 
 Limits: a parameter that matters less than noise can show stays at its start; the model is local, so a start
 in another basin stays there; the regression takes O(d memory^3) per iteration.
@@ -59,6 +62,10 @@ _CURVATURE_ERROR = 0.2
 """Standard deviation of a curvature around its measured mean, between two centres."""
 _REMAINDER = 0.15
 """A gradient measured at a distance r has a standard deviation of `_REMAINDER` s r^2 added to its own."""
+_SHARES = tuple(0.5**k for k in range(5))
+"""These three may all be smaller by one of these factors ..."""
+_HALVING_NATS = 1.0
+"""... where the gradients so far are more likely then by this log likelihood ratio for every halving."""
 _FADING = 0.9
 """What an iteration keeps of the weights of earlier second derivatives; the prior makes up for the rest."""
 _NOT_USED = 1e12
@@ -69,6 +76,8 @@ _ALONE = 1.75
 """The first iteration's shots are this times d^2 variance / resolution, with which it may be the last ..."""
 _FEES_MAX = 1.6
 """... but at most this times an iteration's fees in shots, which is what a second one would cost."""
+_LOSS_SHARE = 0.5
+"""Of the resolution: an optimization ends where the loss expected at the next centre is below that."""
 _SETTLED_SHARE = 0.3
 """A parameter's loss counts `_SETTLED_SHARE` + (1 - `_SETTLED_SHARE`) min(z^2 / 4, 1) times; z as above."""
 
@@ -216,18 +225,17 @@ class BayesNewton(Optimizer[BayesNewtonState]):
 
     def tell(self, state: BayesNewtonState, evaluation: Evaluation) -> BayesNewtonState:
         state = self._remember(state, evaluation)
-        posterior = self._posterior(state)
+        share = self._spread_share(state)
+        posterior, _ = self._regression(state, share)
         step, z2, inverse = self._step(state, posterior)
-        quadratic = 0.5 * step @ posterior.hessian @ step
+        gain = posterior.gradient @ step + 0.5 * step @ posterior.hessian @ step
         moved = state.parameters + step
-        loss = self._loss(posterior, z2, inverse)
-        gain = jnp.maximum(-(posterior.gradient @ step + quadratic), 0.0)
         last = Progress.at(
             moved,
-            evaluation.values[0] + posterior.gradient @ step + quadratic,
+            evaluation.values[0] + gain,
             evaluation.variances[0] + posterior.variance @ step**2,
             gradient=posterior.gradient,
-            stalled=(jnp.sum(loss) + gain < self.resolution) & (state.iteration > 0),
+            stalled=self._loss(state._replace(parameters=moved), share) < _LOSS_SHARE * self.resolution,
         )
         return state._replace(
             iteration=state.iteration + 1,
@@ -277,32 +285,43 @@ class BayesNewton(Optimizer[BayesNewtonState]):
             spent=state.spent + jnp.sum(shots),
         )
 
-    def _posterior(self, state: BayesNewtonState) -> _GradientPosterior:
-        """Gaussian regression of every component of the gradient on the way from the newest centre."""
-        scale = state.scale
+    def _spread_share(self, state: BayesNewtonState) -> jax.Array:
+        """Of `_SHARES`, the one under which the gradients so far are most likely, ()."""
+        likelihoods = jax.lax.map(lambda share: self._regression(state, share)[1], jnp.asarray(_SHARES))
+        return jnp.asarray(_SHARES)[jnp.argmax(likelihoods - _HALVING_NATS * jnp.arange(len(_SHARES)))]
+
+    def _regression(self, state: BayesNewtonState, share: jax.Array) -> tuple[_GradientPosterior, jax.Array]:
+        """Gaussian regression of every component of the gradient on the way from `state.parameters`.
+
+        Returns:
+            The posterior, and the log likelihood of the gradients up to a constant, ().
+        """
+        coupling, curvature_error = share * _COUPLING * state.scale, share * _CURVATURE_ERROR * state.scale
         away = state.centres - state.parameters
         inner = away @ away.T
-        distance2 = jnp.diagonal(inner)
-        remainder = (_REMAINDER * scale * distance2) ** 2
-        curvature = jnp.maximum(state.curvatures / state.curvature_weights, _CURVATURE_MIN * scale)
-        slope_prior = (_SLOPE * scale) ** 2
+        remainder = (share * _REMAINDER * state.scale * jnp.diagonal(inner)) ** 2
+        curvature = jnp.maximum(state.curvatures / state.curvature_weights, _CURVATURE_MIN * state.scale)
+        slope_prior = (_SLOPE * state.scale) ** 2
 
         def component(gradients, variances, along, curvature, row):
             own = jnp.outer(along, along)
-            covariance = (_COUPLING * scale) ** 2 * (inner - own) + (_CURVATURE_ERROR * scale) ** 2 * own
+            covariance = coupling**2 * (inner - own) + curvature_error**2 * own
             noise = variances + remainder + 1e-12 * slope_prior
-            matrix = slope_prior + covariance + jnp.diag(noise)
-            right = jnp.stack([gradients - curvature * along, jnp.full_like(along, slope_prior)], axis=1)
-            solved = jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix), True), right)
-            couplings = (_COUPLING * scale) ** 2 * (away.T @ solved[:, 0])
+            factor = jnp.linalg.cholesky(slope_prior + covariance + jnp.diag(noise))
+            bent = gradients - curvature * along
+            right = jnp.stack([bent, jnp.full_like(along, slope_prior)], axis=1)
+            solved = jax.scipy.linalg.cho_solve((factor, True), right)
+            couplings = coupling**2 * (away.T @ solved[:, 0])
             mean = slope_prior * jnp.sum(solved[:, 0])
             variance = slope_prior - slope_prior * jnp.sum(solved[:, 1])
-            return mean, variance, jnp.where(row, curvature, couplings)
+            likelihood = -0.5 * bent @ solved[:, 0] - jnp.sum(jnp.log(jnp.diagonal(factor)))
+            return mean, variance, jnp.where(row, curvature, couplings), likelihood
 
         columns = jax.vmap(component, in_axes=(1, 1, 1, 0, 0))
         rows = jnp.eye(state.parameters.shape[0], dtype=bool)
-        mean, variance, hessian = columns(state.gradients, state.variances, away, curvature, rows)
-        return _GradientPosterior(mean, jnp.maximum(variance, 0.0), (hessian + hessian.T) / 2)
+        mean, variance, hessian, likelihood = columns(state.gradients, state.variances, away, curvature, rows)
+        posterior = _GradientPosterior(mean, jnp.maximum(variance, 0.0), (hessian + hessian.T) / 2)
+        return posterior, jnp.sum(likelihood)
 
     def _step(
         self, state: BayesNewtonState, posterior: _GradientPosterior
@@ -316,9 +335,11 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         step = state.start + kept * way - state.parameters
         return jnp.clip(step, -self.step_max, self.step_max), z2, inverse
 
-    def _loss(self, posterior: _GradientPosterior, z2: jax.Array, inverse: jax.Array) -> jax.Array:
-        """Energy that noise in each derivative is expected to cost, (d,)."""
-        return 0.5 * posterior.variance * jnp.diagonal(inverse) * _loss_weight(z2)
+    def _loss(self, state: BayesNewtonState, share: jax.Array) -> jax.Array:
+        """Energy above the minimum that noise and distance are expected to leave here, ()."""
+        posterior, _ = self._regression(state, share)
+        _, z2, inverse = self._step(state, posterior)
+        return 0.5 * jnp.sum(posterior.variance * jnp.diagonal(inverse) * _loss_weight(z2))
 
     def _next_shots(self, state: BayesNewtonState, z2: jax.Array, inverse: jax.Array) -> jax.Array:
         size = jnp.abs(jnp.asarray(self._design.later.slope))

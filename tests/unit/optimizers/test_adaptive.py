@@ -80,6 +80,30 @@ def test_shots_grow_towards_the_end_and_go_to_parameters_that_matter() -> None:
     assert per_parameter[0] > per_parameter[1]
 
 
+def share_learned(coupling: float, seed: int, iterations: int) -> float:
+    """Which share of the usual spread of couplings is believed in where they have this standard deviation."""
+    rng, optimizer = np.random.default_rng(seed), newton()
+    couplings = np.triu(rng.normal(size=(D, D)) * coupling, 1)
+    state = optimizer.init(jnp.zeros(D), KEY)
+    for _ in range(iterations):
+        points, shots = np.asarray(optimizer.ask(state)), 1e3 * np.ceil(np.asarray(optimizer.shots(state)))
+        waves = np.sin(points - MINIMUM)
+        values = (DEPTH * (1 - np.cos(points - MINIMUM))).sum(axis=1)
+        values += np.einsum("pj,jk,pk->p", waves, couplings, waves)
+        values += rng.normal(size=len(points)) * 0.5 / np.sqrt(shots)
+        state = optimizer.tell(
+            state, Evaluation(jnp.asarray(values), jnp.asarray(0.25 / shots), shots=jnp.asarray(shots))
+        )
+    return float(optimizer._spread_share(state))
+
+
+def test_how_strongly_parameters_are_coupled_is_learned_from_the_second_centre_on() -> None:
+    for seed in range(3):
+        assert share_learned(0.0, seed, 1) == share_learned(0.15, seed, 1) == 1.0
+        assert share_learned(0.0, seed, 3) < 0.5
+        assert share_learned(0.15, seed, 3) == 1.0
+
+
 def test_a_fee_asks_for_fewer_and_larger_iterations() -> None:
     dear = BayesNewton(SPECTRUM, shots_first=10.0, shots_overhead=5_000.0, resolution=5e-3)
     state, spent, _ = minimise(dear, shots_max=1e6, seed=2)
