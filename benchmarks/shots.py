@@ -10,8 +10,8 @@ Hartree-Fock, sampling ideal, all contenders in one run; medians and quartiles. 
 at $0.30 a circuit and $0.00145 a shot. `h2/spatial` is `h2` without the amplitudes that its symmetry forbids,
 for every contender.
 
-`ends`: the same money for whole runs of the default optimizer, told of the fees, that ask for a standard error of
-1.6 mHa: until the optimization ends by itself, and for the final evaluation.
+`ends`: the same money for whole runs of the default optimizer, told of the fees, that ask for a standard
+error of 1.6 mHa: until the optimization ends by itself, and for the final evaluation.
 
 Contenders outside Shotwise are written out here, since their own simulators would take days; their circuits
 and shots are counted as theirs are run:
@@ -476,9 +476,9 @@ def ends(seeds: int, molecules: list[str]) -> pd.DataFrame:
                     "mHa above FCI": 1e3 * above_reference(prepared, state),
                 }
             )
-        table = pd.DataFrame(runs)
-        worst = float(table["mHa above FCI"].max())
-        rows.append({"molecule": molecule, **table.median().to_dict(), "worst mHa": worst})
+        medians = {column: np.median([run[column] for run in runs]) for column in runs[0]}
+        worst = max(run["mHa above FCI"] for run in runs)
+        rows.append({"molecule": molecule, **medians, "worst mHa": worst})
         print(rows[-1], flush=True)
     return pd.DataFrame(rows)
 
