@@ -66,14 +66,14 @@ def test_parameters_that_noise_alone_moves_stay_where_they_started() -> None:
 def test_shots_grow_towards_the_end_and_go_to_parameters_that_matter() -> None:
     optimizer = newton()
     rng = np.random.default_rng(0)
-    state = optimizer.init(jnp.zeros(D), KEY)
+    state, tell = optimizer.init(jnp.zeros(D), KEY), jax.jit(optimizer.tell)
     totals = []
     for _ in range(12):
         points, shots = np.asarray(optimizer.ask(state)), np.ceil(np.asarray(optimizer.shots(state)))
         totals.append(shots.sum())
         variances = 0.25 / shots
         values = energy(points) + rng.normal(size=len(points)) * np.sqrt(variances)
-        state = optimizer.tell(state, Evaluation(jnp.asarray(values), jnp.asarray(variances)))
+        state = tell(state, Evaluation(jnp.asarray(values), jnp.asarray(variances)))
     assert totals[-1] > 3 * totals[0]
     assert min(totals) >= 10 * D
     per_parameter = np.asarray(optimizer.shots(state))[1:].reshape(D, -1).sum(axis=1)
@@ -84,16 +84,15 @@ def share_learned(coupling: float, seed: int, iterations: int) -> float:
     """Which share of the usual spread of couplings is believed in where they have this standard deviation."""
     rng, optimizer = np.random.default_rng(seed), newton()
     couplings = np.triu(rng.normal(size=(D, D)) * coupling, 1)
-    state = optimizer.init(jnp.zeros(D), KEY)
+    state, tell = optimizer.init(jnp.zeros(D), KEY), jax.jit(optimizer.tell)
     for _ in range(iterations):
         points, shots = np.asarray(optimizer.ask(state)), 1e3 * np.ceil(np.asarray(optimizer.shots(state)))
         waves = np.sin(points - MINIMUM)
         values = (DEPTH * (1 - np.cos(points - MINIMUM))).sum(axis=1)
         values += np.einsum("pj,jk,pk->p", waves, couplings, waves)
         values += rng.normal(size=len(points)) * 0.5 / np.sqrt(shots)
-        state = optimizer.tell(
-            state, Evaluation(jnp.asarray(values), jnp.asarray(0.25 / shots), shots=jnp.asarray(shots))
-        )
+        evaluation = Evaluation(jnp.asarray(values), jnp.asarray(0.25 / shots), shots=jnp.asarray(shots))
+        state = tell(state, evaluation)
     return float(optimizer._spread_share(state))
 
 

@@ -13,12 +13,12 @@ from tasks.prepared import Prepared
 from tasks.state import initial
 
 jax.config.update("jax_enable_x64", True)
-H4 = "H 0 0 0; H 0 0 0.9; H 0 0 1.8; H 0 0 2.7"
+H3_PLUS = {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.9; H 0 0 1.8", "charge": 1}
 
 
-def prepared_for(ansatz: dict, geometry: str = H4) -> Prepared:
+def prepared_for(ansatz: dict) -> Prepared:
     raw = {
-        "problem": {"kind": "molecule", "geometry": geometry},
+        "problem": H3_PLUS,
         "ansatz": ansatz,
         "optimizer": {"name": "bayes_newton"},
         "execution": {"mode": "shots", "policy": "adaptive"},
