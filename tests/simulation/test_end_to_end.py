@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli import main
 from tests.simulation.command import Folder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -204,16 +205,26 @@ def test_an_interrupted_run_says_how_to_resume_and_does(folder: Folder) -> None:
     ],
 )
 def test_a_mistake_is_one_clear_line_and_starts_nothing(
-    folder: Folder, override: str, code: int, words: tuple[str, ...]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    override: str,
+    code: int,
+    words: tuple[str, ...],
 ) -> None:
-    before = folder.query("SELECT count(*) FROM runs")
-    done = folder.command("validate", str(EXAMPLES / "h2.yaml"), "--set", "ansatz=null", "--set", override)
-    assert done.returncode == code, done.stderr
-    (line,) = done.stderr.strip().splitlines()
+    folder = Folder(tmp_path / "home")
+    for name, value in folder.environment().items():
+        monkeypatch.setenv(name, value)
+    command = ["shotwise", "validate", str(EXAMPLES / "h2.yaml"), "--set", "ansatz=null", "--set", override]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
+    (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ")
     for word in words:
         assert word in line
-    assert folder.query("SELECT count(*) FROM runs") == before
+    assert not folder.home.exists()
 
 
 def test_run_refuses_what_validate_refuses_and_leaves_nothing(folder: Folder) -> None:
