@@ -138,7 +138,7 @@ def shares(
         chosen = list(ranked[:SHARING_DEVICES_MAX])
         while len(chosen) > 1 and not _affords(chosen, request):
             chosen.pop()
-        return _in_proportion(chosen, [1.0 / (candidate.error**2 or 1e-30) for candidate in chosen])
+        return _in_proportion(chosen, [1.0 / max(candidate.error**2, 1e-30) for candidate in chosen])
     if policy == "fastest":
         return _soonest(ranked, request)
     return ((ranked[0].device, 1.0),)

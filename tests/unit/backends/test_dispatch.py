@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backends.calibration import Calibration
@@ -192,6 +192,7 @@ candidates = st.builds(
 
 
 @given(st.lists(candidates, min_size=1, max_size=20), st.sampled_from(sorted(POLICIES)), st.floats(0, 1))
+@example([replace(CHEAP, std_error=4e-155, bias=0.0)], "ensemble", 0.0)
 def test_selection_never_routes_to_what_it_refused_and_ignores_order(
     fleet: list[Candidate], policy: str, progress: float
 ) -> None:
