@@ -26,9 +26,10 @@ from shotwise.errors import (
 )
 from tasks.batch_numbers import is_final
 from tasks.driving import driving, restore_or_initialize
-from tasks.durable import Buyer, UnresolvedJobError
+from tasks.durable import Buyer
 from tasks.evaluate import plan_iteration
 from tasks.fleet import open_fleet
+from tasks.patience import UnresolvedJobError
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.purchase import open_buyer, purchase

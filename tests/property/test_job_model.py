@@ -57,7 +57,8 @@ from ledger.tables import runs
 from measurement import Bases, ExecutionPlan, Outcome
 from problems import Circuit, Rotation
 from shotwise.errors import LeaseLostError
-from tasks.durable import Buyer, DeviceGaveUpError, PurchaseResult, UnresolvedJobError
+from tasks.durable import Buyer, DeviceGaveUpError, PurchaseResult
+from tasks.patience import UnresolvedJobError
 from tasks.reconcile import reconcile
 from tasks.retries import RetryPolicy
 

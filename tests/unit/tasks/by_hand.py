@@ -19,8 +19,8 @@ from ledger import (
 )
 from measurement.mitigation import ReadoutErrors
 from shotwise.spec import validate
+from tasks.attempt import Attempt
 from tasks.driving import StopAsked, restore_or_initialize
-from tasks.durable import Buyer
 from tasks.evaluate import BatchResult, plan_iteration
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
@@ -86,7 +86,7 @@ class Run:
             raise StopAsked
 
         with monkeypatch.context() as patched:
-            patched.setattr(Buyer, "_await", die)
+            patched.setattr(Attempt, "_await", die)
             with pytest.raises(StopAsked):
                 self.buy(final=final)
         self.interrupt()

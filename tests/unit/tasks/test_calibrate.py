@@ -16,6 +16,7 @@ from measurement import ExecutionPlan
 from measurement.canaries import readout_canary
 from shotwise.errors import CannotRunError
 from shotwise.spec import validate
+from tasks.attempt import Attempt
 from tasks.calibrate import ACCOUNT, Findings, Limits, judge, probe_device
 from tasks.durable import Buyer, PurchaseResult
 from tasks.evaluate import plan_iteration
@@ -159,7 +160,7 @@ def test_a_probe_killed_in_flight_is_gone_on_with_whatever_the_next_one_asks_for
 
     fleet = Fleet(("sim-manila",), tmp_path / "jobs")
     with monkeypatch.context() as patched:
-        patched.setattr(Buyer, "_await", die)
+        patched.setattr(Attempt, "_await", die)
         with pytest.raises(Killed):
             probe_device(database, fleet, "sim-manila", shots=200)
     shots = [probe_device(database, fleet, "sim-manila", shots=300)[0].shots for _ in range(2)]

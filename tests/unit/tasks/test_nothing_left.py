@@ -21,10 +21,12 @@ from ledger import (
     jobs_of,
 )
 from shotwise.errors import CannotRunError, RunEndedError
+from tasks.attempt import Attempt
 from tasks.batch_numbers import is_final
 from tasks.cancelling import cancel, settle_in_flight
 from tasks.driving import StopAsked
-from tasks.durable import Buyer, UnresolvedJobError
+from tasks.durable import Buyer
+from tasks.patience import UnresolvedJobError
 from tasks.purchase import open_buyer
 from tasks.reconcile import DifferenceKind, reconcile
 from tasks.routing import started_purchases
@@ -158,7 +160,7 @@ def test_a_cancelled_probe_does_not_keep_the_next_one_away(journal: Journal, tmp
     asleep = replace(QUICK, unavailable_s=0.0)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("tasks.calibrate._RETRY_POLICY", asleep)
-        patched.setattr(Buyer, "_await", lambda *_: (_ for _ in ()).throw(StopAsked()))
+        patched.setattr(Attempt, "_await", lambda *_: (_ for _ in ()).throw(StopAsked()))
         with pytest.raises(StopAsked):
             probe_device(journal.database, fleet, MANILA, shots=100)
     (left,) = journal.all_runs()

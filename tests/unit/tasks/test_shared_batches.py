@@ -14,8 +14,9 @@ from measurement import ExecutionPlan, Outcome
 from shotwise.errors import UnreachableError
 from shotwise.spec import validate
 from tasks.driving import StopAsked
-from tasks.durable import Buyer, DeviceGaveUpError, PurchaseResult, UnresolvedJobError
+from tasks.durable import Buyer, DeviceGaveUpError, PurchaseResult
 from tasks.evaluate import BatchResult, estimates_of, plan_iteration
+from tasks.patience import UnresolvedJobError
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.purchase import purchase, run_concurrently

@@ -33,7 +33,9 @@ from ledger import (
 )
 from ledger.tables import account_submissions, jobs, runs
 from shotwise.errors import LeaseLostError, RunFailedError
-from tasks.durable import Buyer, DeviceGaveUpError, NothingMoreIsBoughtError, UnresolvedJobError
+from tasks.attempt import NothingMoreIsBoughtError
+from tasks.durable import Buyer, DeviceGaveUpError
+from tasks.patience import UnresolvedJobError
 from tasks.reconcile import reconcile
 from tasks.retries import RetryPolicy
 from tests.unit.backends import braket_emulator, ibm_emulator
