@@ -3,13 +3,13 @@
 from ledger.accounts import UNCHANGED, Unchanged
 from ledger.amounts import Amount, Balance, Currency, dollars
 from ledger.audit import Difference
+from ledger.batch_id import BatchId
 from ledger.database import Database
 from ledger.device_health import DeviceHealth, Probe, ProbeVerdict
 from ledger.device_history import DeviceHistory, device_histories, failing_devices
 from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationError, StorageError
 from ledger.holders import Holder
 from ledger.jobs import (
-    TREATMENTS,
     JobBook,
     JobRecord,
     Refusal,
@@ -38,10 +38,10 @@ from ledger.submissions import Submission, Submissions
 
 __all__ = [
     "CALIBRATION",
-    "TREATMENTS",
     "UNCHANGED",
     "Amount",
     "Balance",
+    "BatchId",
     "BudgetExceededError",
     "Currency",
     "Database",

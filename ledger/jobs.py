@@ -20,14 +20,15 @@ from sqlalchemy import Column, Connection, func, insert, select, update
 
 from ledger import reservations
 from ledger.amounts import Amount
+from ledger.batch_id import BatchId
 from ledger.database import Database
 from ledger.lease import Lease
 from ledger.records import JobKey, JobPhase, now_us
 from ledger.rules import Reservation
 from ledger.tables import decisions, jobs
 
-TREATMENTS = 200_000_000
-"""Batch numbers from here on are of treatments: decisions how a batch is mitigated, and calibrations."""
+_CALIBRATIONS = BatchId(calibration=True).number
+"""Decisions from here on are how a batch is mitigated."""
 
 
 class Refusal(StrEnum):
@@ -78,6 +79,10 @@ class JobRecord:
         """How its provider refused it; None where it was not refused."""
         return next((refusal for refusal in Refusal if (self.note or "").startswith(refusal)), None)
 
+    @property
+    def batch_id(self) -> BatchId:
+        return BatchId.from_number(self.batch)
+
 
 class JobBook:
     """The jobs of a run that this process drives."""
@@ -85,7 +90,7 @@ class JobBook:
     def __init__(self, lease: Lease, account: str) -> None:
         self.lease, self.account = lease, account
 
-    def spent(self, iteration: int) -> dict[int, Amount]:
+    def spent(self, iteration: int) -> dict[BatchId, Amount]:
         """Shots and money of an iteration's jobs by their batch; what is still out counts as reserved."""
         query = (
             select(jobs.c.batch, func.sum(jobs.c.shots), func.sum(jobs.c.cost_micro_usd))
@@ -97,7 +102,8 @@ class JobBook:
             .group_by(jobs.c.batch)
         )
         with self.lease.database.read() as connection:
-            return {b: Amount(int(shots), int(cost)) for b, shots, cost in connection.execute(query)}
+            rows = connection.execute(query).all()
+        return {BatchId.from_number(b): Amount(int(shots), int(cost)) for b, shots, cost in rows}
 
     def attempts(self, iteration: int, batch: int) -> list[JobRecord]:
         """Every attempt at a piece of work, in order."""
@@ -293,7 +299,7 @@ def decisions_of(database: Database, run_id: str) -> list[tuple[int, int, int, s
     """(iteration, batch, attempt, decision as JSON) of a run's routed batches, in order."""
     query = (
         select(decisions.c.iteration, decisions.c.batch, decisions.c.attempt, decisions.c.decision_json)
-        .where(decisions.c.run_id == run_id, decisions.c.batch < TREATMENTS)
+        .where(decisions.c.run_id == run_id, decisions.c.batch < _CALIBRATIONS)
         .order_by(decisions.c.iteration, decisions.c.batch, decisions.c.attempt)
     )
     with database.read() as connection:
@@ -303,7 +309,7 @@ def decisions_of(database: Database, run_id: str) -> list[tuple[int, int, int, s
 def treatments_of(database: Database, *, run_id: str | None = None, since_us: int = 0) -> list[str]:
     """How batches were treated, as JSON, newest first: of a run, or of every run since a time."""
     query = select(decisions.c.decision_json).where(
-        decisions.c.batch >= TREATMENTS, decisions.c.at_us >= since_us
+        decisions.c.batch >= _CALIBRATIONS, decisions.c.at_us >= since_us
     )
     if run_id is not None:
         query = query.where(decisions.c.run_id == run_id)

@@ -16,6 +16,7 @@ from backends.catalog import join_outcomes, split_plan
 from backends.fleet import Fleet
 from ledger import (
     CALIBRATION,
+    BatchId,
     Database,
     DeviceHealth,
     JobBook,
@@ -191,9 +192,12 @@ def _canaries(fleet: Fleet, device: str, shots: int, seed: int) -> tuple[Canary,
 
 
 def _bought(buyer: Buyer, device: str, plan: ExecutionPlan, first: int) -> Outcome:
-    """A canary's outcome, in as many jobs as the device's limits ask for, every second batch from `first`."""
+    """A canary's outcome, in as many jobs as the device's limits ask for, every second part from `first`."""
     batches = split_plan(plan, buyer.fleet.description(device))
-    jobs = [buyer.buy(0, first + 2 * at, device, batch.plan) for at, batch in enumerate(batches)]
+    jobs = [
+        buyer.buy(0, BatchId(part=first + 2 * at).number, device, batch.plan)
+        for at, batch in enumerate(batches)
+    ]
     return join_outcomes(plan, batches, [job.outcome for job in jobs])
 
 

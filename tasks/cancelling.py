@@ -24,7 +24,6 @@ from shotwise.errors import (
     RunFailedError,
     ShotwiseError,
 )
-from tasks.batch_numbers import is_final
 from tasks.driving import driving, restore_or_initialize
 from tasks.durable import Buyer
 from tasks.evaluate import plan_iteration
@@ -106,9 +105,7 @@ def settle_in_flight(prepared: Prepared, buyer: Buyer | None, state: LoopState) 
     # what is only ended needs no slot, and waits although the run was asked to stop
     closing = replace(buyer, closing=True, sleep=time.sleep, hold=lambda _: nullcontext())
     run_id = buyer.book.lease.run_id
-    for final in sorted(
-        {is_final(job.batch) for job in jobs_of(buyer.book.lease.database, run_id, out=True)}
-    ):
+    for final in sorted({job.batch_id.final for job in jobs_of(buyer.book.lease.database, run_id, out=True)}):
         plan = final_plan(prepared, state) if final else plan_iteration(prepared, state)
         try:
             purchase(

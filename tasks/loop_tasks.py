@@ -21,7 +21,7 @@ from prefect.context import TaskRunContext
 from prefect.states import Cancelled
 from prefect.utilities.annotations import quote
 
-from ledger import FreeJob, IterationRecord, JobKey, Lease, now_us, spent_by_device
+from ledger import BatchId, FreeJob, IterationRecord, JobKey, Lease, now_us, spent_by_device
 from measurement import ExecutionPlan
 from tasks.advance import advance
 from tasks.ansatz_record import ansatz_json
@@ -204,7 +204,7 @@ def _sampled(
     """Run a batch on a device that costs nothing: again after a crash, with the same result."""
     began_us = now_us()
     outcome = prepared.device.sample(plan)
-    key = JobKey(lease.run_id, state.iteration, batch=int(final))
+    key = JobKey(lease.run_id, state.iteration, BatchId.of_free_run(final=final).number)
     job = FreeJob(key, prepared.device.name, plan.shots_total, outcome.to_bytes(), began_us)
     return BatchResult.free(plan, outcome, job)
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 from backends.catalog import join_outcomes, split_plan
 from backends.dispatch import Decision, RoutingRequest
 from ledger import (
+    BatchId,
     BudgetExceededError,
     Currency,
     JobBook,
@@ -23,7 +24,6 @@ from ledger import (
 from measurement import ExecutionPlan, Outcome
 from measurement.mitigation import Piece, ReadoutErrors, unmitigated
 from shotwise.errors import CannotRunError, UnreachableError
-from tasks.batch_numbers import FINAL_PLACEMENTS, PLACEMENT_BATCHES, is_final
 from tasks.delivery import Delivery, join_deliveries, undelivered
 from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.evaluate import BatchResult
@@ -74,12 +74,12 @@ def purchase(
         CannotRunError: no device is left that can take it.
     """
     request = final_request(request) if final else request
-    first_placement = FINAL_PLACEMENTS if final else 0
-    decision = _Placements(prepared, buyer, iteration, request, first_placement).decision(plan, ())
+    first = BatchId(final=final)
+    decision = _Placements(prepared, buyer, iteration, request, first).decision(plan, ())
     shared = split_shots(plan, decision.route)
     # Shares count their placements in turn, so that none meets another's however often it goes elsewhere.
     shares = [
-        _Placements(prepared, buyer, iteration, request, first_placement + at, len(shared))
+        _Placements(prepared, buyer, iteration, request, first.later(at), len(shared))
         for at in range(len(shared))
     ]
     measured = run_concurrently(
@@ -90,7 +90,7 @@ def purchase(
     )
     mitigated = tuple(treated for _, _, treated in measured)
     # what the journal says, so that jobs which brought nothing are counted too
-    spent = [each for batch, each in buyer.book.spent(iteration).items() if is_final(batch) == final]
+    spent = [each for batch, each in buyer.book.spent(iteration).items() if batch.final == final]
     return BatchResult(
         tuple((part, outcome) for part, outcome, _ in measured),
         sum(each.shots for each in spent),
@@ -132,7 +132,8 @@ class _Placements:
     buyer: Buyer
     iteration: int
     request: RoutingRequest
-    next_placement: int
+    next_placement: BatchId
+    """Its first batch."""
     stride: int = 1
     bought: list[_Part] = field(default_factory=list)
     applied: AppliedTreatment | None = None
@@ -146,7 +147,7 @@ class _Placements:
         try:
             applied = self.applied = treat(self._placement(device, plan))
         except DeviceGaveUpError as error:
-            self.next_placement += self.stride
+            self.next_placement = self._after_next()
             failed = _failed_now(failed, error)
             return self.measure(self._next_device(plan, failed, error), plan, failed)
         if applied is None:
@@ -159,14 +160,14 @@ class _Placements:
 
     def _placement(self, device: str, plan: ExecutionPlan) -> Placement:
         """The next placement, to be treated."""
-        moved_on = self._was_started(self.next_placement + self.stride)
+        moved_on = self._was_started(self._after_next())
         return Placement(
             self.prepared, self.buyer, self.iteration, self.next_placement, device, plan, moved_on=moved_on
         )
 
     def decision(self, plan: ExecutionPlan, without: Sequence[str]) -> Decision:
         """The decision that the next placement begins with: the entered one, or a new one, entered now."""
-        batch = self.next_placement * PLACEMENT_BATCHES
+        batch = self.next_placement.number
         book = self.buyer.book
         kept = book.decision(self.iteration, batch, 0)
         if kept is not None:
@@ -198,21 +199,24 @@ class _Placements:
         asked = worst_case_micro_usd(self.prepared, plan, dear)
         raise BudgetExceededError(self.buyer.book.account, Currency.MICRO_USD, asked, left)
 
-    def _was_started(self, placement: int) -> bool:
+    def _after_next(self) -> BatchId:
+        return self.next_placement.later(self.stride)
+
+    def _was_started(self, placement: BatchId) -> bool:
         """Whether an earlier process came to a placement, which it does when the one before is over."""
-        return self.buyer.book.decision(self.iteration, placement * PLACEMENT_BATCHES, 0) is not None
+        return self.buyer.book.decision(self.iteration, placement.number, 0) is not None
 
     def buy(self, device: str, plan: ExecutionPlan, failed: tuple[str, ...]) -> Outcome:
         """One device's part, in as many jobs as its limits ask for; the rest elsewhere if it gives up."""
         fleet = self.prepared.fleet
         assert fleet is not None
-        placement, self.next_placement = self.next_placement, self.next_placement + self.stride
+        placement, self.next_placement = self.next_placement, self._after_next()
         moved_on = self._was_started(self.next_placement)
         batches = split_plan(plan, fleet.description(device))
         outcomes: list[Outcome] = []
         for at, batch in enumerate(batches):
             try:
-                number = placement * PLACEMENT_BATCHES + at
+                number = placement.with_part(at).number
                 bought = self.buyer.buy(self.iteration, number, device, batch.plan, moved_on=moved_on)
             except DeviceGaveUpError as error:
                 self.bought += [_Part(device, part.plan, part.outcome) for part in error.delivered]
@@ -243,7 +247,7 @@ class _Placements:
             try:
                 self.errors[device] = treat_as(self._placement(device, plan), self.applied).errors
             except DeviceGaveUpError as unreadable:
-                self.next_placement += self.stride
+                self.next_placement = self._after_next()
                 return self._elsewhere(plan, _failed_now(failed, unreadable), unreadable)
         return self.buy(device, plan, failed)
 

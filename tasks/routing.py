@@ -11,10 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from backends.dispatch import Decision, RoutingRequest, select
-from ledger import Currency, Database, DeviceHealth, Ledger, decisions_of, dollars
+from ledger import BatchId, Currency, Database, DeviceHealth, Ledger, decisions_of, dollars
 from measurement import SHOTS_PER_GROUP_MIN, ExecutionPlan
 from shotwise.errors import CannotRunError, NoRoomError, UnreachableError
-from tasks.batch_numbers import is_final
 from tasks.durable import Buyer
 from tasks.evaluate import plan_iteration
 from tasks.health import unhealthy_devices
@@ -85,7 +84,9 @@ def predicted_bias(database: Database, run_id: str) -> float | None:
     None where nothing was routed, or no final evaluation was.
     """
     biases = []
-    for *_, text in (row for row in decisions_of(database, run_id) if is_final(row[1])):
+    for _, batch, _, text in decisions_of(database, run_id):
+        if not BatchId.from_number(batch).final:
+            continue
         told = [scored.candidate.bias for scored in Decision.from_json(text).chosen]
         biases += [bias for bias in told if math.isfinite(bias)]
     return max(biases, default=None)
@@ -133,7 +134,7 @@ class StartedPurchases(NamedTuple):
 
 def started_purchases(buyer: Buyer, iteration: int) -> StartedPurchases:
     """What was started at an iteration."""
-    kinds = {is_final(batch) for batch in buyer.book.spent(iteration)}
+    kinds = {batch.final for batch in buyer.book.spent(iteration)}
     return StartedPurchases(step=False in kinds, final=True in kinds)
 
 

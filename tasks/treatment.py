@@ -14,11 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from backends.catalog import join_outcomes, split_plan
-from ledger import TREATMENTS, Amount, Database, jobs_of, now_us, treatments_of
+from ledger import Amount, BatchId, Database, jobs_of, now_us, treatments_of
 from measurement import ExecutionPlan
 from measurement.mitigation import EXTRAPOLATIONS, ReadoutErrors, Treatment, calibration_plan
 from shotwise.rng import Purpose
-from tasks.batch_numbers import PLACEMENT_BATCHES
 from tasks.durable import Buyer, DeviceGaveUpError
 from tasks.mitigation import calibration_shots, choice
 from tasks.prepared import Prepared
@@ -87,30 +86,32 @@ class Placement:
     """One device's part of a plan, to be treated.
 
     Attributes:
-        number: of this part among those of the iteration.
+        batch: the first that is bought of it.
         moved_on: an earlier process went on to another device with it: nothing more is bought on this one.
     """
 
     prepared: Prepared
     buyer: Buyer
     iteration: int
-    number: int
+    batch: BatchId
     device: str
     plan: ExecutionPlan
     moved_on: bool = False
 
     @property
-    def batch(self) -> int:
-        """The first number of its calibration's batches; its choice is entered under it too."""
-        return TREATMENTS + self.number * PLACEMENT_BATCHES
+    def calibration(self) -> BatchId:
+        """The first of its calibration's batches; its choice is entered under it too."""
+        return self.batch.of_calibration
 
     def load(self, attempt: int) -> AppliedTreatment | None:
         """What was entered under this attempt."""
-        text = self.buyer.book.decision(self.iteration, self.batch, attempt)
+        text = self.buyer.book.decision(self.iteration, self.calibration.number, attempt)
         return None if text is None else AppliedTreatment.from_json(text)
 
     def store(self, attempt: int, applied: AppliedTreatment) -> None:
-        self.buyer.book.record_decision(self.iteration, self.batch, attempt, applied.to_json(self.device))
+        self.buyer.book.record_decision(
+            self.iteration, self.calibration.number, attempt, applied.to_json(self.device)
+        )
 
 
 def treat(placement: Placement) -> AppliedTreatment | None:
@@ -143,7 +144,7 @@ def treat_as(placement: Placement, like: AppliedTreatment) -> AppliedTreatment:
 
 def calibration_spent(database: Database, run_id: str) -> Amount:
     """Shots and money that a run spent on readout calibrations: a phase of its own."""
-    jobs = [job for job in jobs_of(database, run_id) if job.batch >= TREATMENTS]
+    jobs = [job for job in jobs_of(database, run_id) if job.batch_id.calibration]
     return Amount(sum(j.shots for j in jobs), sum(j.cost_micro_usd for j in jobs))
 
 
@@ -182,13 +183,18 @@ def _apply(placement: Placement, treatment: Treatment, reason: str) -> AppliedTr
 
 def _calibrate(placement: Placement, chosen: AppliedTreatment) -> AppliedTreatment:
     """Buy a readout calibration; the same one again where an earlier process bought it."""
-    seed = (placement.prepared.spec.seed, Purpose.READOUT_CALIBRATION, placement.iteration, placement.number)
+    seed = (
+        placement.prepared.spec.seed,
+        Purpose.READOUT_CALIBRATION,
+        placement.iteration,
+        placement.batch.place,
+    )
     prepares = calibration_plan(placement.plan, calibration_shots(placement.plan), seed)
     batches = split_plan(prepares, placement.buyer.fleet.description(placement.device))
     bought = [
         placement.buyer.buy(
             placement.iteration,
-            placement.batch + at,
+            placement.calibration.with_part(at).number,
             placement.device,
             batch.plan,
             moved_on=placement.moved_on,

@@ -6,7 +6,6 @@ import pytest
 from backends.catalog.local_provider import LocalProvider
 from backends.provider import ProviderUnavailable, SubmitRejected
 from ledger import (
-    TREATMENTS,
     Amount,
     Currency,
     JobPhase,
@@ -14,7 +13,6 @@ from ledger import (
     Ledger,
 )
 from measurement import ExecutionPlan
-from tasks.batch_numbers import PLACEMENT_BATCHES
 from tasks.durable import DeviceGaveUpError
 from tasks.evaluate import plan_iteration
 from tasks.routing import predicted_bias
@@ -133,7 +131,7 @@ def test_the_jobs_that_a_device_left_are_one_part_elsewhere(
     wanted, measured = plan_iteration(run.prepared, run.state), run.buy()
     ((_, outcome),) = measured.parts
     assert [int(outcome.row(row)[1].sum()) for row in range(len(wanted))] == wanted.shots.tolist()
-    done = [(job.device, job.batch // PLACEMENT_BATCHES) for job in run.jobs if job.state is JobPhase.DONE]
+    done = [(job.device, job.batch_id.placement) for job in run.jobs if job.state is JobPhase.DONE]
     assert done == [(MANILA, 0)] + [(NAIROBI, 1)] * (len(wanted) - 1)
     assert len(wanted) > 2
     np.testing.assert_array_equal(run.buy().parts[0][1].counts, outcome.counts)
@@ -156,7 +154,7 @@ def test_a_device_that_takes_over_is_calibrated_before_anything_is_bought_on_it(
         measured = reading_at_random(patched, 1)
         with pytest.raises(DeviceGaveUpError, match="inverted"):
             run.buy()
-    assert all(job.batch >= TREATMENTS for job in run.jobs if job.state is JobPhase.DONE)
+    assert all(job.batch_id.calibration for job in run.jobs if job.state is JobPhase.DONE)
     assert run.held == Amount()
     run.interrupt()
     run.drive()
@@ -182,7 +180,7 @@ def test_a_device_that_reads_too_badly_is_left_for_another(
     reading_at_random(monkeypatch, 0)
     measured = run.buy()
     assert measured.mitigated
-    kinds = {(job.device, job.batch >= TREATMENTS) for job in run.jobs}
+    kinds = {(job.device, job.batch_id.calibration) for job in run.jobs}
     assert kinds == {(MANILA, True), (NAIROBI, True), (NAIROBI, False)}
 
 

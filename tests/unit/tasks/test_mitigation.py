@@ -14,7 +14,7 @@ pytest.importorskip("qiskit_ibm_runtime")
 from backends.catalog import load_catalog, refusal
 from backends.provider import SubmitRejected
 from backends.transpile.folding import fold
-from ledger import TREATMENTS, Amount, Database, JobBook, Journal, Ledger, NewRun, decisions_of, jobs_of
+from ledger import Amount, Database, JobBook, Journal, Ledger, NewRun, decisions_of, jobs_of
 from measurement import estimate
 from measurement.mitigation import Treatment, polynomial
 from shotwise.errors import SpecError
@@ -103,7 +103,7 @@ def test_a_mitigated_batch_is_bought_entered_and_bought_once(database: Database)
     assert np.median(after) < np.median(before) / 2
 
     again = run.buy()  # as a resumed process would: everything is in the journal already
-    assert len(jobs_of(database)) == 1 + len([j for j in jobs_of(database) if j.batch < TREATMENTS])
+    assert len(jobs_of(database)) == 1 + len([j for j in jobs_of(database) if not j.batch_id.calibration])
     np.testing.assert_array_equal(estimates_of(prepared, again).means, found.means)
     np.testing.assert_array_equal(estimates_of(prepared, again).variances, found.variances)
     assert (again.shots, again.cost_micro_usd) == (measured.shots, measured.cost_micro_usd)
@@ -112,7 +112,7 @@ def test_a_mitigated_batch_is_bought_entered_and_bought_once(database: Database)
     other = Run(database, prepared)
     other.buy()
     assert calibration_spent(database, other.buyer.book.lease.run_id) == Amount()
-    assert len([job for job in jobs_of(database) if job.batch >= TREATMENTS]) == 1
+    assert len([job for job in jobs_of(database) if job.batch_id.calibration]) == 1
     assert all('"route"' in text for *_, text in decisions_of(database, run.buyer.book.lease.run_id))
 
     final = final_from(prepared, replace(state, parameters=state.parameters), measured)
@@ -125,7 +125,7 @@ def test_devices_that_share_a_batch_have_calibrations_of_their_own(database: Dat
     prepared = prepare(validate(spec(["readout"], policy="ensemble", devices=[MANILA, LIMA])))
     run = Run(database, prepared)
     measured = run.buy()
-    calibrations = [job for job in jobs_of(database) if job.batch >= TREATMENTS]
+    calibrations = [job for job in jobs_of(database) if job.batch_id.calibration]
     assert sorted(job.device for job in calibrations) == sorted({LIMA, MANILA})
     first, second = measured.mitigated
     assert first is not None

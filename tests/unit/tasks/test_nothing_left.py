@@ -22,7 +22,6 @@ from ledger import (
 )
 from shotwise.errors import CannotRunError, RunEndedError
 from tasks.attempt import Attempt
-from tasks.batch_numbers import is_final
 from tasks.cancelling import cancel, settle_in_flight
 from tasks.driving import StopAsked
 from tasks.durable import Buyer
@@ -52,7 +51,7 @@ def test_a_run_whose_calibration_is_out_is_gone_on_with_whatever_the_budget(
     run = Run(journal, mitigation=["readout"])
     run.die_while_out(monkeypatch)
     (calibration,) = run.jobs
-    assert not is_final(calibration.batch)
+    assert not calibration.batch_id.final
     spent = Ledger(journal.database).balance(run.account).held.micro_usd
     Ledger(journal.database).set_limit(run.account, micro_usd=spent)
     run.drive()
@@ -67,7 +66,7 @@ def test_a_run_is_cancelled_while_a_readout_calibration_is_out(
     run = Run(journal, mitigation=["readout"])
     run.die_while_out(monkeypatch, final=final)
     (calibration,) = run.jobs
-    assert is_final(calibration.batch) == final
+    assert calibration.batch_id.final == final
     assert cancel(journal, run.run_id) == "cancelled"
     assert run.held == Amount()
     assert all(job.state.ended for job in run.jobs)
