@@ -26,6 +26,7 @@ from typing import Any
 from deployments.databases import Databases
 from deployments.environment import client_environment, mlflow_environment, prefect_environment
 from deployments.exposure import Exposure, in_url
+from deployments.first_up import check_can_hand_over, hand_over_journal, retire_journal
 from deployments.service import Service, stop
 from shotwise.errors import CannotRunError, RunFailedError
 from shotwise.home import MLFLOW_UI_PORT, Home
@@ -98,8 +99,8 @@ class Stack:
         """Start what does not run, and wait until all of it answers. Idempotent.
 
         Raises:
-            CannotRunError: a port is taken, the services may not listen where the options say, or they run
-                and listen elsewhere.
+            CannotRunError: a port is taken, the services may not listen where the options say, they run and
+                listen elsewhere, or a process outside of the team drives a run of the folder.
             RunFailedError: a service did not come up; names its log.
         """
         self.exposure.check()
@@ -114,10 +115,11 @@ class Stack:
             ):
                 if service.process() is None:
                     _check_port(self.exposure.host, port, service.name)
+            check_can_hand_over(self.home)
             self.options.save(self.folder)
             say("databases ...")
             self.databases.start()
-            self.team.write(self.home.root)
+            self._become_team(say)
             say("Prefect and MLflow ...")
             fresh = self.prefect.start()
             self.mlflow.start()
@@ -236,6 +238,13 @@ class Stack:
     @cached_property
     def _client_environment(self) -> dict[str, str]:
         return client_environment(self.home, self.exposure, self.team)
+
+    def _become_team(self, say: Callable[[str], None]) -> None:
+        """Have all commands on the folder use the team's services, which know all that the folder knew."""
+        handed_over = hand_over_journal(self.home, self.databases.journal_url, say)
+        self.team.write(self.home.root)
+        if handed_over:
+            retire_journal(self.home)
 
     def _migrate_journal(self) -> None:
         from ledger import Database

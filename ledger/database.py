@@ -27,6 +27,9 @@ _AWAY_S_MAX = 120.0
 _LOOK_AGAIN_S = 0.2
 _TRUSTED_IDLE_S = 0.1
 """A connection idle for longer is asked whether it is alive before it is used."""
+HANDED_OVER = "this journal was handed over to the folder's team"
+"""What `ledger.handover` has a journal answer to every write."""
+_USE_TEAM = "`shotwise up`, then give the command again"
 
 
 T = TypeVar("T")
@@ -109,6 +112,8 @@ class Database:
         try:
             yield
         except DatabaseError as error:
+            if HANDED_OVER in str(error.orig):
+                raise CannotRunError("SHOTWISE_HOME", self._name(), HANDED_OVER, _USE_TEAM) from None
             if type(error) not in (DatabaseError, OperationalError):
                 raise
             raise StorageError(self._name(), str(error.orig).strip().splitlines()[0]) from error

@@ -107,11 +107,11 @@ class Journal:
     def is_driven(self, run_id: str) -> bool:
         """Whether a process holds the run's lease that is not known to be dead."""
         record = self.run(run_id)
-        return _is_held(record.holder, record.lease_until_us)
+        return is_held(record.holder, record.lease_until_us)
 
     def effective_state(self, record: RunRecord) -> str:
         """The run's state; `lost` where it is running and no living process drives it."""
-        held = _is_held(record.holder, record.lease_until_us)
+        held = is_held(record.holder, record.lease_until_us)
         return record.state if held or record.state is not RunState.RUNNING else "lost"
 
     def check_free(self, run_id: str) -> None:
@@ -168,13 +168,14 @@ class Journal:
 
 
 def _check_free(run_id: str, holder: str | None, lease_until_us: int) -> None:
-    if _is_held(holder, lease_until_us):
+    if is_held(holder, lease_until_us):
         left_s = (lease_until_us - now_us()) / 1e6
         remedy = f"wait for it; if it hangs, its lease ends in {left_s:.0f} s"
         raise RunBusyError("RUN_ID", run_id, "another process drives this run", remedy)
 
 
-def _is_held(holder: str | None, lease_until_us: int) -> bool:
+def is_held(holder: str | None, lease_until_us: int) -> bool:
+    """Whether a lease is somebody's who is not known to be dead."""
     left_us, known = lease_until_us - now_us(), Holder.parse(holder)
     gone = known is not None and known.is_dead  # what cannot be read may live
     return holder is not None and 0 < left_us < _LEFT_US_MAX and not gone

@@ -49,13 +49,18 @@ class Home:
         """Journal and ledger: `DATABASE_URL`, the folder's team's, or SQLite in the state folder."""
         if url := os.environ.get("DATABASE_URL"):
             return url
-        return self.team.journal_url() if self.team else f"sqlite:///{self.root / 'shotwise.db'}"
+        return self.team.journal_url() if self.team else f"sqlite:///{self.own_journal}"
+
+    @property
+    def own_journal(self) -> Path:
+        """Journal and ledger of a folder that is no team's; the first `shotwise up` hands them over."""
+        return self.root / "shotwise.db"
 
     @property
     def has_database(self) -> bool:
         """Whether there is one to look into: asking must not make one."""
         named = os.environ.get("DATABASE_URL") or self.team
-        return bool(named) or (self.root / "shotwise.db").exists()
+        return bool(named) or self.own_journal.exists()
 
     @property
     def asked_url(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from ledger import Journal, RunRecord, RunState
 from shotwise.home import Home
@@ -38,14 +39,13 @@ class TrackedRun:
         self.spec: dict[str, Any] = json.loads(self.record.spec_json)
         self.logged = -1
         self.totals = {"shots": 0, "cost_micro_usd": 0}
-        known = self.record.mlflow_run_id
-        found = client.get_run(known) if known else self._find()
+        found = self._known() or self._find()
         self.is_new = found is None
         self.run: Run = found or self._create()
         self.mlflow_run_id: str = self.run.info.run_id
         if found:
             client.update_run(self.mlflow_run_id, status="RUNNING")
-        if not known:
+        if self.mlflow_run_id != self.record.mlflow_run_id:
             params = [Param(key, value) for key, value in scalars(self.spec).items()]
             client.log_batch(self.mlflow_run_id, self._news(), params)
             journal.set_mlflow_run(run_id, self.mlflow_run_id)
@@ -85,6 +85,17 @@ class TrackedRun:
                 Metric(key, value, record.at_us // 1000, record.iteration) for key, value in values.items()
             ]
         return metrics
+
+    def _known(self) -> Run | None:
+        """The run that the journal names; None where this MLflow does not have it, as a team's new one."""
+        if not self.record.mlflow_run_id:
+            return None
+        try:
+            return self.client.get_run(self.record.mlflow_run_id)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            return None
 
     def _find(self) -> Run | None:
         """A run that was created just before a crash, so that it is not created twice."""

@@ -65,9 +65,11 @@ def team() -> Iterator[Folder]:
 
 def _team(team: Folder) -> Iterator[Folder]:
     ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
+    assert team.command("budget", "set", "before", "--usd", "5").returncode == 0
     try:
         done = team.command("up", *ports)
         assert done.returncode == 0, done.stderr
+        assert "carried over from shotwise.db: 0 runs, 1 account" in done.stderr
         yield team
     finally:
         down = team.command("down")
@@ -133,6 +135,13 @@ def test_a_submitted_run_is_driven_and_seen(tmp_path: Path, team: Folder) -> Non
     with urllib.request.urlopen(url, timeout=30) as answer:
         tracked = json.load(answer)["run"]
     assert tracked["info"]["run_name"] == run_id
+
+
+@pytest.mark.timeout(300)
+def test_a_limit_from_before_the_team_holds(team: Folder) -> None:
+    (account,) = team.json("budget", "show", "before")
+    assert account["limit_micro_usd"] == 5_000_000
+    assert team.json("budget", "entries", "before")[0]["kind"] == "limit"
 
 
 @pytest.mark.timeout(600)

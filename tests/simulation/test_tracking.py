@@ -112,3 +112,17 @@ def test_a_process_asks_once_and_a_further_child_takes_few_calls(tracked: tuple[
     calls = tracked[1]
     assert calls.endswith(f" {CALLS_OF_A_CHILD}")
     assert calls.count("get_experiment_by_name") == calls.count("create_registered_model") == 1
+
+
+def test_a_run_that_another_mlflow_tracked_is_tracked_anew(tmp_path: Path) -> None:
+    """As a run is that was begun alone and is resumed by a team."""
+    home = Home(tmp_path / "home").make()
+    journal = Journal(Database(home.database_url))
+    run_id = enter_run(journal, "h2", [-1.0, -1.1])
+    journal.set_mlflow_run(run_id, "0" * 32)
+    track(home, run_id)
+    tracked = journal.run(run_id).mlflow_run_id
+    assert tracked != "0" * 32
+    assert rows(home, f"SELECT name, status FROM runs WHERE run_uuid = '{tracked}'") == [(run_id, "FINISHED")]
+    logged = rows(home, f"SELECT count(*) FROM metrics WHERE run_uuid = '{tracked}' AND key = 'energy'")
+    assert logged == [(2,)]
