@@ -6,19 +6,30 @@ lock that another took in between; every commit is on disk before it returns (sy
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event, inspect, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    PoolProxiedConnection,
+    create_engine,
+    event,
+    inspect,
+    text,
+)
 from sqlalchemy.exc import DatabaseError, InvalidatePoolError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
 from ledger.errors import StorageError
 from ledger.statements import Driver
 from shotwise.errors import CannotRunError
+from shotwise.home import Home
 
 SCHEMA_VERSION = "0008"
 _BUSY_TIMEOUT_S = 30
@@ -48,8 +59,7 @@ class Database:
         try:
             self._migrate()
         except StorageError as error:
-            remedy = "check that it is reachable and writable"
-            raise CannotRunError("DATABASE_URL", self._name(), error.reason, remedy) from None
+            raise _not_opened(self.engine.url, error.reason) from None
         self._away_s_max = _AWAY_S_MAX
 
     @contextmanager
@@ -145,6 +155,19 @@ class Database:
             if not inspect(connection).has_table("alembic_version"):
                 return None
             return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _not_opened(url: URL, reason: str) -> CannotRunError:
+    """Named as its user knows it: by a `DATABASE_URL` of theirs, or by the state folder."""
+    shown, cause = url.render_as_string(hide_password=True), reason.rpartition("failed: ")[2]
+    if os.environ.get("DATABASE_URL"):
+        remedy = "check that it is reachable and writable"
+        return CannotRunError("DATABASE_URL", shown, f"cannot be opened: {cause}", remedy)
+    if url.get_backend_name() == "postgresql" and "connection" in reason:
+        home = Home.from_environment().root
+        return CannotRunError("SHOTWISE_HOME", home, "its team is down", "start it with `shotwise up`")
+    remedy = "see that the folder is readable and writable"
+    return CannotRunError("SHOTWISE_HOME", shown, f"its journal cannot be opened: {cause}", remedy)
 
 
 def _make_engine(url: str) -> Engine:

@@ -169,10 +169,13 @@ def test_a_lock_that_goes_away_is_waited_for(buyer: Buyer) -> None:
     assert_exactly_once(buyer)
 
 
-def test_a_database_that_cannot_be_written_is_refused_when_opened(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_written_is_refused_when_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
     sqlite3.connect(tmp_path / "empty.db").close()
     url = f"sqlite:///file:{tmp_path / 'empty.db'}?mode=ro&uri=true"
-    with pytest.raises(CannotRunError, match=r"DATABASE_URL.*readonly"):
+    with pytest.raises(CannotRunError, match=r"SHOTWISE_HOME.*readonly"):
         Database(url)
 
 
