@@ -13,6 +13,7 @@ from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from deployments.postgresql import PostgreSQL
+from ledger.database import parse_address
 from shotwise.errors import CannotRunError
 from shotwise.home import Home
 
@@ -39,7 +40,7 @@ class Databases:
         """By `DATABASE_URL`, or in the state folder.
 
         Raises:
-            CannotRunError: `DATABASE_URL` is no PostgreSQL, or none is installed.
+            CannotRunError: `DATABASE_URL` is no address or no PostgreSQL, or none is installed.
         """
         if told := os.environ.get("DATABASE_URL"):
             return cls._named(told)
@@ -52,7 +53,7 @@ class Databases:
 
     @classmethod
     def _named(cls, told: str) -> Databases:
-        url = make_url(told)
+        url = parse_address(told)
         if url.get_backend_name() != "postgresql":
             remedy = "name a PostgreSQL, or unset it for one in the state folder"
             raise CannotRunError("DATABASE_URL", url.drivername, "a team needs PostgreSQL", remedy)

@@ -21,9 +21,10 @@ from sqlalchemy import (
     create_engine,
     event,
     inspect,
+    make_url,
     text,
 )
-from sqlalchemy.exc import DatabaseError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, InvalidatePoolError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
 from ledger.errors import StorageError
@@ -40,6 +41,7 @@ _TRUSTED_IDLE_S = 0.1
 """A connection idle for longer is asked whether it is alive before it is used."""
 HANDED_OVER = "this journal was handed over to the folder's team"
 """What `ledger.handover` has a journal answer to every write."""
+_EXAMPLE = "postgresql+psycopg://USER@HOST/NAME"
 _USE_TEAM = "`shotwise up`, then give the command again"
 
 
@@ -157,6 +159,24 @@ class Database:
             return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
+def parse_address(url: str) -> URL:
+    """A database's address as SQLAlchemy takes it.
+
+    Raises:
+        CannotRunError: it is none, or its driver is not installed.
+    """
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect().import_dbapi()
+    except (ArgumentError, ValueError):
+        problem, remedy = "not the address of a database", f"write it as {_EXAMPLE}, or unset it"
+    except ModuleNotFoundError as error:
+        problem, remedy = f"its driver {error.name} is not installed", f"write it as {_EXAMPLE}"
+    else:
+        return parsed
+    raise CannotRunError("DATABASE_URL", url.rpartition("@")[2], problem, remedy)  # a password comes before
+
+
 def _not_opened(url: URL, reason: str) -> CannotRunError:
     """Named as its user knows it: by a `DATABASE_URL` of theirs, or by the state folder."""
     shown, cause = url.render_as_string(hide_password=True), reason.rpartition("failed: ")[2]
@@ -172,7 +192,7 @@ def _not_opened(url: URL, reason: str) -> CannotRunError:
 
 def _make_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        engine = create_engine(url, poolclass=QueuePool)
+        engine = create_engine(parse_address(url), poolclass=QueuePool)
         _check_idle_connections(engine)
         return engine
     path = url.removeprefix("sqlite:///")

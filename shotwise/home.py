@@ -24,7 +24,14 @@ class Home:
 
     @classmethod
     def from_environment(cls) -> Home:
-        return cls(Path(os.environ.get("SHOTWISE_HOME") or ".shotwise").expanduser().resolve())
+        """The folder that `SHOTWISE_HOME` names, which may not exist yet.
+
+        Raises:
+            CannotRunError: there is something else, or it cannot be looked at.
+        """
+        root = Path(os.environ.get("SHOTWISE_HOME") or ".shotwise").expanduser().resolve()
+        _check_folder(root)
+        return cls(root)
 
     def make(self) -> Home:
         """Create the folder, readable by its owner only. Idempotent.
@@ -116,3 +123,13 @@ class Home:
     @property
     def logs(self) -> Path:
         return self.root / "logs"
+
+
+def _check_folder(root: Path) -> None:
+    try:
+        there = next(path for path in (root, *root.parents) if path.exists())
+        problem = None if there.is_dir() else f"{there} is not a folder"
+    except OSError as error:
+        problem = (error.strerror or str(error)).lower()
+    if problem:
+        raise CannotRunError("SHOTWISE_HOME", str(root), problem, "name another folder")

@@ -54,3 +54,40 @@ def test_an_address_of_ones_own_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         f"DATABASE_URL: cannot be opened: Connection refused (got '{NOWHERE}'); "
         "check that it is reachable and writable"
     )
+
+
+@pytest.mark.parametrize("command", ["runs", "budget set lab --usd 1", "up"])
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("foo", "DATABASE_URL: not the address of a database (got 'foo'); write it as postgresql"),
+        ("foo://bar/x", "DATABASE_URL: not the address of a database"),
+        (
+            "postgresql+psycopg2://me:secret@bar/x",
+            "DATABASE_URL: its driver psycopg2 is not installed (got 'bar/x')",
+        ),
+        ("postgresql+psycopg://me:secret@bar:port/x", "DATABASE_URL: not the address of a database"),
+    ],
+)
+def test_what_is_no_address_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, command: str, address: str, problem: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", address)
+    error = refusal(command)
+    assert error.exit_code == 3
+    assert str(error).startswith(problem)
+    assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "command", ["runs", "status", "budget", "devices", "up", "down", "budget set lab --usd 1"]
+)
+@pytest.mark.parametrize("below", ["", "below"])
+def test_a_home_that_is_a_file_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, below: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SHOTWISE_HOME", str(tmp_path / "file" / below))
+    error = refusal(command)
+    assert error.exit_code == 3
+    assert str(error).startswith(f"SHOTWISE_HOME: {tmp_path / 'file'} is not a folder (got ")
