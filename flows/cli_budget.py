@@ -46,12 +46,18 @@ def budget_show(account: str | None = None, as_json: bool = False) -> None:
 @click.argument("account")
 @click.option("--usd", help="Money, or `none` for no limit.")
 @click.option("--shots", help="Shots, or `none` for no limit.")
-def budget_set(account: str, usd: str | None, shots: str | None) -> None:
+@click.option("--freeze", is_flag=True, help="Both limits to what is spent and held now.")
+def budget_set(account: str, usd: str | None, shots: str | None, freeze: bool) -> None:
     """Limit ACCOUNT and all below it."""
     from ledger import UNCHANGED
 
-    if usd is None and shots is None:
-        raise click.UsageError("say what to set: --usd, --shots or both")
+    if freeze != (usd is None and shots is None):
+        raise click.UsageError("say what to set: --usd, --shots or both; or --freeze alone")
+    if freeze:
+        ledger = open_ledger(make=True)
+        ledger.freeze(account, note="frozen by hand")
+        _print_balances(ledger.balances(account))
+        return
     micro_usd = UNCHANGED if usd is None else _limit("--usd", usd, _MICRO)
     n_shots = UNCHANGED if shots is None else _limit("--shots", shots, 1)
     ledger = open_ledger(make=True)

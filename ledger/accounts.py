@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from ledger import rules
-from ledger.amounts import Amount, Balance
+from ledger.amounts import Amount, Balance, Currency
 from ledger.rules import EntryKind
 from ledger.tables import accounts, entries
 from shotwise.errors import SpecError
@@ -132,6 +132,17 @@ def set_limit(
         )
     )
     return wanted
+
+
+def freeze(connection: Connection, account: str, *, at_us: int, note: str) -> Balance:
+    """Limit an account to exactly what it and all below it have spent and hold now.
+
+    Raises:
+        SpecError: no such account.
+    """
+    used = lock(connection, account)[-1].used
+    shots, micro_usd = used(Currency.SHOTS), used(Currency.MICRO_USD)
+    return set_limit(connection, account, shots=shots, micro_usd=micro_usd, at_us=at_us, note=note)
 
 
 def lock(connection: Connection, account: str) -> list[Balance]:

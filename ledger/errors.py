@@ -41,7 +41,7 @@ class LimitTooLowError(CannotRunError):
             f"limit of {account}",
             quantity(currency, limit),
             f"{quantity(currency, used)} are spent or held already",
-            "choose a limit that is not below it, or wait until reservations end",
+            f"choose one that is not below it; `shotwise budget set {account} --freeze` sets exactly that",
         )
 
 

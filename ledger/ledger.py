@@ -58,6 +58,11 @@ class Ledger:
                 connection, account, shots=shots, micro_usd=micro_usd, at_us=now_us(), note=note
             )
 
+    def freeze(self, account: str, *, note: str = "") -> Balance:
+        """See `ledger.accounts.freeze`."""
+        with early_release.write(self.database) as connection:
+            return accounts.freeze(connection, account, at_us=now_us(), note=note)
+
     def reserve(self, token: str, account: str, amount: Amount, *, note: str = "") -> Reservation:
         """See `ledger.reservations.reserve`."""
         reservations.check_token(token)

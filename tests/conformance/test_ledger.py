@@ -457,3 +457,21 @@ def test_one_token_asked_for_by_many_is_reserved_and_settled_once(ledger: Ledger
     assert ledger.balance("acme").posted == Amount(10, 30)
     with ledger.database.read() as connection:
         assert len(connection.execute(select(entries)).all()) == 30
+
+
+def test_freezing_while_others_reserve_keeps_the_books(ledger: Ledger) -> None:
+    """It takes what is used under the lock that every reservation takes."""
+
+    def reserve(number: int) -> bool:
+        try:
+            ledger.reserve(f"t{number}", RUN, Amount(1, 1_000))
+        except BudgetExceededError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        made = [pool.submit(reserve, number) for number in range(40)]
+        ledger.freeze("acme")
+        n_made = sum(each.result() for each in made)
+    assert ledger.balance("acme").limit_shots == ledger.balance("acme").held.shots == n_made
+    assert not reserve(99)

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from flows.cli import cli
-from ledger import Currency, Database, Ledger
+from ledger import Amount, BudgetExceededError, Currency, Database, Ledger, LimitTooLowError
 from shotwise.errors import SpecError
 
 
@@ -62,3 +63,30 @@ def test_what_cannot_be_kept_is_refused(option: str, text: str, database: Databa
 def test_an_amount_is_kept_to_the_last_place(text: str, micro_usd: int | None, database: Database) -> None:
     limit("--usd", text)
     assert Ledger(database).balance("lab").limit(Currency.MICRO_USD) == micro_usd
+
+
+def test_an_account_is_frozen_at_what_it_has_used(database: Database) -> None:
+    ledger = Ledger(database)
+    ledger.open_account("lab/p")
+    for token in ("spent", "held"):
+        ledger.reserve(token, "lab/p", Amount(100, 5_000_000))
+    ledger.settle("spent", Amount(100, 4_620_000))
+    with pytest.raises(LimitTooLowError, match="budget set lab --freeze"):
+        limit("--usd", "1")
+    limit("--freeze")
+    frozen = ledger.balance("lab")
+    assert (frozen.limit_shots, frozen.limit_micro_usd) == (200, 9_620_000)
+    for asked in (Amount(1, 0), Amount(0, 1)):
+        with pytest.raises(BudgetExceededError):
+            ledger.reserve("more", "lab/p", asked)
+    ledger.settle("held", Amount(100, 5_000_000))
+    assert ledger.audit() == []
+
+
+def test_only_an_account_that_is_there_is_frozen(database: Database) -> None:
+    with pytest.raises(SpecError, match="no such account"):
+        limit("--freeze")
+    for given in (["--freeze", "--usd", "1"], []):
+        with pytest.raises(click.UsageError, match="--freeze alone"):
+            limit(*given)
+    assert Ledger(database).balances() == []
