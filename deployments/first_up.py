@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from ledger import Database
 from ledger.handover import check_undriven, extent, hand_over
 from shotwise.home import Home
+from shotwise.units import counted
 
 OLD_JOURNAL = "shotwise-before-team.db"
 
@@ -39,7 +40,7 @@ def hand_over_journal(home: Home, team_url: str, say: Callable[[str], None]) -> 
         return False
     with _opened(f"sqlite:///{home.own_journal}") as own, _opened(team_url) as team:
         has = extent(own)
-        what = f"{_counted(has.n_runs, 'run')}, {_counted(has.n_accounts, 'account')}"
+        what = f"{counted(has.n_runs, 'run')}, {counted(has.n_accounts, 'account')}"
         done = hand_over(own, team)
     if done and has:
         say(f"carried over from {home.own_journal.name}: {what}")
@@ -65,7 +66,3 @@ def _opened(url: str) -> Iterator[Database]:
         yield database
     finally:
         database.close()
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

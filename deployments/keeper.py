@@ -23,6 +23,7 @@ from ledger import Database, Journal
 from shotwise.errors import ShotwiseError
 from shotwise.home import Home
 from shotwise.signals import SignalSafeSetter
+from shotwise.units import counted
 from tasks.flow_runs import FlowRuns, get_client
 from tasks.healing import HealingLimits, heal
 
@@ -62,7 +63,8 @@ def _going_on() -> Iterator[None]:
 def _look(journal: Journal, flow_runs: FlowRuns, limits: HealingLimits) -> None:
     for healed in heal(journal, flow_runs, limits):
         successor = healed.successor.name if healed.successor else "none"
-        _log.info("%s: %d dead flow runs, successor: %s", healed.run_id, len(healed.dead), successor)
+        dead = counted(len(healed.dead), "dead flow run")
+        _log.info("%s: %s, successor: %s", healed.run_id, dead, successor)
 
 
 def _restart_workers(home: Home) -> None:

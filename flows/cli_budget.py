@@ -72,7 +72,9 @@ def budget_set(account: str, usd: str | None, shots: str | None, freeze: bool) -
 @json_option("Print a JSON array.")
 def budget_entries(account: str, limit: int, as_json: bool) -> None:
     """The ledger's entries of ACCOUNT and all below it."""
-    entries = open_ledger().entries(account, limit=limit)
+    ledger = open_ledger()
+    ledger.balance(account)  # one that is not there is an error
+    entries = ledger.entries(account, limit=limit)
     if as_json:
         click.echo(json.dumps([asdict(entry) for entry in entries]))
         return
@@ -106,6 +108,7 @@ def budget_disputes(account: str, accepted: tuple[str, ...], waived: tuple[str, 
 
     resolved = (*accepted, *waived)
     ledger = open_ledger(make=bool(resolved))
+    ledger.balance(account)  # one that is not there is an error
     for token in resolved:
         disputes = [e for e in ledger.open_disputes(account) if e.token == token]
         if not disputes:

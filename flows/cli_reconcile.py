@@ -17,6 +17,7 @@ from flows.exit_codes import EXIT_FAILED
 def reconcile(correct: bool, as_json: bool) -> None:
     """Compare ledger, journal and the providers' bills; exit code 4 where they differ."""
     from ledger import dollars
+    from shotwise.units import counted
     from tasks.fleet import open_fleet
     from tasks.reconcile import reconcile_and_record as compare
 
@@ -29,7 +30,7 @@ def reconcile(correct: bool, as_json: bool) -> None:
             amounts = f"ours {dollars(d.journal_micro_usd, 6)}, theirs {dollars(d.other_micro_usd, 6)}"
             note = f"{d.note} (corrected)" if d.corrected else d.note
             click.echo(f"{d.kind}: {d.device} {d.token[:12]} {amounts} {note}")
-        click.echo(f"{len(found)} differences")
+        click.echo(counted(len(found), "difference"))
     if any(not d.corrected for d in found):
         sys.exit(EXIT_FAILED)
 

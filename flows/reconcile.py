@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from ledger import Database
 from shotwise.home import Home
+from shotwise.units import counted
 from tasks.fleet import open_fleet
 from tasks.reconcile import Discrepancy, reconcile_and_record
 
@@ -32,5 +33,7 @@ def reconcile_ledger(correct: bool = True) -> list[dict[str, Any]]:
     table = "\n".join(
         ["| what | device | ours (micro-USD) | theirs | note |", "|---|---|---|---|---|", *rows]
     )
-    create_markdown_artifact(table, key="shotwise-reconciliation", description=f"{len(found)} differences")
+    create_markdown_artifact(
+        table, key="shotwise-reconciliation", description=counted(len(found), "difference")
+    )
     return [{**vars(d), "kind": d.kind.value} for d in found]

@@ -14,6 +14,8 @@ AMOUNT_MAX = 10**15
 TOTAL_MAX = 2**62
 """Most that an account without a limit may come to: sums stay exact in 64 bits."""
 
+_CENT = 10_000
+
 
 class Currency(StrEnum):
     """What is limited."""
@@ -103,7 +105,9 @@ class Balance:
 
 
 def dollars(micro_usd: int, places: int = 2) -> str:
-    """Money rounded, as tables show it: ``$1,234.50``."""
+    """Money rounded, as tables show it: ``$1,234.50``; below a cent to more places: ``$0.0031``."""
+    if 0 < abs(micro_usd) < _CENT:
+        places = max(places, 4 if abs(micro_usd) >= _CENT // 100 else 6)
     return f"${micro_usd / 1e6:,.{places}f}"
 
 

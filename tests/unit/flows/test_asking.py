@@ -38,8 +38,6 @@ def test_a_run_that_cannot_be_there(home: Path, command: str) -> None:
     [
         ("runs --json", []),
         ("budget show --json", []),
-        ("budget entries lab --json", []),
-        ("budget disputes lab --json", []),
         ("reconcile --json", []),
         ("metrics", None),
     ],
@@ -64,3 +62,11 @@ def test_what_is_asked_before_the_first_run(home: Path, tmp_path: Path, command:
 def test_the_format_of_an_export_need_not_be_said(home: Path) -> None:
     for given in ([], ["--csv"]):
         assert isinstance(CliRunner().invoke(cli, ["export", "nope", *given]).exception, SpecError)
+
+
+@pytest.mark.parametrize("command", ["show", "entries", "disputes"])
+def test_an_account_that_is_not_there_is_an_error(home: Path, command: str) -> None:
+    done = CliRunner().invoke(cli, ["budget", command, "nosuch"])
+    assert isinstance(done.exception, SpecError)
+    assert "no such account" in str(done.exception)
+    assert not list(home.iterdir())

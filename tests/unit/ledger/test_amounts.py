@@ -3,8 +3,9 @@
 import pytest
 
 from ledger.accounts import path_to
-from ledger.amounts import Currency, quantity
+from ledger.amounts import Currency, dollars, quantity
 from shotwise.errors import SpecError
+from shotwise.units import counted
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,31 @@ from shotwise.errors import SpecError
 )
 def test_money_is_shown_exactly(micro_usd: int, text: str) -> None:
     assert quantity(Currency.MICRO_USD, micro_usd) == text
+
+
+@pytest.mark.parametrize(
+    ("micro_usd", "text"),
+    [
+        (0, "$0.00"),
+        (1, "$0.000001"),
+        (99, "$0.000099"),
+        (3_140, "$0.0031"),
+        (-3_140, "$-0.0031"),
+        (9_999, "$0.0100"),
+        (10_000, "$0.01"),
+        (1_234_500_000, "$1,234.50"),
+    ],
+)
+def test_money_in_tables_is_never_nothing_where_it_is_something(micro_usd: int, text: str) -> None:
+    assert dollars(micro_usd) == text
+
+
+def test_one_is_no_plural() -> None:
+    assert [counted(number, "difference") for number in (0, 1, 2)] == [
+        "0 differences",
+        "1 difference",
+        "2 differences",
+    ]
 
 
 def test_a_path_names_all_accounts_above() -> None:
