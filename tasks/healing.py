@@ -103,7 +103,10 @@ def _heal_run(
 ) -> Healed | None:
     """Give one run what it needs; None where it needs nothing. Raises CannotRunError."""
     known = flow_runs.of(run, journal.flow_run_ids(run.run_id))
-    action = action_for(run, journal.is_driven(run.run_id), known, datetime.now(UTC), limits)
+    driven = journal.is_driven(run.run_id)
+    if not driven and _has_ended(journal, run.run_id):  # since it was listed: its driver let go as it ended
+        return None
+    action = action_for(run, driven, known, datetime.now(UTC), limits)
     if action is HealingAction.NOTHING:
         return None
     if _was_cancelled_in_prefect(known):

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from prefect.client.schemas.objects import StateType
 
-from ledger import Journal, NewRun, Submission, Submissions
+from ledger import Journal, NewRun, RunState, Submission, Submissions
 from shotwise.errors import CannotRunError
 from tasks.flow_runs import FlowRunView
 from tasks.healing import HealingAction, HealingLimits, action_for, heal
@@ -87,3 +87,20 @@ def test_a_run_that_cannot_be_started_holds_up_nobody(journal: Journal) -> None:
     assert [each.run_id for each in submissions.unfinished()] == runs
     healed = heal(journal, Runs(), LIMITS)  # pyright: ignore[reportArgumentType]
     assert [each.run_id for each in healed] == started == runs[1:]
+
+
+def test_a_run_that_ends_while_it_is_looked_at_gets_no_successor(journal: Journal) -> None:
+    """Cancelled, it was in the list of unfinished runs, and a moment later nobody drove it."""
+    new = NewRun(name="run", kind="pauli", spec_json="{}", problem_sha256="", versions_json="{}")
+    run_id = Submissions(journal.database).enter(new, deployment="vqe/on-demand", queue="default")
+
+    class Runs:
+        def of(self, run: Submission, known: object) -> list[FlowRunView]:
+            lease = journal.acquire(run_id)
+            lease.finish(state=RunState.CANCELLED, reason="cancelled", result_json=None)
+            return [flow_run(StateType.RUNNING, 100)]
+
+        def in_pool(self, states: object) -> list[FlowRunView]:
+            return []
+
+    assert heal(journal, Runs(), LIMITS) == []  # pyright: ignore[reportArgumentType]
