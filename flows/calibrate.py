@@ -16,6 +16,7 @@ from shotwise.home import Home
 from shotwise.units import counted
 from tasks.calibrate import probe_device
 from tasks.fleet import open_fleet
+from tasks.flow_runs import deployment_label
 
 
 @task(name="probe-device", task_run_name="probe {device}", cache_policy=NO_CACHE, persist_result=False)
@@ -36,7 +37,7 @@ def probe(device: str, shots: int) -> dict[str, Any]:
     return {**vars(found), "standing": standing}
 
 
-@flow(name="calibrate", persist_result=False)
+@flow(name="calibrate", flow_run_name=deployment_label, persist_result=False)
 def calibrate(devices: list[str] | None = None, shots: int = 1000) -> list[dict[str, Any]]:
     """Probe `devices`, or all that are enabled; `shots` a circuit, of which there are six a device."""
     found = [probe(device, shots) for device in devices or fleet_names(None)]

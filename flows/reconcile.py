@@ -12,6 +12,7 @@ from ledger import Database
 from shotwise.home import Home
 from shotwise.units import counted
 from tasks.fleet import open_fleet
+from tasks.flow_runs import deployment_label
 from tasks.reconcile import Discrepancy, reconcile_and_record
 
 
@@ -23,7 +24,7 @@ def compare_records(correct: bool) -> list[Discrepancy]:
         return reconcile_and_record(database, fleet.provider, correct=correct)
 
 
-@flow(name="reconcile", persist_result=False)
+@flow(name="reconcile", flow_run_name=deployment_label, persist_result=False)
 def reconcile_ledger(correct: bool = True) -> list[dict[str, Any]]:
     """Report every difference; `correct` enters late corrections of the bill into the ledger."""
     found = compare_records(correct)

@@ -179,6 +179,11 @@ def deployment_of(flow_run_id: UUID) -> tuple[str, str]:
     return f"{running.flow_name}/{running_deployment.name}", queue or "default"
 
 
+def deployment_label() -> str:
+    """A name for the flow run that this process runs: its flow's, and the deployment's where it has one."""
+    return " ".join(name for name in (running.flow_name, running_deployment.name) if name)
+
+
 def is_being_cancelled(flow_run_id: UUID) -> bool:
     """Whether somebody cancelled the flow run in Prefect's UI; False where the server cannot be asked."""
     with suppress(HTTPError), get_client() as client:
