@@ -12,7 +12,7 @@ def open_device(name: str) -> ExactDevice:
     """The device of that name; its library is imported only here.
 
     Raises:
-        CannotRunError: there is no such device.
+        CannotRunError: it is not one on which exact runs are made.
     """
     if name == "jax":
         from backends.jax_device import JaxDevice
@@ -22,4 +22,5 @@ def open_device(name: str) -> ExactDevice:
         from backends.lightning import LightningDevice
 
         return LightningDevice()
-    raise CannotRunError("execution.device", name, "no such device", f"use one of {', '.join(DEVICE_NAMES)}")
+    problem = f"exact runs are on {' or '.join(DEVICE_NAMES)}"
+    raise CannotRunError("execution.device", name, problem, "use one of them, or mode: shots")

@@ -28,6 +28,7 @@ from measurement import ExecutionPlan, Grouping
 from measurement.mitigation import Noise
 from problems.pauli import PauliSum
 from shotwise.errors import CannotRunError, UnreachableError
+from shotwise.words import quantity
 
 SANDBOX_URL = "SHOTWISE_SANDBOX_URL"
 SANDBOX_PREFIX = "sandbox-"
@@ -134,7 +135,9 @@ class Fleet:
         try:
             description = self.description(name)
             if n_qubits > description.n_qubits:
-                return Candidate(name, f"{n_qubits} qubits, the device has {description.n_qubits}")
+                return Candidate(
+                    name, f"{quantity(n_qubits, 'qubit')}, the device has {description.n_qubits}"
+                )
             calibration = self.calibration(name) if description.calibration != "none" else None
             if why := self._rejection_reason(description, calibration):
                 return Candidate(name, why)
@@ -144,10 +147,12 @@ class Fleet:
             if not status.online:
                 return Candidate(name, f"offline: {status.message}" if status.message else "offline")
             predicted = self._predicted(name, workload, calibration)
-        except (UnreachableError, ProviderUnavailable) as error:
+        except UnreachableError as error:
+            return Candidate(name, error.reason, silent=True)
+        except ProviderUnavailable as error:
             return Candidate(name, str(error), silent=True)
         except CannotRunError as error:
-            return Candidate(name, str(error))
+            return Candidate(name, error.reason)
         return replace(predicted, waiting_jobs=status.queue_length) if status.queue_length else predicted
 
     def _rejection_reason(

@@ -13,7 +13,7 @@ from backends.fleet import fleet_names
 from ledger import Database
 from shotwise.errors import ShotwiseError
 from shotwise.home import Home
-from shotwise.units import counted
+from shotwise.words import quantity
 from tasks.calibrate import probe_device
 from tasks.fleet import open_fleet
 from tasks.flow_runs import deployment_label
@@ -42,7 +42,7 @@ def calibrate(devices: list[str] | None = None, shots: int = 1000) -> list[dict[
     """Probe `devices`, or all that are enabled; `shots` a circuit, of which there are six a device."""
     found = [probe(device, shots) for device in devices or fleet_names(None)]
     create_markdown_artifact(
-        _table(found), key="shotwise-calibration", description=counted(len(found), "device")
+        _table(found), key="shotwise-calibration", description=quantity(len(found), "device")
     )
     return found
 

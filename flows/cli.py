@@ -124,6 +124,7 @@ def export(run_id: str) -> None:
 def validate(spec: Path, overrides: tuple[str, ...]) -> None:
     """Check SPEC, the chemistry and the sizes included, and run nothing."""
     from shotwise.spec import load_spec
+    from shotwise.words import quantity
 
     loaded = load_spec(spec, overrides)
     from tasks.readiness import check_ready, check_sizes
@@ -135,8 +136,10 @@ def validate(spec: Path, overrides: tuple[str, ...]) -> None:
     check_sizes(prepared)
     circuit = prepared.stage().circuit
     click.echo(
-        f"{spec}: good. {prepared.problem.n_qubits} qubits, {circuit.n_parameters} parameters, "
-        f"{len(prepared.problem.hamiltonian)} Pauli terms in {len(prepared.grouping)} groups"
+        f"{spec}: good. {quantity(prepared.problem.n_qubits, 'qubit')}, "
+        f"{quantity(circuit.n_parameters, 'parameter')}, "
+        f"{quantity(len(prepared.problem.hamiltonian), 'Pauli term')} in "
+        f"{quantity(len(prepared.grouping), 'group')}"
     )
 
 

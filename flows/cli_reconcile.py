@@ -9,6 +9,7 @@ import click
 
 from flows.cli_options import json_option, open_database
 from flows.exit_codes import EXIT_FAILED
+from shotwise.words import quantity
 
 
 @click.command()
@@ -17,7 +18,6 @@ from flows.exit_codes import EXIT_FAILED
 def reconcile(correct: bool, as_json: bool) -> None:
     """Compare ledger, journal and the providers' bills; exit code 4 where they differ."""
     from ledger import dollars
-    from shotwise.units import counted
     from tasks.fleet import open_fleet
     from tasks.reconcile import reconcile_and_record as compare
 
@@ -30,7 +30,7 @@ def reconcile(correct: bool, as_json: bool) -> None:
             amounts = f"ours {dollars(d.journal_micro_usd, 6)}, theirs {dollars(d.other_micro_usd, 6)}"
             note = f"{d.note} (corrected)" if d.corrected else d.note
             click.echo(f"{d.kind}: {d.device} {d.token[:12]} {amounts} {note}")
-        click.echo(counted(len(found), "difference"))
+        click.echo(quantity(len(found), "difference"))
     if any(not d.corrected for d in found):
         sys.exit(EXIT_FAILED)
 

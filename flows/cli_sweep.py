@@ -12,6 +12,7 @@ import click
 
 from flows.cli_options import json_option, open_database, spec_argument
 from flows.exit_codes import EXIT_FAILED
+from shotwise.words import quantity
 
 if TYPE_CHECKING:
     from flows.sweep import Runner
@@ -40,13 +41,11 @@ def sweep(
 ) -> None:
     """Run SPEC at every point of a grid. The same command again goes on with what is not finished."""
     from ledger import RunState
-    from shotwise.units import counted
     from tasks.sweep import grid, sweep_name
 
     points = grid(spec, fixed, varied)
     sweep_id = sweep_id or sweep_name(points)
-    what = f"{counted(len(points), 'point')} on {counted(workers, 'worker')}"
-    click.echo(f"{sweep_id}: {what}", err=True)
+    click.echo(f"{sweep_id}: {quantity(len(points), 'point')} on {quantity(workers, 'worker')}", err=True)
     found = {row["run_id"]: row for row in _drive(sweep_id, points, workers, runner)}
     rows = [{"over": list(point.overrides), **found[point.run_id(sweep_id)]} for point in points]
     if as_json:

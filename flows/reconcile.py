@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from ledger import Database
 from shotwise.home import Home
-from shotwise.units import counted
+from shotwise.words import quantity
 from tasks.fleet import open_fleet
 from tasks.flow_runs import deployment_label
 from tasks.reconcile import Discrepancy, reconcile_and_record
@@ -35,6 +35,6 @@ def reconcile_ledger(correct: bool = True) -> list[dict[str, Any]]:
         ["| what | device | ours (micro-USD) | theirs | note |", "|---|---|---|---|---|", *rows]
     )
     create_markdown_artifact(
-        table, key="shotwise-reconciliation", description=counted(len(found), "difference")
+        table, key="shotwise-reconciliation", description=quantity(len(found), "difference")
     )
     return [{**vars(d), "kind": d.kind.value} for d in found]

@@ -27,6 +27,7 @@ from shotwise.spec import (
     RqaoaAnsatz,
     UccsdAnsatz,
 )
+from shotwise.words import quantity
 
 _SPREAD = 0.1
 """Radians: enough to leave the stationary start, small enough to stay off barren plateaus."""
@@ -102,7 +103,7 @@ def _started_at(ansatz: Ansatz, parameters: np.ndarray) -> Ansatz:
     if len(parameters) != ansatz.circuit.n_parameters:
         raise SpecError(
             "ansatz.parameters",
-            f"{len(parameters)} parameters",
+            quantity(len(parameters), "parameter"),
             f"the circuit has {ansatz.circuit.n_parameters}",
             "start from a run of the same ansatz and number of orbitals or layers",
         )

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from shotwise.errors import CannotRunError, SpecError, display_text
+from shotwise.words import quantity
 
 BOHR_ANGSTROM = 0.52917721092
 """CODATA 2010, the value PySCF 2.14 converts with; published energies depend on it in the ninth digit."""
@@ -77,7 +78,9 @@ def parse_geometry(text: str, units: Literal["angstrom", "bohr"] = "angstrom") -
 def _atom(words: list[str], bohr_per_unit: float) -> tuple[str, list[float]]:
     line = " ".join(words)
     if len(words) != 4:
-        raise SpecError(_FIELD, line, f"{len(words)} columns, not 4", "write `symbol x y z` an atom")
+        raise SpecError(
+            _FIELD, line, f"{quantity(len(words), 'column')}, not 4", "write `symbol x y z` an atom"
+        )
     symbol = words[0].capitalize() if words[0].isascii() else words[0]
     if symbol not in ELEMENTS:
         raise SpecError(

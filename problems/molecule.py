@@ -11,6 +11,7 @@ from problems.sector import Sector
 from problems.spin import annotated_with_spin
 from shotwise.errors import CannotRunError, SpecError
 from shotwise.spec import MoleculeSpec
+from shotwise.words import quantity
 
 ORBITALS_MAX = 24
 """48 qubits: the Hamiltonian takes seconds; no engine here reaches further."""
@@ -68,14 +69,22 @@ def _electrons(nuclear_charge: int, spec: MoleculeSpec) -> int:
             "more than two electrons for each proton",
             f"use at least {-nuclear_charge}",
         )
-    if spec.spin > electrons or (electrons - spec.spin) % 2:
-        raise SpecError(
-            "problem.spin",
-            spec.spin,
-            f"{electrons} electrons cannot leave so many unpaired",
-            f"use {'an odd' if electrons % 2 else 'an even'} number up to {electrons}, or change the charge",
-        )
+    if spec.spin > electrons:
+        problem = f"{quantity(electrons, 'electron')} cannot leave {spec.spin} unpaired"
+        raise SpecError("problem.spin", spec.spin, problem, _possible_spins(electrons))
+    if (electrons - spec.spin) % 2:
+        problem = f"{_parity(electrons)} number of electrons ({electrons}) cannot leave {spec.spin} unpaired"
+        raise SpecError("problem.spin", spec.spin, problem, _possible_spins(electrons))
     return electrons
+
+
+def _parity(count: int) -> str:
+    return "an odd" if count % 2 else "an even"
+
+
+def _possible_spins(electrons: int) -> str:
+    spins = "1" if electrons == 1 else f"{_parity(electrons)} number up to {electrons}"
+    return f"use {spins}, or change the charge"
 
 
 def _sector(electrons: int, functions: int, spec: MoleculeSpec) -> Sector:
@@ -88,7 +97,7 @@ def _sector(electrons: int, functions: int, spec: MoleculeSpec) -> Sector:
     if alpha > orbitals:
         raise SpecError(
             _ACTIVE if space else "problem.spin",
-            f"{active} electrons, {alpha} of them alpha, in {orbitals} orbitals",
+            f"{quantity(active, 'electron')}, {alpha} of them alpha, in {quantity(orbitals, 'orbital')}",
             "more electrons than places",
             "use more orbitals, fewer electrons or a lower spin",
         )
@@ -105,24 +114,24 @@ def _sector(electrons: int, functions: int, spec: MoleculeSpec) -> Sector:
 def _check_active_space(electrons: int, functions: int, spin: int, active: int, orbitals: int) -> None:
     if active > electrons:
         raise SpecError(
-            _ACTIVE, f"{active} electrons", f"the molecule has {electrons}", f"use at most {electrons}"
+            _ACTIVE, quantity(active, "electron"), f"the molecule has {electrons}", f"use at most {electrons}"
         )
     if (electrons - active) % 2:
         raise SpecError(
             _ACTIVE,
-            f"{active} electrons",
-            f"{electrons - active} core electrons do not fill whole orbitals",
-            f"use {'an odd' if electrons % 2 else 'an even'} number of electrons",
+            quantity(active, "electron"),
+            f"an odd number of core electrons ({electrons - active}) does not fill whole orbitals",
+            f"use {_parity(electrons)} number of electrons",
         )
     if spin > active:
         raise SpecError(
-            _ACTIVE, f"{active} electrons", f"{spin} electrons are unpaired", f"use at least {spin} electrons"
+            _ACTIVE, quantity(active, "electron"), f"{spin} must be unpaired", f"use at least {spin}"
         )
     core = (electrons - active) // 2
     if core + orbitals > functions:
         raise SpecError(
             _ACTIVE,
-            f"{orbitals} orbitals",
-            f"the basis has {functions} orbitals, {core} of them core",
-            f"use at most {functions - core} orbitals",
+            quantity(orbitals, "orbital"),
+            f"the basis has {quantity(functions, 'orbital')}, {core} of them core",
+            f"use at most {functions - core}",
         )

@@ -8,8 +8,9 @@ import re
 from problems.pauli import QUBITS_MAX, PauliSum
 from problems.problem import Problem
 from problems.references import ground_state
-from shotwise.errors import CannotRunError, SpecError
+from shotwise.errors import UNSHOWN, CannotRunError, SpecError
 from shotwise.spec import PauliSpec
+from shotwise.words import quantity
 
 _FIELD = "problem.terms"
 _LETTERS = re.compile(r"[IXYZ]+")
@@ -28,7 +29,7 @@ def pauli_problem(spec: PauliSpec) -> Problem:
     if spec.terms is None:
         raise ValueError("inline the spec first: its terms are still in a file")
     if not spec.terms:
-        raise SpecError(_FIELD, "nothing", "empty", 'list strings, such as "ZZ": 0.5')
+        raise SpecError(_FIELD, UNSHOWN, "empty", 'list strings, such as "ZZ": 0.5')
     length = len(next(iter(spec.terms)))
     for string, coefficient in spec.terms.items():
         _check(string, coefficient, length)
@@ -41,7 +42,7 @@ def pauli_problem(spec: PauliSpec) -> Problem:
             _FIELD, next(iter(spec.terms)), "nothing but the identity", "add a string to minimise"
         )
     if not math.isfinite(sum(map(abs, spec.terms.values()))):
-        raise SpecError(_FIELD, "the coefficients", "too large to add up", "scale them down")
+        raise SpecError(_FIELD, UNSHOWN, "the coefficients are too large to add up", "scale them down")
     hamiltonian = PauliSum.from_strings(spec.terms)
     return Problem(spec.kind, hamiltonian, reference=ground_state(hamiltonian))
 
@@ -51,7 +52,10 @@ def _check(string: str, coefficient: float, length: int) -> None:
         raise SpecError(_FIELD, string, "not a Pauli string", "use the letters I, X, Y and Z")
     if len(string) != length:
         raise SpecError(
-            _FIELD, string, f"{len(string)} letters, others have {length}", "write every qubit, I included"
+            _FIELD,
+            string,
+            f"{quantity(len(string), 'letter')}, others have {length}",
+            "write every qubit, I included",
         )
     if not math.isfinite(coefficient):
         raise SpecError(_FIELD, f"{string}: {coefficient}", "not a finite number", "give a finite number")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from problems.pauli import QUBITS_MAX
-from shotwise.errors import CannotRunError, SpecError
+from shotwise.errors import UNSHOWN, CannotRunError, SpecError
 
 
 def count_nodes(
@@ -20,7 +20,7 @@ def count_nodes(
         CannotRunError: more than `nodes_max` nodes: by default 62, more than which no basis state holds.
     """
     if not pairs:
-        raise SpecError(field, "nothing", "empty", "list at least one pair")
+        raise SpecError(field, UNSHOWN, "empty", "list at least one pair")
     count = nodes if nodes is not None else 1 + max(max(i, j) for i, j, _ in pairs)
     seen: set[tuple[int, int]] = set()
     for i, j, weight in pairs:
@@ -33,13 +33,13 @@ def count_nodes(
         pair = (min(i, j), max(i, j))
         if pair in seen:
             raise SpecError(
-                field, [i, j], "the pair stands twice", "add the two values up and keep one of them"
+                field, [i, j], "the pair appears twice", "add the two values up and keep one of them"
             )
         seen.add(pair)
     if not math.isfinite(sum(abs(weight) for _, _, weight in pairs)):
-        raise SpecError(field, "the values", "too large to add up", "scale them down")
+        raise SpecError(field, UNSHOWN, "the values are too large to add up", "scale them down")
     if not any(weight for _, _, weight in pairs):
-        raise SpecError(field, "the values", "all zero", "give at least one that is not")
+        raise SpecError(field, UNSHOWN, "all zero", "give at least one that is not")
     check_qubits(count, nodes_max=nodes_max)
     return count
 

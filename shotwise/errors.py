@@ -16,14 +16,38 @@ Every error of the user's making is one line: the field, the value found, and th
 
 from __future__ import annotations
 
+from enum import Enum
+
 _LENGTH_MAX = 80
 
 
+class Unshown(Enum):
+    """Stands for a value that an error line leaves out: it is a whole section, or there is none."""
+
+    UNSHOWN = "unshown"
+
+
+UNSHOWN = Unshown.UNSHOWN
+
+
 def display_text(value: object) -> str:
-    """A value as it appears in an error line: one line, printable, short."""
-    text = repr(value) if isinstance(value, str) else str(value)
+    """A value as it appears in an error line: as YAML has it, one line, printable, short."""
+    text = repr(value) if isinstance(value, str) else _as_yaml(value)
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= _LENGTH_MAX else text[: _LENGTH_MAX - 3] + "..."
+
+
+def _as_yaml(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_as_yaml, value[:_LENGTH_MAX]))}]"
+    return str(value)
+
+
+def _error_line(field: str, value: object, problem: str, remedy: str) -> str:
+    found = "" if value is UNSHOWN else f" (got {display_text(value)})"
+    return f"{field}: {problem}{found}; {remedy}"
 
 
 class ShotwiseError(Exception):
@@ -37,7 +61,7 @@ class SpecError(ShotwiseError):
 
     Args:
         field: dotted path of the field, as the user wrote it: ``problem.geometry``.
-        value: what was found there.
+        value: what was found there; `UNSHOWN` leaves it out of the line.
         remedy: what to write instead, as an imperative clause.
         problem: what is wrong with it, as a short clause.
     """
@@ -46,7 +70,7 @@ class SpecError(ShotwiseError):
 
     def __init__(self, field: str, value: object, problem: str, remedy: str) -> None:
         self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
-        super().__init__(f"{field}: {problem} (got {display_text(value)}); {remedy}")
+        super().__init__(_error_line(field, value, problem, remedy))
 
 
 class CannotRunError(ShotwiseError):
@@ -56,7 +80,13 @@ class CannotRunError(ShotwiseError):
 
     def __init__(self, field: str, value: object, problem: str, remedy: str) -> None:
         self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
-        super().__init__(f"{field}: {problem} (got {display_text(value)}); {remedy}")
+        super().__init__(_error_line(field, value, problem, remedy))
+
+    @property
+    def reason(self) -> str:
+        """Problem and remedy, to be told of a device that is already named."""
+        text = f"{self.problem}; {self.remedy}"
+        return text if self.field == "execution.device" else f"{self.field}: {text}"
 
 
 class UnreachableError(CannotRunError):

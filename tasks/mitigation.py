@@ -134,7 +134,7 @@ def with_mitigation(prepared: Prepared, candidate: Candidate, plan: ExecutionPla
     try:
         found, _ = choice(prepared, candidate.device, plan)
     except CannotRunError as error:
-        return replace(candidate, refusal=str(error))
+        return replace(candidate, refusal=error.reason)
     if found is None:
         return candidate
     cost = prepared.fleet.quote_micro_usd(candidate.device, found.chosen.treatment.expand(plan))

@@ -12,6 +12,7 @@ from problems import build_ansatz, build_problem
 from shotwise.errors import CannotRunError, SpecError
 from shotwise.home import Home
 from shotwise.spec import SHOT_CHOOSERS, AdaptAnsatz, RunSpec, ShotsExecution
+from shotwise.words import quantity
 from tasks.fleet import open_fleet
 from tasks.mitigation import check as check_mitigation
 from tasks.prepared import Prepared
@@ -62,7 +63,7 @@ def _check_device(prepared: Prepared) -> None:
     if n_qubits > capabilities.n_qubits_max:
         raise CannotRunError(
             "problem",
-            f"{n_qubits} qubits",
+            quantity(n_qubits, "qubit"),
             f"device {prepared.device.name} takes at most {capabilities.n_qubits_max}",
             "use an active space or fewer nodes",
         )
@@ -93,7 +94,10 @@ def _check_shots(prepared: Prepared) -> None:
     least = prepared.shots_min
     if shots < least:
         raise SpecError(
-            "execution.shots", shots, f"too few for {groups} measurement groups", f"use at least {least}"
+            "execution.shots",
+            shots,
+            f"too few for {quantity(groups, 'measurement group')}",
+            f"use at least {least}",
         )
     if prepared.fleet is not None:
         return
@@ -106,6 +110,6 @@ def _check_shots(prepared: Prepared) -> None:
         raise CannotRunError(
             "budget.shots",
             limit,
-            f"one iteration and the final evaluation take {need} shots",
+            f"one iteration and the final evaluation take {need:,} shots",
             "raise it or lower execution.shots",
         )

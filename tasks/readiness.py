@@ -5,6 +5,7 @@ from __future__ import annotations
 from ledger import Database, Journal, Ledger
 from shotwise.errors import CannotRunError, UnreachableError
 from shotwise.spec import RqaoaAnsatz, RunSpec
+from shotwise.words import quantity
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.recursion import prepare_recursion
@@ -48,5 +49,5 @@ def check_sizes(prepared: Prepared) -> None:
         return
     if widest < n_qubits:
         remedy = "use a wider device, or fewer orbitals or nodes"
-        problem = f"the problem has {n_qubits} qubits, the widest device {widest}"
+        problem = f"the problem has {quantity(n_qubits, 'qubit')}, the widest device {widest}"
         raise CannotRunError("execution.device", ", ".join(fleet.names), problem, remedy)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger import Journal, RunState
-from shotwise.errors import SpecError
+from shotwise.errors import UNSHOWN, SpecError
 from shotwise.spec import RunSpec, load_spec
 from shotwise.spec.load import parse
 from tasks.provenance import new_run
@@ -55,14 +55,12 @@ def grid(path: Path, fixed: Sequence[str], varied: Sequence[str]) -> tuple[Sweep
     for axis in axes:
         total *= len(axis)
     if total > POINTS_MAX:
-        raise SpecError("--over", f"{total} points", f"more than {POINTS_MAX}", "split the sweep")
+        raise SpecError("--over", f"{total} points", f"more than {POINTS_MAX} points", "split the sweep")
     points = tuple(
         SweepPoint(chosen, load_spec(path, [*fixed, *chosen])) for chosen in itertools.product(*axes)
     )
     if len({point.spec.canonical_json() for point in points}) < len(points):
-        raise SpecError(
-            "--over", "the same spec twice", "points are runs of their own", "give each value once"
-        )
+        raise SpecError("--over", UNSHOWN, "two points have the same spec", "give each value once")
     if any(point.spec.scan for point in points):
         raise SpecError(
             "scan", "given", "a scan is many runs by itself", "leave it out, or `shotwise run` it"

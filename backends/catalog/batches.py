@@ -12,6 +12,7 @@ from backends.prices import Usage
 from backends.provider import SubmitRejected
 from backends.transpile.success import HardwareUse
 from measurement.plan import ExecutionPlan, Outcome
+from shotwise.words import quantity
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -32,13 +33,13 @@ class Batch:
 def refusal(plan: ExecutionPlan, device: DeviceDescription) -> str | None:
     """Why one job cannot take the plan, as a short clause; None where it can."""
     if plan.circuit.n_qubits > device.n_qubits:
-        return f"{plan.circuit.n_qubits} qubits, the device has {device.n_qubits}"
+        return f"{quantity(plan.circuit.n_qubits, 'qubit')}, the device has {device.n_qubits}"
     if plan.bases.varied and not device.verbatim:
         return "folded or flipped circuits, which the device would compile away"
     if len(plan) == 0 or (plan.shots < 1).any():
         return "a circuit with no shots"
     if len(plan) > device.circuits_max:
-        return f"{len(plan)} circuits in a job, limit {device.circuits_max}"
+        return f"{quantity(len(plan), 'circuit')} in a job, limit {device.circuits_max}"
     if int(plan.shots.max()) > device.shots_max:
         return f"{int(plan.shots.max())} shots for a circuit, limit {device.shots_max}"
     if device.equal_shots and (plan.shots != plan.shots[0]).any():

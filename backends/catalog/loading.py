@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from backends.catalog.description import DeviceDescription
+from shotwise.complaints import complaint
 from shotwise.errors import CannotRunError, SpecError
 
 CATALOG = "SHOTWISE_CATALOG"
@@ -64,10 +65,10 @@ class Catalog:
         for device in self.devices:
             if device.name == name:
                 return device
-        close = difflib.get_close_matches(name, self.names, n=3) or self.names[:3]
-        raise CannotRunError(
-            "execution.device", name, "no such device", f"use one of {', '.join(close)}, ..."
-        )
+        close = difflib.get_close_matches(name, self.names, n=3)
+        remedy = f"did you mean {' or '.join(close)}? " if close else ""
+        remedy += "`shotwise devices --all` lists them all"
+        raise CannotRunError("execution.device", name, "no such device", remedy)
 
 
 @dataclass(frozen=True)
@@ -166,11 +167,9 @@ def _device(name: str, tables: dict[tuple[str, str], _Table]) -> DeviceDescripti
     try:
         return DeviceDescription.model_validate({"name": name, **content})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in ("device", name, *first["loc"]))
-        found = first["input"] if first["loc"] and first["type"] != "missing" else "nothing"
-        problem = first["msg"].removeprefix("Value error, ").lower()
-        _refuse(table.file, place, found, problem, "docs/configuration.md explains every field")
+        field, found, problem, remedy = complaint(error, DeviceDescription, "see docs/configuration.md")
+        place = f"device.{name}.{field}" if field else f"device.{name}"
+        _refuse(table.file, place, found, problem, remedy)
 
 
 def _refuse(file: str, key: str, value: object, problem: str, remedy: str) -> NoReturn:

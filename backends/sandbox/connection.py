@@ -18,7 +18,7 @@ from backends.http_errors import refused_header, text_of
 from backends.retry_after import retry_after_s
 from backends.sandbox.messages import Problem, Refusal
 from backends.sandbox.wire import BODY_BYTES_MAX
-from shotwise.errors import CannotRunError
+from shotwise.errors import UNSHOWN, CannotRunError
 
 KEY_VARIABLE = "SHOTWISE_SANDBOX_KEY"
 ADDRESS_FILE = "address"
@@ -140,7 +140,7 @@ def key_from_environment() -> SecretStr:
     """
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key:
-        raise CannotRunError(KEY_VARIABLE, "nothing", "no API key", "set it to the key the sandbox runs with")
+        raise CannotRunError(KEY_VARIABLE, UNSHOWN, "no API key", "set it to the key the sandbox runs with")
     return SecretStr(key)
 
 

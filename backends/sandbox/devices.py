@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backends.prices import Price
 from backends.sandbox.messages import QueueModel
+from shotwise.complaints import complaint
 from shotwise.errors import CannotRunError
 
 DEFAULT_DEVICES = Path(__file__).with_name("devices.toml")
@@ -82,9 +83,8 @@ def load_devices(path: Path = DEFAULT_DEVICES) -> dict[str, SandboxDevice]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CannotRunError("devices", path, str(error), "give a readable TOML file") from None
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise CannotRunError(field, first["input"], first["msg"], f"correct it in {path}") from None
+        field, value, problem, remedy = complaint(error, _DeviceFile, f"correct it in {path}")
+        raise CannotRunError(f"{path.name}: {field or 'file'}", value, problem, remedy) from None
     by_name = {device.name: device for device in devices}
     if len(by_name) < len(devices):
         raise CannotRunError("device.name", path, "two devices share a name", "give each its own")

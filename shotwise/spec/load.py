@@ -16,7 +16,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from shotwise.errors import SpecError
+from shotwise.complaints import complaint
+from shotwise.errors import UNSHOWN, SpecError
 from shotwise.spec.effects import check_effects
 from shotwise.spec.files import read_bounded
 from shotwise.spec.run import RunSpec
@@ -35,7 +36,7 @@ class _PlainLoader(yaml.SafeLoader):
                 raise SpecError("spec", key, "a key that is not text", "use plain words as keys")
             if key in keys[:at]:
                 line = node.value[at][0].start_mark.line + 1
-                raise SpecError(key, f"line {line}", "the key stands twice", "keep one of them")
+                raise SpecError(key, UNSHOWN, f"the key appears twice, again on line {line}", "keep one")
         return super().construct_mapping(node, deep)
 
 
@@ -80,7 +81,8 @@ def validate(raw: object) -> RunSpec:
     try:
         return RunSpec.model_validate_json(json.dumps(_with_ansatz(raw)))
     except ValidationError as error:
-        raise _spec_error(error) from None
+        field, value, problem, remedy = complaint(error, RunSpec, "see docs/spec.md", _UNIONS)
+        raise SpecError(field or "spec", value, problem, remedy) from None
     except (TypeError, ValueError, RecursionError):
         raise SpecError(
             "spec", type(raw).__name__, "not plain data", "use maps, lists, text and numbers"
@@ -98,15 +100,17 @@ def parse(text: str) -> dict[str, Any]:
         raw = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - a SafeLoader, and the events were checked
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark else "spec"
+        where = f" on line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or "unreadable"
         raise SpecError(
-            "spec", where, f"not YAML: {reason}", "check the indentation and quotes there"
+            "spec", UNSHOWN, f"not YAML: {reason}{where}", "check the indentation and quotes there"
         ) from None
     except (ValueError, OverflowError) as error:
         raise SpecError("spec", str(error), "a value that cannot be read", "write plain text") from None
+    if raw is None:
+        raise SpecError("spec", UNSHOWN, "empty", "start with `version: 1` and `problem:`")
     if not isinstance(raw, dict):
-        raise SpecError("spec", type(raw).__name__, "not a map", "start with `version: 1` and `problem:`")
+        raise SpecError("spec", raw, "not a map", "start with `version: 1` and `problem:`")
     return raw
 
 
@@ -115,13 +119,15 @@ def _check_events(text: str) -> None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = f"line {event.start_mark.line + 1}"
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise SpecError("spec", line, "anchors and aliases are not accepted", "write the value out")
+            problem = f"anchors and aliases are not accepted, as on {line}"
+            raise SpecError("spec", UNSHOWN, problem, "write the value out")
         if getattr(event, "tag", None):
-            raise SpecError("spec", f"{event.tag} on {line}", "tags are not accepted", "write plain values")
+            raise SpecError("spec", event.tag, f"tags are not accepted, as on {line}", "write plain values")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > DEPTH_MAX:
-                raise SpecError("spec", line, f"nested deeper than {DEPTH_MAX} levels", "flatten it")
+                problem = f"nested deeper than {DEPTH_MAX} levels on {line}"
+                raise SpecError("spec", UNSHOWN, problem, "flatten it")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
@@ -165,65 +171,8 @@ def override(raw: dict[str, Any], assignment: str) -> None:
             at[key] = {}
         at = at[key]
         if not isinstance(at, dict):
-            raise SpecError("--set", assignment, f"{key} is no section", "name a field of a section")
+            raise SpecError("--set", assignment, f"{key} is not a section", "name a field of a section")
     at[keys[-1]] = parse(f"value: {value}")["value"]
 
 
-_WORDS = {
-    "extra_forbidden": ("unknown key", "remove it or correct its spelling"),
-    "missing": ("missing", "add it"),
-    "union_tag_not_found": ("no kind given", "say which kind it is"),
-    "greater_than": ("too small", "give more than {gt}"),
-    "greater_than_equal": ("too small", "give at least {ge}"),
-    "less_than": ("too large", "give less than {lt}"),
-    "less_than_equal": ("too large", "give at most {le}"),
-    "too_short": ("too few", "give at least {min_length}"),
-    "too_long": ("too many", "give at most {max_length}"),
-    "string_too_short": ("too short", "use at least {min_length} characters"),
-    "string_too_long": ("too long", "use at most {max_length} characters"),
-    "string_type": ("not text", "put it in quotes"),
-    "literal_error": ("no choice here", "use {expected}"),
-    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), ("not a whole number", "give one")),
-    **dict.fromkeys(("float_type", "float_parsing"), ("not a number", "give one")),
-    **dict.fromkeys(("bool_type", "bool_parsing"), ("neither true nor false", "give one of them")),
-    **dict.fromkeys(("tuple_type", "list_type"), ("not a list", "write [a, b]")),
-    **dict.fromkeys(("model_type", "dict_type"), ("no section", "write {{key: value}}")),
-}
-"""What is wrong and the remedy, by pydantic's kind of error; in braces what it tells of it."""
-
-
-def _spec_error(error: ValidationError) -> SpecError:
-    """The first complaint of pydantic in our words: field, value, remedy."""
-    first = error.errors(include_url=False)[0]
-    field = _field(first["loc"])
-    kind, context = first["type"], first.get("ctx", {})
-    if kind == "union_tag_invalid":
-        return SpecError(
-            f"{field}.{str(context.get('discriminator')).strip(chr(39))}",
-            str(context.get("tag")),
-            "unknown kind",
-            f"use one of {context.get('expected_tags')}",
-        )
-    value = "nothing" if kind in ("missing", "union_tag_not_found") else first["input"]
-    value = "this section" if isinstance(value, dict) else value
-    if kind in _WORDS:
-        problem, remedy = (words.format(**context) for words in _WORDS[kind])
-        return SpecError(field, value, problem, remedy)
-    problem, _, remedy = first["msg"].removeprefix("Value error, ").partition("; ")  # our own may advise
-    return SpecError(field, value, _lower(problem), remedy or "see docs/spec.md")
-
-
 _UNIONS = frozenset({"problem", "ansatz", "execution", "generator", "objective", "scan"})
-
-
-def _field(location: Sequence[object]) -> str:
-    """A pydantic location as the user wrote it: less the labels that only name a member of a union."""
-    parts = [str(part) for part in location]
-    parts = [part for part in parts if "[" not in part]  # a member of a union that has no name
-    kept = [part for before, part in zip(["", *parts], parts, strict=False) if before not in _UNIONS]
-    unlabelled = kept if len(kept) < len(parts) else parts
-    return ".".join(unlabelled) or "spec"
-
-
-def _lower(message: str) -> str:
-    return message[:1].lower() + message[1:]

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, Strict, model_validator
 from shotwise.errors import SpecError, display_text
 from shotwise.spec.files import read_inside
 from shotwise.spec.model import Section
+from shotwise.words import quantity
 
 Listed = Strict(False)
 """Takes a list where a tuple is kept: YAML and JSON know only lists."""
@@ -76,7 +77,7 @@ class MoleculeSpec(Section):
             raise SpecError(
                 "problem.file",
                 self.file,
-                f"{count} atoms announced, {len(atoms)} found",
+                f"{quantity(count, 'atom')} announced, {len(atoms)} found",
                 "correct line 1",
             )
         return self.model_copy(update={"file": None, "geometry": "; ".join(atoms)})
@@ -204,7 +205,7 @@ def _pauli_terms(name: str, pairs: _Pairs) -> dict[str, float]:
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise _no_terms(name)
         if pauli in terms:
-            raise SpecError("problem.file", name, f"{display_text(pauli)} stands twice", "keep one of them")
+            raise SpecError("problem.file", name, f"{display_text(pauli)} appears twice", "keep one of them")
         terms[pauli] = _finite(value, f"problem.file {display_text(name)} {display_text(pauli)}")
     return terms
 

@@ -27,13 +27,16 @@ from backends.catalog import (
     split_plan,
     usage_of,
 )
-from backends.fleet import fleet_names
+from backends.dispatch import RoutingRequest, select
+from backends.fleet import Fleet, fleet_names
 from backends.jax_device import JaxDevice
 from backends.prices import FailureBilling, Price, Usage
 from backends.provider import JobGone, JobState, ResultMissing, SubmitRejected
 from backends.transpile.success import HardwareUse
+from measurement.grouping import qubit_wise_commuting
 from measurement.plan import Bases, ExecutionPlan
 from problems.circuit import Circuit, Rotation
+from problems.pauli import PauliSum
 from shotwise.errors import CannotRunError, SpecError
 
 NOW_US = 1_795_000_000_000_000
@@ -149,8 +152,10 @@ except CannotRunError as error:
 
 
 def test_an_unknown_device_or_adapter_is_told() -> None:
-    with pytest.raises(CannotRunError, match="sim-manila"):
+    with pytest.raises(CannotRunError, match="did you mean sim-manila"):
         load_catalog()["manila"]
+    with pytest.raises(CannotRunError, match=r"no such device \(got 'x'\); `shotwise devices --all` lists"):
+        load_catalog()["x"]
     with pytest.raises(CannotRunError, match="no such adapter"):
         open_provider(described(provider="nobody"))
 
@@ -162,17 +167,26 @@ def test_an_unknown_device_or_adapter_is_told() -> None:
         ("[devices.mine]", "mine.toml: devices", "unknown section"),
         ("device = 3", "mine.toml: device", "not a table"),
         ("[device]\nmine = 3", "mine.toml: device.mine", "not a table"),
-        (DEVICE.replace("n_qubits = 4", "n_qubits = 0"), "mine.toml: device.mine.n_qubits", "greater than"),
-        (DEVICE.replace("n_qubits = 4", ""), "mine.toml: device.mine.n_qubits", "required"),
-        (DEVICE.replace("n_qubits", "qubits"), "mine.toml: device.mine.n_qubits", "required"),
-        (DEVICE + "colour = 1", "mine.toml: device.mine.colour", "not permitted"),
+        (
+            DEVICE.replace("n_qubits = 4", "n_qubits = 0"),
+            "mine.toml: device.mine.n_qubits",
+            "give at least 1",
+        ),
+        (DEVICE.replace("n_qubits = 4", ""), "mine.toml: device.mine.n_qubits", "missing; add it"),
+        (DEVICE.replace("n_qubits", "qubits"), "mine.toml: device.mine.qubits", "did you mean `n_qubits`?"),
+        (DEVICE + "colour = 1", "mine.toml: device.mine.colour", "unknown key (got 1); remove it"),
+        (
+            DEVICE + 'connectivity = "some"',
+            "mine.toml: device.mine.connectivity",
+            "use 'all' or 'snapshot' or",
+        ),
         (DEVICE + "honours_tokens = true", "mine.toml: device.mine.honours_tokens", "delete this line"),
         ("[device.jax]\nsimulated = true", "mine.toml: device.jax.simulated", "delete this line"),
         (DEVICE.replace('"free"', '"gratis"'), "mine.toml: device.mine.price", "no such name"),
         (
             DEVICE.replace('"free"', "{ per_shot_usd = -1 }"),
             "mine.toml: device.mine.price.per_shot_usd",
-            "greater",
+            "give at least 0",
         ),
         (
             DEVICE.replace('"free"', "{ per_shot_usd = nan }"),
@@ -182,7 +196,11 @@ def test_an_unknown_device_or_adapter_is_told() -> None:
         (DEVICE.replace('"free"', "{ per_shot_usd = 1 }"), "mine.toml: device.mine", "price has no date"),
         (DEVICE + "connectivity = [[0, 4]]", "mine.toml: device.mine", "beyond 3"),
         (DEVICE + "submits_per_minute_max = inf", "mine.toml: device.mine.submits_per_minute_max", "finite"),
-        (DEVICE.replace("device.mine", 'device."../x"'), "mine.toml: device.../x.name", "match pattern"),
+        (
+            DEVICE.replace("device.mine", 'device."../x"'),
+            "mine.toml: device.../x.name",
+            "use small letters, digits",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_file_and_key(tmp_path: Path, text: str, place: str, problem: str) -> None:
@@ -358,3 +376,14 @@ def test_a_cloud_device_is_enabled_in_the_folder_that_the_environment_names(
     monkeypatch.setenv("SHOTWISE_CATALOG", str(tmp_path))
     assert load_catalog()["ibm-fez"] == before.model_copy(update={"enabled": True})
     assert "ibm-fez" in fleet_names(None)
+
+
+def test_why_a_device_cannot_be_opened_names_the_field_once() -> None:
+    pytest.importorskip("qiskit_ibm_runtime")
+    fleet, observable = Fleet(("ibm-fez",), secret=lambda _: None), PauliSum.from_strings({"ZZ": 1.0})
+    candidates = fleet.candidates(plan_of([5]), qubit_wise_commuting(observable), observable)
+    with pytest.raises(CannotRunError) as caught:
+        select(candidates, RoutingRequest(), "single:ibm-fez")
+    text = str(caught.value)
+    assert text.startswith("execution.device: no device can take this batch: needs QISKIT_IBM_TOKEN; set")
+    assert text.count("execution.device") == text.count("got 'ibm-fez'") == 1

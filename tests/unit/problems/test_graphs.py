@@ -52,7 +52,7 @@ def test_generators_are_seeded() -> None:
         ({"edges": ((1, 1, 1.0),)}, "problem.edges", "itself"),
         ({"edges": ((0, -1, 1.0),)}, "problem.edges", "outside 0 to 0"),
         ({"edges": ((0, 2, 1.0),), "nodes": 2}, "problem.edges", "outside 0 to 1"),
-        ({"edges": ((0, 1, 1.0), (1, 0, 2.0))}, "problem.edges", "stands twice"),
+        ({"edges": ((0, 1, 1.0), (1, 0, 2.0))}, "problem.edges", "appears twice"),
         ({"edges": ((0, 1, 0.0),)}, "problem.edges", "all zero"),
         ({"edges": ((0, 1, 1e308), (0, 2, 1e308))}, "problem.edges", "too large"),
         (

@@ -103,9 +103,15 @@ def test_leaves_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("geometry", "fields", "field", "complaint"),
     [
-        ("H 0 0 0", {}, "problem.spin", "1 electrons"),
-        (H2, {"spin": 1}, "problem.spin", "2 electrons"),
-        (H2, {"spin": 4}, "problem.spin", "2 electrons"),
+        (
+            "H 0 0 0",
+            {},
+            "problem.spin",
+            r"an odd number of electrons \(1\) cannot leave 0 .*; use 1, or",
+        ),
+        (H2, {"spin": 1}, "problem.spin", r"an even number of electrons \(2\) cannot leave 1 unpaired"),
+        (H2, {"spin": 4}, "problem.spin", "2 electrons cannot leave 4 unpaired"),
+        (H2, {"charge": 1, "spin": 3}, "problem.spin", "1 electron cannot leave 3 unpaired"),
         (H2, {"charge": 2}, "problem.charge", "no electrons"),
         (H2, {"charge": -4}, "problem.charge", "two electrons for each proton"),
         (H2, {"charge": -(10**30)}, "problem.charge", "two electrons for each proton"),
@@ -115,7 +121,7 @@ def test_leaves_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
         (LIH, {"active_space": (6, 6)}, "problem.active_space", "the molecule has 4"),
         (LIH, {"active_space": (3, 3)}, "problem.active_space", "whole orbitals"),
         (LIH, {"active_space": (4, 1)}, "problem.active_space", "more electrons than places"),
-        (LIH, {"active_space": (2, 6)}, "problem.active_space", "use at most 5 orbitals"),
+        (LIH, {"active_space": (2, 6)}, "problem.active_space", "the basis has 6 orbitals, 1 of them core"),
         (LIH, {"active_space": (2, 5), "spin": 4}, "problem.active_space", "unpaired"),
         ("H 0 0 0; H 0 0 1; He 0 3 0", {"spin": 4}, "problem.spin", "more electrons than places"),
     ],

@@ -116,17 +116,60 @@ def test_a_bad_field_is_named_with_its_value(
         ("execution={mode: shots, shots: 2.5}", "not a whole number (got 2.5); give one"),
         ("budget.usd=x", "not a number (got 'x'); give one"),
         ("name=7", "not text (got 7); put it in quotes"),
-        ("optimizer=3", "no section (got 3); write {key: value}"),
+        ("optimizer=3", "not a section (got 3); write {key: value}"),
         ("problem={kind: maxcut, edges: 3}", "not a list (got 3); write [a, b]"),
         ("execution={mode: shots, shots: 9, devices: []}", "too few (got []); give at least 1"),
         ("optimizer.gradient=foo", "use 'auto', 'parameter_shift', 'coordinates' or 'spsa'"),
-        ("name=../etc", "see docs/spec.md"),
+        ("name=../etc", "not of the right form (got '../etc'); use letters, digits"),
         ("ansatz={kind: rqaoa}", "needs maxcut, qubo or ising, not molecule"),
         ("ansatz={kind: qaoa}", "docs/spec.md"),
+        ("optimizer.max_iterations=200.0", "not a whole number (got 200.0); write 200"),
+        ("optimizer.max_iterations='200'", "write 200 without quotes"),
+        ("optimizer=null", "leave it out for the default; --set 'optimizer={}' resets the file's"),
+        ("execution=null", "--set 'execution={mode: exact}' resets"),
+        ("seed=null", "not a whole number (got null); leave it out for the default"),
+        ("name=wärme", "use letters, digits, . _ -; at most 64, starting with a letter or digit"),
+        ("account.tenant=a/b", "use letters, digits, . _ -; at most 64, starting with a letter or digit"),
+        ("ansatz={kind: uccsd, start: x}", "use hartree_fock, mp2, ccsd or run:RUN_ID"),
+        (
+            "execution={mode: exact, shots: 10}",
+            "no field of mode: exact (got 10); remove it, or use mode",
+        ),
+        ("ansatz={kind: adapt, layers: 2}", "or use kind: hardware_efficient or kind: qaoa"),
+        ("scan={layer: [1, 2]}", "unknown key (got [1, 2]); did you mean `layers`?"),
+        ("execution={mode: shots, shots: 9, shot_polcy: adaptive}", "did you mean `shot_policy`?"),
+        ("optimizer.options={b1: x}", "optimizer.options.b1: not a number (got 'x')"),
     ],
 )
 def test_the_remedy_says_what_to_write(tmp_path: Path, override: str, words: str) -> None:
     assert words in str(refusal(tmp_path, H2, "ansatz=null", override))
+
+
+@pytest.mark.parametrize(
+    ("mitigation", "value"), [("[zn]", "'zn'"), ("zn", "'zn'"), ("[zne, 3]", "3"), ("3", "3")]
+)
+def test_every_choice_of_a_field_that_may_be_a_list_is_told(
+    tmp_path: Path, mitigation: str, value: str
+) -> None:
+    execution = f"execution={{mode: shots, shots: 9, device: sim-lima, mitigation: {mitigation}}}"
+    assert str(refusal(tmp_path, H2, execution)) == (
+        f"execution.mitigation: not one of the choices (got {value}); "
+        "use 'none' or 'auto', or a list of readout, zne, twirling, symmetry"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"{H2}optimiser: {{name: adam}}", "optimiser: unknown key; did you mean `optimizer`?"),
+        ("seed: 1", "problem: missing; add it"),
+        ("", "spec: empty; start with `version: 1` and `problem:`"),
+        ("- 1", "spec: not a map (got [1]); start with `version: 1` and `problem:`"),
+        ("seed: 1\nseed: 2", "seed: the key appears twice, again on line 2; keep one"),
+    ],
+)
+def test_a_value_that_would_say_nothing_is_left_out(tmp_path: Path, text: str, line: str) -> None:
+    assert str(refusal(tmp_path, text)) == line
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_a_value_that_is_not_finite_is_named_with_its_line(tmp_path: Path, kind:
 
 def test_a_pauli_string_that_stands_twice_is_named(tmp_path: Path) -> None:
     message = refusal(tmp_path, "pauli", '{"ZZ": 1, "XI": 0.5, "ZZ": 2}')
-    assert message.startswith("problem.file: 'ZZ' stands twice (got 'data')")
+    assert message.startswith("problem.file: 'ZZ' appears twice (got 'data')")
 
 
 @pytest.mark.parametrize("value", ["true", "null", "[1]", '{"XX": 1}'])
