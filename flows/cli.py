@@ -158,7 +158,7 @@ def _drive(spec: Any, run_id: str | None, *, as_json: bool, quiet: bool) -> None
 
     home = _home().make()
     line = None if quiet else ProgressLine()
-    run_id = drive(home, spec, run_id, line)
+    run_id = drive(home, spec, run_id, line, line.tell_entered if line and not as_json else None)
     journal = open_journal()
     state = journal.run(run_id).state
     if state is RunState.CANCELLED:

@@ -44,7 +44,7 @@ def show(run_id: str, as_json: bool, decisions: bool) -> None:
         state = f"{record.state} ({record.reason})" if record.reason else record.state
         print_table(("", ""), [("state", state)], title=run_id)
     print_table(("", ""), [(name, details[name]) for name in _IDS if details.get(name)], title="ids")
-    print_table(("", ""), _spec_rows(details["spec"]), title="spec")
+    print_table(("", ""), _spec_rows(_meant(details["spec"])), title="spec")
     if home.plot(run_id).exists():
         click.echo(f"plot: {home.plot(run_id)}")
 
@@ -68,7 +68,7 @@ def show_result(home: Home, journal: Journal, run_id: str, *, as_json: bool) -> 
 def _print_found(home: Home, record: RunRecord) -> None:
     from flows.terminal import print_table
     from shotwise.units import unit_of
-    from tasks.run_records import result_of
+    from tasks.run_records import result_of, spec_fields
     from tasks.scan import SCAN_COLUMNS, ScanResult, scan_rows
     from tasks.summary import summary_rows
 
@@ -79,7 +79,17 @@ def _print_found(home: Home, record: RunRecord) -> None:
         print_table((found.axis, *SCAN_COLUMNS[1:]), scan_rows(found), title=title)
         click.echo(f"curve      {home.curve(record.run_id)}")
     else:
-        print_table(("", ""), summary_rows(found, unit_of(record.kind)), title=record.run_id)
+        recursive = spec_fields(record)["ansatz"]["kind"] == "rqaoa"
+        rows = summary_rows(found, unit_of(record.kind), recursive=recursive)
+        print_table(("", ""), rows, title=record.run_id)
+
+
+def _meant(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec less the default device where a policy chooses among others: nothing runs on it."""
+    execution = spec["execution"]
+    if not execution.get("policy"):
+        return spec
+    return {**spec, "execution": {name: value for name, value in execution.items() if name != "device"}}
 
 
 def _spec_rows(section: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -40,7 +40,7 @@ def elimination_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | St
         with progress_listener(artifact):
             result = _drive(recursion, driven.drive, driven.checkpoint)
     if not isinstance(result, Stopped):
-        publish_result(run, artifact, result, [("", ""), *summary_rows(result, "")])
+        publish_result(run, artifact, result, [("", ""), *summary_rows(result, "", recursive=True)])
     return result
 
 

@@ -22,6 +22,7 @@ from tasks.cancelling import finish_cancelled
 from tasks.driving import Drive, acquire_with_retries, driving
 from tasks.flow_runs import deployment_of, is_being_cancelled, is_deployed
 from tasks.prefect_records import close_stale
+from tasks.progress import notify_entered
 from tasks.provenance import new_run, parent_from_environment
 from tasks.readiness import check_ready
 from tasks.recording import is_recorded
@@ -108,6 +109,7 @@ def open_run(spec: RunSpec | None, run_id: str | None, *flows: str) -> OpenRun:
         if spec.flow not in flows:
             raise SpecError("spec", spec.flow, "not of this flow", f"give it to the flow {spec.flow}")
         run_id = _enter(journal, spec)
+        notify_entered(run_id)
     return OpenRun(home, journal, journal.run(run_id))
 
 

@@ -15,17 +15,24 @@ from tasks.prefect_server import PrefectServer
 from tasks.tracker import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from prefect import Flow
 
     from flows.terminal import ProgressLine
 
 
-def drive(home: Home, spec: RunSpec, run_id: str | None, line: ProgressLine | None) -> str:
+def drive(
+    home: Home,
+    spec: RunSpec,
+    run_id: str | None,
+    line: ProgressLine | None,
+    on_entry: Callable[[str], None] | None = None,
+) -> str:
     """Drive a new run of `spec`, or go on with `run_id`; the id of the run.
 
-    The server starts first and gets ready on another core while this process imports and builds the problem.
+    `on_entry` hears the id of a new run as soon as it is in the journal. The server starts first and gets
+    ready on another core while this process imports and builds the problem.
 
     Raises:
         ShotwiseError: as `flows.closed_loop.closed_loop`.
@@ -34,7 +41,7 @@ def drive(home: Home, spec: RunSpec, run_id: str | None, line: ProgressLine | No
         try:
             if not server.was_started_here:  # else both cores are busy with its start
                 Tracker.of(home)
-            return _drive(home, server, spec, run_id, line)
+            return _drive(home, server, spec, run_id, line, on_entry)
         finally:
             if line:
                 line.end()
@@ -66,7 +73,12 @@ def when_ready(server: PrefectServer) -> Iterator[None]:
 
 
 def _drive(
-    home: Home, server: PrefectServer, spec: RunSpec, run_id: str | None, line: ProgressLine | None
+    home: Home,
+    server: PrefectServer,
+    spec: RunSpec,
+    run_id: str | None,
+    line: ProgressLine | None,
+    on_entry: Callable[[str], None] | None,
 ) -> str:
     from ledger import Database, Journal
     from tasks.readiness import check_ready
@@ -74,16 +86,25 @@ def _drive(
 
     check_wanted()
     if line:
-        line.say("building the problem ...")
+        line.say(
+            "building the problem; the run is entered after it ..."
+            if run_id is None
+            else "building the problem ..."
+        )
     database = Database(home.database_url)
     check_ready(spec, database, new=run_id is None)
     if line:
         line.say("starting ...")
     from tasks.loop_tasks import flow_runs_driven
-    from tasks.progress import progress_listener
+    from tasks.progress import entry_listener, progress_listener
 
     flow = flow_of(spec)
-    with when_ready(server), progress_listener(line) if line else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(when_ready(server))
+        if line:
+            stack.enter_context(progress_listener(line))
+        if on_entry:
+            stack.enter_context(entry_listener(on_entry))
         state = flow(spec=spec, run_id=run_id, return_state=True)
     flow_run_id = state.state_details.flow_run_id
     assert flow_run_id is not None, "a flow run has an id"

@@ -36,6 +36,11 @@ class ProgressLine:
         """Show what is being waited for, until the first iteration."""
         self._write(text)
 
+    def tell_entered(self, run_id: str) -> None:
+        """Leave a line with a new run's id, by which another process can go on with it."""
+        text = f"{run_id} is entered; `shotwise resume {run_id}` goes on with it if this process ends early"
+        self._write(f"{text}\n" if self.live else text)
+
     def end(self) -> None:
         """Leave the last iteration on the screen."""
         if self.latest is not None:

@@ -52,6 +52,27 @@ def progress_listener(listener: Listener) -> Iterator[None]:
         _listeners.reset(token)
 
 
+EntryListener = Callable[[str], None]
+
+_entry_listener: ContextVar[EntryListener | None] = ContextVar("entry_listener", default=None)
+
+
+@contextmanager
+def entry_listener(listener: EntryListener) -> Iterator[None]:
+    """Let `listener` hear the id of a new run that is entered inside the block, before it starts."""
+    token = _entry_listener.set(listener)
+    try:
+        yield
+    finally:
+        _entry_listener.reset(token)
+
+
+def notify_entered(run_id: str) -> None:
+    """Tell the id of a run that was just entered."""
+    if listener := _entry_listener.get():
+        listener(run_id)
+
+
 def notify_listeners(progress: Progress) -> None:
     """Call every listener of this block."""
     for listener in _listeners.get():

@@ -16,14 +16,21 @@ _Rows = list[tuple[str, str | None]]
 """Names and values; a row without a value is left out."""
 
 
-def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
-    """The result as (name, value) rows for a table."""
+_PHASES = ("pilot", "optimization", "final")
+
+
+def summary_rows(result: RunResult, unit: str, *, recursive: bool = False) -> list[tuple[str, str]]:
+    """The result as (name, value) rows for a table.
+
+    Args:
+        recursive: of recursive QAOA, whose answer is not the energy but what single flips made of it.
+    """
     suffix = f" {unit}" if unit else ""
-    rows = [
+    rows: _Rows = [
         ("state", f"{result.state} ({result.reason})"),
         ("  what next", _advice(result.reason)),
-        *_energy_rows(result, suffix),
-        *_cut_rows(result),
+        *_energy_rows(result, suffix, "energy of the recursion" if recursive else "energy"),
+        *_cut_rows(result, recursive),
         *_spending_rows(result),
         *result.method.items(),
         ("mitigation", result.mitigation),
@@ -31,12 +38,13 @@ def summary_rows(result: RunResult, unit: str) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value is not None]
 
 
-def _energy_rows(result: RunResult, suffix: str) -> _Rows:
+def _energy_rows(result: RunResult, suffix: str, name: str) -> _Rows:
     """The energy and what is known of how good it is."""
     noisy = result.predicted_bias is not None
     return [
-        ("energy", _energy(result.energy, suffix, result.energy_std_error) or _why_without(result.reason)),
+        (name, _energy(result.energy, suffix, result.energy_std_error) or _why_without(result.reason)),
         ("  beside the interval", _bias(result, suffix)),
+        ("  warning", _bias_warning(result)),
         ("  the devices disagree", _disagreement(result.disagreement)),
         (f"reference ({result.reference_method})", _energy(result.reference_energy, suffix)),
         ("  below it", _below(result)),
@@ -47,32 +55,35 @@ def _energy_rows(result: RunResult, suffix: str) -> _Rows:
     ]
 
 
-def _cut_rows(result: RunResult) -> _Rows:
+def _cut_rows(result: RunResult, recursive: bool) -> _Rows:
     """The best sample and the cut that it is; of a problem that is no cut its value."""
     value = result.best_value if result.best_cut_value is None else None
+    answer = " (the answer)" if recursive else ""
     return [
-        ("cut value (expected)", _number(result.cut_value)),
-        ("best cut found", _number(result.best_cut_value)),
+        ("cut of the recursion" if recursive else "cut value (expected)", _number(result.cut_value)),
+        (f"best cut found{answer}", _number(result.best_cut_value)),
         ("reference cut", _number(result.reference_cut_value)),
         (f"{result.baseline_method} cut", _number(result.baseline_cut_value)),
         ("approximation ratio", _number(result.approximation_ratio, ".4f")),
-        ("best value found", _number(value)),
+        (f"best value found{answer}", _number(value)),
         ("best bitstring", result.bitstring),
     ]
 
 
 def _spending_rows(result: RunResult) -> _Rows:
-    """What it took, in all and where."""
+    """What it took, in all, by phase and by device; of a run that spent nothing neither shots nor cost."""
+    spent = bool(result.shots or result.cost_usd)
+    phases = {name: result.spent_by_phase[name] for name in _PHASES if name in result.spent_by_phase}
     calibrations = {"shots": result.calibration_shots, "cost_usd": result.calibration_cost_usd}
     return [
         ("grown operators", None if result.operators is None else str(result.operators)),
         ("iterations", str(result.iterations)),
-        ("energy evaluations", str(result.evaluations)),
-        ("shots", f"{result.shots:,}"),
-        ("cost", f"${result.cost_usd:.2f}"),
-        *((f"  {name}", _amount(spent)) for name, spent in result.spent_by_phase.items()),
-        *((f"  on {name}", _amount(spent)) for name, spent in result.spent_by_device.items()),
-        ("  of it calibrations", _amount(calibrations) if result.calibration_shots else None),
+        ("energy evaluations", str(result.evaluations) if result.evaluations else None),
+        ("shots", f"{result.shots:,}" if spent else None),
+        ("cost", f"${result.cost_usd:.2f}" if spent else None),
+        *((f"  {name}", _amount(amount)) for name, amount in phases.items()),
+        *((f"  on {name}", _amount(amount)) for name, amount in result.spent_by_device.items()),
+        ("  of it calibrations", _amount(calibrations)),
     ]
 
 
@@ -87,7 +98,9 @@ def _number(value: float | None, form: str = ".6g") -> str | None:
     return None if value is None else f"{value:{form}}"
 
 
-def _amount(spent: Mapping[str, float]) -> str:
+def _amount(spent: Mapping[str, float]) -> str | None:
+    if not (spent["shots"] or spent["cost_usd"]):
+        return None
     return f"{spent['shots']:,.0f} shots, ${spent['cost_usd']:.2f}"
 
 
@@ -103,6 +116,16 @@ def _bias(result: RunResult, suffix: str) -> str | None:
     if not result.predicted_bias or result.energy is None:
         return None
     return f"a bias of about {result.predicted_bias:.1e}{suffix}, predicted from the devices' calibration"
+
+
+def _bias_warning(result: RunResult) -> str | None:
+    half = half_width(result.energy_std_error or 0.0)
+    if not result.predicted_bias or result.energy is None or result.predicted_bias <= half:
+        return None
+    return (
+        "the predicted bias is larger than the error bar: the true energy may well lie outside the interval, "
+        "and more shots do not help"
+    )
 
 
 def _below(result: RunResult) -> str | None:

@@ -76,3 +76,11 @@ def test_a_run_without_a_result_says_how_it_stands(home: Home) -> None:
     shown = printed("show", run_id)
     assert "created" in shown
     assert "60 entries; --json prints them" in shown
+
+
+def test_the_default_device_is_not_shown_where_a_policy_chooses(home: Home) -> None:
+    execution = {"mode": "shots", "shots": 100}
+    _, routed = enter(home, None, execution={**execution, "policy": "cheapest", "devices": ["sim-lima"]})
+    assert "execution.device " not in printed("show", routed)
+    _, called = enter(home, None, execution=execution)
+    assert "execution.device " in printed("show", called)

@@ -59,6 +59,31 @@ def test_spending_is_told_in_all_and_where() -> None:
     assert told["  of it calibrations"] == "345 shots, $0.00"
 
 
+def test_phases_come_in_order_and_rows_without_content_are_left_out() -> None:
+    nothing, spent = {"shots": 0, "cost_usd": 0.0}, {"shots": 12_000, "cost_usd": 1.5}
+    paid = replace(RESULT, spent_by_phase={"final": spent, "optimization": spent, "pilot": nothing})
+    names = [name for name, _ in summary_rows(paid, "Ha")]
+    assert names[names.index("cost") :][:3] == ["cost", "  optimization", "  final"]
+    assert "  pilot" not in names
+    free = dict(summary_rows(replace(RESULT, shots=0, cost_usd=0.0, evaluations=0), "Ha"))
+    assert not free.keys() & {"shots", "cost", "energy evaluations"}
+
+
+@pytest.mark.parametrize(("bias", "warned"), [(None, False), (0.0019, False), (0.0123, True)])
+def test_a_bias_beyond_the_error_bar_is_warned_of(bias: float | None, warned: bool) -> None:
+    told = dict(summary_rows(replace(RESULT, predicted_bias=bias), "Ha"))
+    assert told.get("  warning", "").startswith("the predicted bias is larger than the error bar") is warned
+
+
+def test_a_recursion_says_which_number_is_its_answer() -> None:
+    cut = replace(RESULT, cut_value=7.5, best_cut_value=8.0, best_value=-8.0, bitstring="0101")
+    told = dict(summary_rows(cut, "", recursive=True))
+    assert (told["cut of the recursion"], told["best cut found (the answer)"]) == ("7.5", "8")
+    assert "energy of the recursion" in told
+    value = dict(summary_rows(replace(cut, best_cut_value=None), "", recursive=True))
+    assert value["best value found (the answer)"] == "-8"
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
