@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from ledger import Database
 from ledger.handover import check_undriven, extent, hand_over
 from shotwise.home import Home
-from shotwise.units import counted
+from shotwise.words import quantity
 
 OLD_JOURNAL = "shotwise-before-team.db"
 
@@ -40,7 +40,7 @@ def hand_over_journal(home: Home, team_url: str, say: Callable[[str], None]) -> 
         return False
     with _opened(f"sqlite:///{home.own_journal}") as own, _opened(team_url) as team:
         has = extent(own)
-        what = f"{counted(has.n_runs, 'run')}, {counted(has.n_accounts, 'account')}"
+        what = f"{quantity(has.n_runs, 'run')}, {quantity(has.n_accounts, 'account')}"
         done = hand_over(own, team)
     if done and has:
         say(f"carried over from {home.own_journal.name}: {what}")

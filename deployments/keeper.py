@@ -23,7 +23,7 @@ from ledger import Database, Journal
 from shotwise.errors import ShotwiseError
 from shotwise.home import Home
 from shotwise.signals import SignalSafeSetter
-from shotwise.units import counted
+from shotwise.words import quantity
 from tasks.flow_runs import FlowRuns, get_client
 from tasks.healing import HealingLimits, heal
 
@@ -63,7 +63,7 @@ def _going_on() -> Iterator[None]:
 def _look(journal: Journal, flow_runs: FlowRuns, limits: HealingLimits) -> None:
     for healed in heal(journal, flow_runs, limits):
         successor = healed.successor.name if healed.successor else "none"
-        dead = counted(len(healed.dead), "dead flow run")
+        dead = quantity(len(healed.dead), "dead flow run")
         _log.info("%s: %s, successor: %s", healed.run_id, dead, successor)
 
 

@@ -58,8 +58,9 @@ def _row(fleet: Fleet, name: str) -> dict[str, Any]:
         in_sandbox = description.provider == "sandbox"
         told = fleet.calibration(name) if in_sandbox else calibration_of(description, fleet.now_us())
     except (CannotRunError, ProviderUnavailable) as error:
+        why = error.reason if isinstance(error, CannotRunError) else str(error)
         return {
-            "name": name, "provider": "", "n_qubits": 0, "health": str(error), "calibration_age_s": None,
+            "name": name, "provider": "", "n_qubits": 0, "health": why, "calibration_age_s": None,
             "queue_s": 0.0, "reference_job_micro_usd": 0, "enabled": False,
         }  # fmt: skip
     needs = description.calibration == "snapshot" or (in_sandbox and description.calibration != "none")

@@ -33,8 +33,8 @@ class Progress:
         bar = f" +- {self.energy_std_error:.1e}" if self.energy_std_error else ""
         unit = f" {self.unit}" if self.unit else ""
         at = f"iteration {self.iteration}/{self.iterations_max}"
-        spent = f"shots {self.shots:,}  cost ${self.cost_micro_usd / 1e6:.2f}"
-        return f"{self.run_id}  {at}  energy {self.energy:.8f}{bar}{unit}  {spent}"
+        spent = f"  shots {self.shots:,}  cost ${self.cost_micro_usd / 1e6:.2f}" if self.shots else ""
+        return f"{self.run_id}  {at}  energy {self.energy:.8f}{bar}{unit}{spent}"
 
 
 Listener = Callable[[Progress], None]

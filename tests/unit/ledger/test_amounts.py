@@ -5,7 +5,6 @@ import pytest
 from ledger.accounts import path_to
 from ledger.amounts import Currency, dollars, quantity
 from shotwise.errors import SpecError
-from shotwise.units import counted
 
 
 @pytest.mark.parametrize(
@@ -40,14 +39,6 @@ def test_money_is_shown_exactly(micro_usd: int, text: str) -> None:
 )
 def test_money_in_tables_is_never_nothing_where_it_is_something(micro_usd: int, text: str) -> None:
     assert dollars(micro_usd) == text
-
-
-def test_one_is_no_plural() -> None:
-    assert [counted(number, "difference") for number in (0, 1, 2)] == [
-        "0 differences",
-        "1 difference",
-        "2 differences",
-    ]
 
 
 def test_a_path_names_all_accounts_above() -> None:
