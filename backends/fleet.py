@@ -17,6 +17,7 @@ from backends.catalog import (
     DeviceDescription,
     DeviceStatus,
     QueueModel,
+    jobs_refusal,
     load_catalog,
     open_provider,
 )
@@ -143,6 +144,8 @@ class Fleet:
                 return Candidate(name, why)
             if workload.plan.bases.varied and not description.verbatim:
                 return Candidate(name, "compiles circuits itself, so folds and flips would be lost")
+            if why := jobs_refusal(workload.plan, description):
+                return Candidate(name, why)
             status = self._status(name)
             if not status.online:
                 return Candidate(name, f"offline: {status.message}" if status.message else "offline")

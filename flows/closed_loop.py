@@ -68,7 +68,13 @@ def closed_loop(spec: RunSpec | None, run_id: str | None) -> RunResult | Stopped
             check_can_start(prepared, Ledger(run.journal.database))
         with progress_listener(artifact), tracing(run.home, run.journal, driven.lease):
             hold = partial(device_slot, sleep=driven.drive.sleep)
-            buyer = open_buyer(prepared, driven.lease, hold=hold, sleep=driven.drive.sleep)
+            buyer = open_buyer(
+                prepared,
+                driven.lease,
+                hold=hold,
+                sleep=driven.drive.sleep,
+                check_stop=driven.drive.check_stop,
+            )
             result = _drive_on(prepared, driven.drive, buyer)
     if not isinstance(result, Stopped):
         publish_result(run, artifact, result, [("", ""), *summary_rows(result, prepared.problem.unit)])
@@ -93,8 +99,7 @@ def _drive_on(prepared: Prepared, drive: Drive, buyer: Buyer | None) -> RunResul
 def _drive(prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopState) -> RunResult:
     iterate = partial(_iterate_sampled, buyer=buyer) if prepared.sampled else _iterate_segment
     while state.reason is None:
-        if drive.stop.is_set():
-            raise StopAsked
+        drive.check_stop()
         state, records = iterate(prepared, drive, state)
         _notify(prepared, drive, state, records)
     try:

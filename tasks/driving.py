@@ -61,6 +61,15 @@ class Drive:
         if self.stop.wait(seconds):
             raise StopAsked
 
+    def check_stop(self) -> None:
+        """Between two steps that are long or many.
+
+        Raises:
+            StopAsked: the run is asked to stop.
+        """
+        if self.stop.is_set():
+            raise StopAsked
+
     def deadline(self, budget: BudgetSpec) -> float:
         """Monotonic time at which the wall-clock budget ends."""
         if budget.wall_s is None:
@@ -132,8 +141,8 @@ def renewing(
 def driving(lease: Lease, active_before_us: int) -> Iterator[Drive]:
     """Keep a lease alive, and turn a cancellation, SIGINT and SIGTERM into a request to stop.
 
-    The run obeys after its current step, or at once where it only waits (for a provider, say). A second
-    signal interrupts at once whatever it does; whatever was committed stays.
+    The run obeys after its current step or job, or at once where it only waits (for a provider, say).
+    A second signal interrupts at once whatever it does; whatever was committed stays.
     """
     drive = Drive(lease, time.monotonic(), active_before_us)
     drive.check_cancellation()

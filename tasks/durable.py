@@ -60,6 +60,8 @@ class Buyer:
     sleep: Callable[[float], None] = time.sleep
     hold: Callable[[str], AbstractContextManager[object]] = nullcontext
     """Takes a device's slot while a job of it is out."""
+    check_stop: Callable[[], None] = lambda: None
+    """Called before a job is entered; raises to buy no more now."""
     closing: bool = False
     """Only end what is in flight, cancelled where the provider still can, and buy nothing."""
 
@@ -91,6 +93,8 @@ class Buyer:
                 raise DeviceGaveUpError(device, "given up before", tuple(delivered), before=True)
             if record is None and self.closing:
                 raise NothingMoreIsBoughtError(f"{self.book.lease.run_id}: shall end")
+            if record is None:
+                self.check_stop()
             key = JobKey(self.book.lease.run_id, iteration, batch, attempt)
             where = record.device if record else device
             attempt += 1

@@ -29,7 +29,7 @@ from shotwise.rng import Purpose, stream
 from tasks.gradient import Gradient, design_of, gradient_of
 from tasks.mitigation import MitigatedPart
 from tasks.prepared import Prepared
-from tasks.sampling import energy_shots, pilot_shots
+from tasks.sampling import check_energy_shots, energy_shots, pilot_shots
 from tasks.state import LoopState, Sample
 
 CANDIDATES_EVERY = 10
@@ -178,7 +178,11 @@ def plan_energies(
     Args:
         shots: of each row, shape (rows,); never less than every group needs.
         sigmas: the groups' standard deviations, by which the shots are shared, shape (groups,).
+
+    Raises:
+        CannotRunError: a row would take more shots than an energy may have.
     """
+    check_energy_shots(prepared, float(np.max(shots, initial=0)))
     points, groups = len(angles), len(prepared.grouping)
     totals = np.maximum(np.ceil(shots).astype(np.int64), prepared.shots_min)
     return ExecutionPlan(

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from backends.catalog import jobs_refusal
 from backends.dispatch import Candidate
 from measurement import Estimates, ExecutionPlan, Grouping
 from measurement.mitigation import (
@@ -137,7 +138,10 @@ def with_mitigation(prepared: Prepared, candidate: Candidate, plan: ExecutionPla
         return replace(candidate, refusal=error.reason)
     if found is None:
         return candidate
-    cost = prepared.fleet.quote_micro_usd(candidate.device, found.chosen.treatment.expand(plan))
+    expanded = found.chosen.treatment.expand(plan)
+    if why := jobs_refusal(expanded, prepared.fleet.description(candidate.device)):
+        return replace(candidate, refusal=f"mitigated it {why}")
+    cost = prepared.fleet.quote_micro_usd(candidate.device, expanded)
     return replace(
         candidate,
         cost_micro_usd=cost,

@@ -16,6 +16,8 @@ from shotwise.words import quantity
 from tasks.fleet import open_fleet
 from tasks.mitigation import check as check_mitigation
 from tasks.prepared import Prepared
+from tasks.sampling import final_shots
+from tasks.state import initial
 
 
 def prepare(spec: RunSpec) -> Prepared:
@@ -91,6 +93,7 @@ def _check_shots(prepared: Prepared) -> None:
             f"use auto, {', '.join(SHOT_CHOOSERS[:-1])} or {SHOT_CHOOSERS[-1]}, or a fixed number of shots",
         )
     shots, groups = prepared.shots_per_evaluation, len(prepared.grouping)
+    final_shots(prepared, initial(prepared))  # the energy of most shots
     least = prepared.shots_min
     if shots < least:
         raise SpecError(

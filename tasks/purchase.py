@@ -42,12 +42,14 @@ def open_buyer(
     *,
     hold: Callable[[str], AbstractContextManager[object]],
     sleep: Callable[[float], None],
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Buyer | None:
     """What buys for a run, its account opened with the spec's budget; None where nothing costs.
 
     Args:
         hold: takes a device's slot while a job of it is out.
         sleep: waits; may raise to leave what is in flight to another.
+        check_stop: asked before every job; may raise to leave the rest of a batch to another.
     """
     if prepared.fleet is None:
         return None
@@ -55,7 +57,7 @@ def open_buyer(
     account = f"{payer.tenant}/{payer.project}/{lease.run_id}"
     ledger = Ledger(lease.database)
     ledger.open_limited(account, shots=budget.shots, micro_usd=budget.micro_usd, note="spec")
-    return Buyer(JobBook(lease, account), prepared.fleet, sleep=sleep, hold=hold)
+    return Buyer(JobBook(lease, account), prepared.fleet, sleep=sleep, hold=hold, check_stop=check_stop)
 
 
 def purchase(

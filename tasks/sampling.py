@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from measurement import regularized_sigmas, shots_for
+from shotwise.errors import CannotRunError
+from shotwise.spec import SHOTS_MAX
 from tasks.prepared import Prepared
 from tasks.state import LoopState
 
@@ -12,21 +16,52 @@ PILOT_SHOTS = 100
 """Of every group, before shots are set by a target error."""
 _MARGIN = 0.97
 """Of the target that the final evaluation aims at, since the groups' variances are themselves estimates."""
+_ROUNDED_UP = 1.01
 _SETTLING_SWEEPS = 4
 """For this many sweeps use the larger of the pooled and the centre variances, because a line fit has not yet
 measured at its own position."""
 
 
+def check_energy_shots(prepared: Prepared, shots: float) -> None:
+    """Refuse an energy of more shots than a spec may give it.
+
+    Raises:
+        CannotRunError: the standard error that is asked for takes more.
+    """
+    if shots <= SHOTS_MAX:
+        return
+    asked = prepared.asked_std_error
+    raise CannotRunError(
+        "execution.target_std_error",
+        asked,
+        f"an energy would take {shots:.1e} shots, more than {SHOTS_MAX:,}",
+        f"ask for {_ROUNDED_UP * asked * math.sqrt(shots / SHOTS_MAX):.2e} or more",
+    )
+
+
 def energy_shots(prepared: Prepared, state: LoopState) -> int:
-    """Shots of one energy evaluation where the optimizer does not choose them."""
+    """Shots of one energy evaluation where the optimizer does not choose them.
+
+    Raises:
+        CannotRunError: as `check_energy_shots`.
+    """
     execution = prepared.shots_execution
-    return execution.shots or shots_for(prepared.asked_std_error, state.variances.sigmas)
+    shots = execution.shots or shots_for(prepared.asked_std_error, state.variances.sigmas)
+    check_energy_shots(prepared, shots)
+    return shots
 
 
 def final_shots(prepared: Prepared, state: LoopState) -> int:
-    """Shots of the final evaluation: as given, or as the target error takes by what was learned."""
+    """Shots of the final evaluation: as given, or as the target error takes by what was learned.
+
+    Raises:
+        CannotRunError: as `check_energy_shots`.
+    """
     execution = prepared.shots_execution
-    return execution.shots or shots_for(_MARGIN * prepared.asked_std_error, final_sigmas(prepared, state))
+    target = _MARGIN * prepared.asked_std_error
+    shots = execution.shots or shots_for(target, final_sigmas(prepared, state))
+    check_energy_shots(prepared, shots)
+    return shots
 
 
 def final_sigmas(prepared: Prepared, state: LoopState) -> np.ndarray:

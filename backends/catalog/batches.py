@@ -14,6 +14,8 @@ from backends.transpile.success import HardwareUse
 from measurement.plan import ExecutionPlan, Outcome
 from shotwise.words import quantity
 
+JOBS_MAX = 1_000
+"""Jobs that a device's part of a batch may be split into."""
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -79,6 +81,23 @@ def split_plan(plan: ExecutionPlan, device: DeviceDescription) -> list[Batch]:
             jobs.append([])
         jobs[-1].append(piece)
     return [_batch(plan, part, job) for part, job in enumerate(jobs)]
+
+
+def jobs_needed(plan: ExecutionPlan, device: DeviceDescription) -> int:
+    """How many jobs `split_plan` makes of a plan, found without making them."""
+    if refusal(plan, device) is None:
+        return 1
+    whole, rest = np.divmod(plan.shots, device.shots_max)
+    kinds = [int(whole.sum()), *np.unique(rest[rest > 0], return_counts=True)[1].tolist()]
+    if not device.equal_shots:
+        kinds = [sum(kinds)]
+    return sum(-(-pieces // device.circuits_max) for pieces in kinds)
+
+
+def jobs_refusal(plan: ExecutionPlan, device: DeviceDescription) -> str | None:
+    """Why the device is not to take the plan in as many jobs as it asks for; None where it may."""
+    jobs = jobs_needed(plan, device)
+    return f"would take {jobs:,} jobs, more than {JOBS_MAX:,}" if jobs > JOBS_MAX else None
 
 
 def join_outcomes(plan: ExecutionPlan, batches: list[Batch], outcomes: list[Outcome]) -> Outcome:

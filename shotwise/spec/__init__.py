@@ -15,6 +15,7 @@ from shotwise.spec.problem import (
 )
 from shotwise.spec.run import (
     SHOT_CHOOSERS,
+    SHOTS_MAX,
     AccountSpec,
     AdaptAnsatz,
     AnsatzSpec,
@@ -35,6 +36,7 @@ from shotwise.spec.run import (
 from shotwise.spec.scan import BondScan, LayersScan, ScanSpec
 
 __all__ = [
+    "SHOTS_MAX",
     "SHOT_CHOOSERS",
     "AccountSpec",
     "AdaptAnsatz",

@@ -134,6 +134,8 @@ class ScheduleSpec(Section):
     warmup_iterations: int = Field(default=10, ge=1)
 
 
+SHOTS_MAX = 10**9
+"""Of one energy."""
 SHOT_CHOOSERS = ("bayes_newton", "gcans", "icans", "cost_cans")
 """Optimizers that choose the shots of every point that they ask for."""
 
@@ -188,8 +190,8 @@ class ShotsExecution(Section):
     """
 
     mode: Literal["shots"]
-    shots: int | None = Field(default=None, ge=1, le=10**9)
-    target_std_error: float | None = Field(default=None, gt=0)
+    shots: int | None = Field(default=None, ge=1, le=SHOTS_MAX)
+    target_std_error: float | None = Field(default=None, ge=1e-15)
     shot_policy: Literal["fixed", "adaptive"] = "fixed"
     grouping: Literal["auto", "qubit_wise", "overlapping", "fully_commuting", "fewest"] = "auto"
     device: str = Field(default=FREE_DEVICE, max_length=64)

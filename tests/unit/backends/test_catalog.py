@@ -20,6 +20,8 @@ from backends.catalog import (
     QueueModel,
     calibration_of,
     cost_of_end,
+    jobs_needed,
+    jobs_refusal,
     join_outcomes,
     load_catalog,
     open_provider,
@@ -257,11 +259,19 @@ def test_a_split_plan_fits_and_buys_every_shot_once(seed: int, equal_shots: bool
     plan = plan_of([int(s) for s in rng.integers(0, 350, 11)])
     device = described(shots_max=100, circuits_max=3, equal_shots=equal_shots)
     batches = split_plan(plan, device)
+    assert jobs_needed(plan, device) == len(batches)
     assert all(refusal(batch.plan, device) is None for batch in batches)
     assert len({batch.plan.seed for batch in batches}) == len(batches)
     joined = join_outcomes(plan, batches, [JaxDevice().sample(batch.plan) for batch in batches])
     assert [int(joined.row(row)[1].sum()) for row in range(len(plan))] == plan.shots.tolist()
     assert len(joined.row(0)[0]) == len(set(joined.row(0)[0].tolist()))
+
+
+def test_too_many_jobs_are_counted_without_being_made() -> None:
+    device = described(shots_max=100, circuits_max=3)
+    assert jobs_refusal(plan_of([300_000]), device) is None
+    assert jobs_refusal(plan_of([300_001]), device) == "would take 1,001 jobs, more than 1,000"
+    assert jobs_needed(plan_of([10**15]), device) == -(-(10**13) // 3)
 
 
 def test_a_plan_that_fits_stays_as_it_is() -> None:

@@ -1,5 +1,8 @@
 """Devices that refuse, fail, fall silent or have limits: what was paid stays, the rest goes elsewhere."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,9 +16,10 @@ from ledger import (
     Ledger,
 )
 from measurement import ExecutionPlan
+from tasks.driving import StopAsked
 from tasks.durable import DeviceGaveUpError
 from tasks.evaluate import plan_iteration
-from tasks.routing import predicted_bias
+from tasks.routing import decide, predicted_bias, routing_request
 from tasks.treatment import calibration_spent
 from tests.unit.tasks.by_hand import (
     MANILA,
@@ -38,6 +42,41 @@ def test_the_bias_of_the_devices_that_measured_the_result_is_told(journal: Journ
     final = predicted_bias(journal.database, run.run_id)
     assert final is not None
     assert 1e-3 < final < 1.0
+
+
+def test_a_device_that_would_take_too_many_jobs_takes_none(journal: Journal) -> None:
+    """Neither are they made to find that out."""
+    run = Run(journal, usd=None, shots=10**9, devices=[MANILA, "jax"], policy="cheapest")
+    fleet = run.prepared.fleet
+    assert fleet is not None
+    fleet._descriptions[MANILA] = fleet.description(MANILA).model_copy(update={"circuits_max": 1})
+    request = routing_request(run.prepared, run.buyer, run.state)
+    decision = decide(run.prepared, plan_iteration(run.prepared, run.state), request)
+    assert decision.devices == ("jax",)
+    (manila,) = [scored for scored in decision.candidates if scored.candidate.device == MANILA]
+    assert re.fullmatch(r"would take \d+,\d{3} jobs, more than 1,000", manila.reason)
+    fleet.forget(MANILA)
+
+
+def test_a_request_to_stop_is_obeyed_between_the_jobs_of_a_batch(journal: Journal) -> None:
+    run = Run(journal, usd=None, shots=5000)
+    fleet = run.prepared.fleet
+    assert fleet is not None
+    fleet._descriptions[MANILA] = fleet.description(MANILA).model_copy(update={"shots_max": 700})
+    fleet._descriptions[MANILA] = fleet.description(MANILA).model_copy(update={"circuits_max": 2})
+
+    def check_stop() -> None:
+        if len(run.jobs) == 3:
+            raise StopAsked
+
+    steady, run.buyer = run.buyer, replace(run.buyer, check_stop=check_stop)
+    with pytest.raises(StopAsked):
+        run.buy()
+    assert [job.state for job in run.jobs] == [JobPhase.DONE] * 3
+    run.buyer = steady
+    wanted = plan_iteration(run.prepared, run.state)
+    assert run.buy().shots == wanted.shots_total == sum(job.shots for job in run.jobs)
+    fleet.forget(MANILA)
 
 
 def test_a_row_above_a_devices_limit_is_bought_once(journal: Journal) -> None:
