@@ -53,9 +53,15 @@ def plan(spec: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 def _plan_json(planned: RunPlan) -> dict:
     return {
         **asdict(planned),
-        "cost_usd_max": None if planned.worst_case_micro_usd is None else planned.worst_case_micro_usd / 1e6,
+        "cost_usd_max": _usd(planned.worst_case_micro_usd),
         "shots_max": planned.worst_case_shots,
+        "cost_usd_expected": _usd(planned.expected_micro_usd),
+        "shots_expected": planned.expected_shots,
     }
+
+
+def _usd(micro_usd: int | None) -> float | None:
+    return None if micro_usd is None else micro_usd / 1e6
 
 
 def _print_plan(planned: RunPlan) -> None:
@@ -63,6 +69,7 @@ def _print_plan(planned: RunPlan) -> None:
     from ledger import dollars
 
     affordable = planned.iterations_affordable
+    most = "about" if planned.estimated else "at most"
     refusal = planned.refusal
     if affordable == 0 and not refusal:
         refusal = "the budget has no room for one iteration and the final evaluation"
@@ -81,10 +88,10 @@ def _print_plan(planned: RunPlan) -> None:
         *planned.method.items(),
     ]
     prices = [
-        ("one iteration costs at most", dollars(planned.iteration_micro_usd)),
-        ("the final evaluation at most", dollars(planned.final_micro_usd)),
+        (f"one iteration costs {most}", dollars(planned.iteration_micro_usd)),
+        (f"the final evaluation {most}", dollars(planned.final_micro_usd)),
         ("one iteration takes about", f"{planned.seconds:,.0f} s"),
-        ("worst case of the whole run", _worst_case(planned)),
+        ("the whole run" if planned.estimated else "worst case of the whole run", _whole_run(planned)),
         ("the budget allows", "no limit" if affordable is None else f"{affordable} iterations"),
     ]
     if planned.mitigation:
@@ -102,14 +109,18 @@ def _print_plan(planned: RunPlan) -> None:
         print_decision(at_end, title=f"the final evaluation, policy {at_end.policy}")
 
 
-def _worst_case(planned: RunPlan) -> str:
+def _whole_run(planned: RunPlan) -> str:
+    """What is known of it, and where that is an estimate, by what it is bounded."""
     from ledger import dollars
 
-    if planned.worst_case_micro_usd is None or planned.worst_case_shots is None:
+    if planned.adaptive:
         guess = f"about {planned.optimization_shots:,} shots to the precision asked for"
         return f"{guess}; the optimizer chooses, only the budget bounds them"
-    money = dollars(planned.worst_case_micro_usd)
-    return f"{planned.iterations_max} iterations, {planned.worst_case_shots:,} shots, {money}"
+    money = dollars(planned.expected_micro_usd or 0)
+    whole = f"{planned.iterations_max} iterations, {planned.expected_shots:,} shots, {money}"
+    if not planned.estimated:
+        return whole
+    return f"about {whole}; measured variances will change the shots, only the budget bounds them"
 
 
 def print_decision(decision: Decision, *, title: str) -> None:

@@ -1,4 +1,4 @@
-"""What a run would do, without running it: circuits, shots, devices with predictions, the worst case."""
+"""What a run would do, without running it: circuits, shots, devices with predictions, what it costs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class RunPlan:
         method: optimizer, gradient and grouping, with reasons.
         decision, final_decision: where the first batch and the final evaluation would go, with every
             candidate's score; None for free local runs.
-        iteration_micro_usd, final_micro_usd: worst cases of one iteration and of the final evaluation.
+        iteration_micro_usd, final_micro_usd: worst cases of one iteration and of the final evaluation, with
+            the shots that are planned.
         iterations_affordable: such iterations that the budgets allow beside all else; None without a limit.
         refusal: why nothing can run it, None where something can.
         mitigation: what would be picked on the route and why, None where nothing is asked for.
@@ -67,15 +68,30 @@ class RunPlan:
     refusal: str | None = None
 
     @property
-    def worst_case_micro_usd(self) -> int | None:
-        """The whole run, all its iterations and the final evaluation, at the worst case of the route."""
+    def estimated(self) -> bool:
+        """Whether shots follow from variances that are measured later, so that only the budget is a bound."""
+        return self.adaptive or self.pilot_shots > 0
+
+    @property
+    def expected_micro_usd(self) -> int | None:
+        """The whole run at the planned shots; None where the optimizer chooses how many iterations have."""
         if self.adaptive and self.iteration_micro_usd:
             return None
         return self.iterations_max * self.iteration_micro_usd + self.fixed_micro_usd
 
     @property
+    def expected_shots(self) -> int:
+        """Of the whole run, with every iteration that it may have."""
+        return self.optimization_shots + self.fixed_shots
+
+    @property
+    def worst_case_micro_usd(self) -> int | None:
+        """The whole run at the worst case of the route; None where only the budget bounds it."""
+        return None if self.estimated and self.iteration_micro_usd else self.expected_micro_usd
+
+    @property
     def worst_case_shots(self) -> int | None:
-        return None if self.adaptive else self.iterations_max * self.shots + self.fixed_shots
+        return None if self.estimated else self.expected_shots
 
     @property
     def fixed_micro_usd(self) -> int:

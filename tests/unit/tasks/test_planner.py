@@ -33,9 +33,20 @@ def test_an_iteration_is_not_the_pilot_before_it() -> None:
     assert (plan.energies, plan.pilot_shots) == (13, 100 * plan.groups)
     assert plan.iteration_micro_usd > 100 * plan.pilot_micro_usd > 0
     whole = 50 * plan.iteration_micro_usd + plan.pilot_micro_usd + plan.final_micro_usd
-    assert plan.worst_case_micro_usd == whole
-    assert plan.worst_case_shots == 50 * plan.shots + plan.pilot_shots + plan.final_shots
+    assert plan.expected_micro_usd == whole
+    assert plan.expected_shots == 50 * plan.shots + plan.pilot_shots + plan.final_shots
     assert planned({"shots": 1000}).pilot_shots == 0
+
+
+def test_only_fixed_shots_have_a_worst_case() -> None:
+    """Elsewhere the pilot corrects the variances by which shots were planned, and the run may take more."""
+    fixed, asked = planned({"shots": 1000}), planned({"target_std_error": 1.6e-3})
+    assert not fixed.estimated
+    assert fixed.worst_case_micro_usd == fixed.expected_micro_usd
+    assert fixed.worst_case_shots == fixed.expected_shots == 51 * 1000 + 12 * 50 * 1000
+    assert asked.estimated
+    assert asked.worst_case_micro_usd is asked.worst_case_shots is None
+    assert planned({"target_std_error": 1.6e-3, "device": "jax"}).worst_case_micro_usd == 0
 
 
 def test_what_is_affordable_leaves_room_for_all_else() -> None:
