@@ -44,6 +44,7 @@ def plan(spec: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         prepared,
         micro_usd_left=min(available.values(), default=None),
         without=excluded_devices(prepared, database),
+        points=len(loaded.scan.values) if loaded.scan else 1,
     )
     click.echo(json.dumps(_plan_json(planned))) if as_json else _print_plan(planned)
     if planned.refusal or planned.iterations_affordable == 0:
@@ -91,6 +92,7 @@ def _print_plan(planned: RunPlan) -> None:
         (f"one iteration costs {most}", dollars(planned.iteration_micro_usd)),
         (f"the final evaluation {most}", dollars(planned.final_micro_usd)),
         ("one iteration takes about", f"{planned.seconds:,.0f} s"),
+        *([("one point of the scan", _whole_point(planned))] if planned.points > 1 else []),
         ("the whole run" if planned.estimated else "worst case of the whole run", _whole_run(planned)),
         ("the budget allows", "no limit" if affordable is None else f"{affordable} iterations"),
     ]
@@ -111,16 +113,30 @@ def _print_plan(planned: RunPlan) -> None:
 
 def _whole_run(planned: RunPlan) -> str:
     """What is known of it, and where that is an estimate, by what it is bounded."""
-    from ledger import dollars
-
+    each = "" if planned.points == 1 else f"{planned.points} points, each as the first: "
     if planned.adaptive:
-        guess = f"about {planned.optimization_shots:,} shots to the precision asked for"
-        return f"{guess}; the optimizer chooses, only the budget bounds them"
-    money = dollars(planned.expected_micro_usd or 0)
-    whole = f"{planned.iterations_max} iterations, {planned.expected_shots:,} shots, {money}"
+        guess = f"about {planned.points * planned.optimization_shots:,} shots to the precision asked for"
+        return f"{each}{guess}; the optimizer chooses, only the budget bounds them"
+    iterations = planned.points * planned.iterations_max
+    whole = _amount(iterations, planned.expected_shots, planned.expected_micro_usd)
     if not planned.estimated:
         return whole
-    return f"about {whole}; measured variances will change the shots, only the budget bounds them"
+    why = "points differ" if planned.points > 1 else "measured variances will change the shots"
+    return f"{each}about {whole}; {why}, only the budget bounds them"
+
+
+def _whole_point(planned: RunPlan) -> str:
+    """Of a scan."""
+    if planned.adaptive:
+        return f"about {planned.optimization_shots:,} shots to the precision asked for"
+    about = "about " if planned.pilot_shots else ""
+    return about + _amount(planned.iterations_max, planned.point_shots, planned.point_micro_usd)
+
+
+def _amount(iterations: int, shots: int, micro_usd: int | None) -> str:
+    from ledger import dollars
+
+    return f"{iterations} iterations, {shots:,} shots, {dollars(micro_usd or 0)}"
 
 
 def print_decision(decision: Decision, *, title: str) -> None:

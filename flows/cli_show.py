@@ -69,7 +69,7 @@ def _print_found(home: Home, record: RunRecord) -> None:
     from flows.terminal import print_table
     from shotwise.units import unit_of
     from tasks.run_records import result_of, spec_fields
-    from tasks.scan import SCAN_COLUMNS, ScanResult, scan_rows
+    from tasks.scan import SCAN_COLUMNS, ScanResult, scan_rows, scan_totals
     from tasks.summary import summary_rows
 
     found = result_of(record)
@@ -77,6 +77,7 @@ def _print_found(home: Home, record: RunRecord) -> None:
     if isinstance(found, ScanResult):
         title = f"{record.run_id}: {found.reason}"
         print_table((found.axis, *SCAN_COLUMNS[1:]), scan_rows(found), title=title)
+        click.echo(f"in all     {scan_totals(found)}")
         click.echo(f"curve      {home.curve(record.run_id)}")
     else:
         recursive = spec_fields(record)["ansatz"]["kind"] == "rqaoa"

@@ -34,6 +34,7 @@ from tasks.scan import (
     point_run_id,
     point_spec,
     points_of,
+    reason_of,
     scan_rows,
     to_bytes,
 )
@@ -83,7 +84,7 @@ def _drive(
         lease.commit(records, iteration=len(points), state=to_bytes(points), active_us=drive.active_us)
         artifact(_progress(spec, lease.run_id, points))
     if reason is Reason.CONVERGED:  # as far as every point is
-        reason = next((point.reason for point in points if point.reason != reason), reason)
+        reason = reason_of(points)
     curve = ScanResult(lease.run_id, RunState.COMPLETED, reason, axis_of(spec), points)
     plot_scan(curve, run.home.curve(lease.run_id), unit=unit_of(spec.problem.kind))
     lease.finish(state=curve.state, reason=curve.reason, result_json=curve.to_json())

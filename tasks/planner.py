@@ -37,7 +37,9 @@ class RunPlan:
             candidate's score; None for free local runs.
         iteration_micro_usd, final_micro_usd: worst cases of one iteration and of the final evaluation, with
             the shots that are planned.
-        iterations_affordable: such iterations that the budgets allow beside all else; None without a limit.
+        points: of the scan that the run is, each planned as the first; 1 for any other run.
+        iterations_affordable: such iterations, of all points, that the budgets allow beside all else; None
+            without a limit.
         refusal: why nothing can run it, None where something can.
         mitigation: what would be picked on the route and why, None where nothing is asked for.
         calibration_micro_usd: worst case of one readout calibration of every device on the route.
@@ -64,17 +66,25 @@ class RunPlan:
     calibration_micro_usd: int = 0
     mitigation: str | None = None
     seconds: float = 0.0
+    points: int = 1
     iterations_affordable: int | None = None
     refusal: str | None = None
 
     @property
     def estimated(self) -> bool:
-        """Whether shots follow from variances that are measured later, so that only the budget is a bound."""
-        return self.adaptive or self.pilot_shots > 0
+        """Whether only the budget is a bound: variances that are measured later change the shots, or points
+        of a scan differ from the first."""
+        return self.adaptive or self.pilot_shots > 0 or self.points > 1
 
     @property
     def expected_micro_usd(self) -> int | None:
         """The whole run at the planned shots; None where the optimizer chooses how many iterations have."""
+        each = self.point_micro_usd
+        return None if each is None else self.points * each
+
+    @property
+    def point_micro_usd(self) -> int | None:
+        """As `expected_micro_usd`, of one point."""
         if self.adaptive and self.iteration_micro_usd:
             return None
         return self.iterations_max * self.iteration_micro_usd + self.fixed_micro_usd
@@ -82,6 +92,11 @@ class RunPlan:
     @property
     def expected_shots(self) -> int:
         """Of the whole run, with every iteration that it may have."""
+        return self.points * self.point_shots
+
+    @property
+    def point_shots(self) -> int:
+        """As `expected_shots`, of one point."""
         return self.optimization_shots + self.fixed_shots
 
     @property
@@ -108,16 +123,33 @@ class RunPlan:
             (shots, self.fixed_shots, self.shots),
             (micro_usd, self.fixed_micro_usd, self.iteration_micro_usd),
         )
-        bounds = [(left - fixed) // each for left, fixed, each in budgets if left is not None and each]
-        return max(0, min(bounds)) if bounds else None
+        bounds = [
+            self._affordable_of(left, fixed, each)
+            for left, fixed, each in budgets
+            if left is not None and each
+        ]
+        return min(bounds) if bounds else None
+
+    def _affordable_of(self, left: int, fixed: int, each: int) -> int:
+        """Iterations that one limit has room for; a scan's points use it up one after the other."""
+        if self.points == 1:
+            return max(0, (left - fixed) // each)
+        whole, rest = divmod(left, self.iterations_max * each + fixed)
+        begun = min(max(0, (rest - fixed) // each), self.iterations_max)
+        return min(whole * self.iterations_max + begun, self.points * self.iterations_max)
 
 
 def plan_run(
-    prepared: Prepared, *, micro_usd_left: int | None = None, without: Mapping[str, str] = NOTHING
+    prepared: Prepared,
+    *,
+    micro_usd_left: int | None = None,
+    without: Mapping[str, str] = NOTHING,
+    points: int = 1,
 ) -> RunPlan:
     """Plan a sampled run.
 
     Args:
+        points: of the scan whose first point is prepared, 1 for any other run.
         without: devices that are not to be used now, each with the reason.
         micro_usd_left: what the budgets above the run allow, None for no limit.
     """
@@ -127,6 +159,7 @@ def plan_run(
     stage = prepared.stage()
     batch, final = plan_iteration(prepared, state), final_plan(prepared, state)
     planned = RunPlan(
+        points=points,
         n_qubits=prepared.problem.n_qubits,
         parameters=stage.circuit.n_parameters,
         groups=len(prepared.grouping),

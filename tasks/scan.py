@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ledger import IterationRecord, RunState, now_us
+from optimizers import Reason
 from problems import with_bond_length
 from shotwise.errors import RunFailedError
 from shotwise.spec import BondScan, BudgetSpec, MoleculeSpec, QaoaAnsatz, RunSpec
@@ -146,6 +147,15 @@ def budget_is_spent(spec: RunSpec, done: Sequence[ScanPoint]) -> bool:
     return (left.shots is not None and left.shots <= 1) or (left.usd is not None and left.usd <= 0.0)
 
 
+def reason_of(points: Sequence[ScanPoint]) -> Reason:
+    """Why a scan whose points were all run has ended: for the budget where its last point has, else the
+    first reason but convergence."""
+    if points[-1].reason == Reason.BUDGET_REACHED:
+        return Reason.BUDGET_REACHED
+    others = (point.reason for point in points if point.reason != Reason.CONVERGED)
+    return Reason(next(others, Reason.CONVERGED))
+
+
 def _left(budget: BudgetSpec, done: Sequence[ScanPoint]) -> BudgetSpec:
     shots, usd = sum(point.shots for point in done), sum(point.cost_usd for point in done)
     return budget.model_copy(
@@ -192,6 +202,12 @@ def scan_rows(result: ScanResult) -> list[list[str]]:
         ]
         for point in result.points
     ]
+
+
+def scan_totals(result: ScanResult) -> str:
+    """What all points took, in one line."""
+    shots, usd = sum(point.shots for point in result.points), sum(point.cost_usd for point in result.points)
+    return f"{len(result.points)} points, {shots:,} shots, ${usd:.2f}"
 
 
 SCAN_COLUMNS = ("", "energy", "+- (95 %)", "reference", "error", "iterations", "shots", "ended")

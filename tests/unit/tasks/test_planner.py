@@ -1,5 +1,6 @@
 """What a run would do and cost, said before it runs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,22 @@ def test_an_iteration_is_not_the_pilot_before_it() -> None:
     assert plan.expected_micro_usd == whole
     assert plan.expected_shots == 50 * plan.shots + plan.pilot_shots + plan.final_shots
     assert planned({"shots": 1000}).pilot_shots == 0
+
+
+def test_a_scans_points_share_its_budget() -> None:
+    one = planned({"shots": 1000})
+    scan = replace(one, points=4)
+    assert one.worst_case_micro_usd is not None
+    assert (scan.expected_micro_usd, scan.expected_shots) == (
+        4 * one.worst_case_micro_usd,
+        4 * one.expected_shots,
+    )
+    assert scan.estimated
+    three = 3 * one.expected_shots
+    assert scan.affordable(shots=three, micro_usd=None) == 150
+    assert scan.affordable(shots=three + one.fixed_shots + 2 * one.shots, micro_usd=None) == 152
+    assert scan.affordable(shots=three + one.fixed_shots, micro_usd=None) == 150
+    assert scan.affordable(shots=10 * three, micro_usd=None) == 200
 
 
 def test_only_fixed_shots_have_a_worst_case() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,15 @@ from problems import Elimination, interpolate
 from shotwise.errors import SpecError
 from shotwise.spec import BondScan, RunSpec, validate
 from tasks import recursion, scan
-from tasks.scan import ScanPoint, ScanResult, budget_is_spent, plot_scan, point_spec
+from tasks.scan import (
+    ScanPoint,
+    ScanResult,
+    budget_is_spent,
+    plot_scan,
+    point_spec,
+    reason_of,
+    scan_totals,
+)
 from tasks.starts import resolve_start
 
 H2 = {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.5"}
@@ -42,6 +51,24 @@ def test_a_point_has_its_place_its_neighbours_parameters_and_what_is_left() -> N
     assert budget_is_spent(spec, (point(0.5, shots=99),))
     assert budget_is_spent(spec, (point(0.5),) * 4)
     assert RunSpec.model_validate_json(second.canonical_json()) == second
+
+
+@pytest.mark.parametrize(
+    ("reasons", "ended"),
+    [
+        (["converged", "converged"], Reason.CONVERGED),
+        (["plateau", "converged"], Reason.PLATEAU),
+        (["iteration_limit", "budget_reached"], Reason.BUDGET_REACHED),
+    ],
+)
+def test_a_scan_whose_last_point_ended_for_the_budget_did(reasons: list[str], ended: Reason) -> None:
+    points = [replace(point(at), reason=reason) for at, reason in enumerate(reasons)]
+    assert reason_of(points) is ended
+
+
+def test_a_scan_says_what_its_points_took() -> None:
+    curve = ScanResult("scan-1", "completed", "converged", "bond", (point(0.5, 700), point(0.7, 400)))
+    assert scan_totals(curve) == "2 points, 1,100 shots, $0.50"
 
 
 def test_layers_are_interpolated_along_a_scan() -> None:
