@@ -16,7 +16,7 @@ PATIENCE_MAX = 200
 
 
 class Reason(enum.StrEnum):
-    """Why a run ended. The last two are for the loop around the optimizer to give."""
+    """Why a run ended. The last three are for the loop around the optimizer to give."""
 
     CONVERGED = "converged"
     PLATEAU = "plateau"
@@ -24,6 +24,7 @@ class Reason(enum.StrEnum):
     DIVERGED = "diverged"
     BUDGET_REACHED = "budget_reached"
     INTERRUPTED = "interrupted"
+    OPERATORS_LIMIT = "operators_limit"
 
     @property
     def advice(self) -> str:
@@ -40,6 +41,7 @@ _ADVICE = {
     "the energy or a parameter is no longer finite.",
     Reason.BUDGET_REACHED: "Give a new run more of what ran out, or spend fewer shots per evaluation.",
     Reason.INTERRUPTED: "Resume the run: it continues from its last committed iteration.",
+    Reason.OPERATORS_LIMIT: "Raise ansatz.operators_max: an operator that lowers the energy was left.",
 }
 
 REASONS: tuple[Reason | None, ...] = (None, *Reason)

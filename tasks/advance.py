@@ -99,7 +99,7 @@ def _grow(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopSta
     if seen[largest] <= spec.gradient_tolerance:
         return replace(state, reason=Reason.PLATEAU if prepared.sampled else Reason.CONVERGED), record
     if len(state.operators) >= spec.operators_max:
-        return replace(state, reason=Reason.ITERATION_LIMIT), record
+        return replace(state, reason=Reason.OPERATORS_LIMIT), record
     operators = (*state.operators, largest)
     parameters = np.append(state.parameters, 0.0)
     optimizer, termination = prepared.stage(operators).start(parameters, prepared.spec.seed)

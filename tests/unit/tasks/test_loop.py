@@ -157,6 +157,8 @@ def test_a_growing_ansatz_compiles_its_loop_once() -> None:
     before = segment._iterate._cache_size()
     state, _ = compiled(prepared, [STEPS_MAX])
     assert len(state.operators) == 5
+    assert state.reason is Reason.OPERATORS_LIMIT
+    assert "ansatz.operators_max" in state.reason.advice
     assert segment._iterate._cache_size() == before + 1
 
 
