@@ -165,7 +165,7 @@ def _notify(prepared: Prepared, drive: Drive, state: LoopState, records: Sequenc
     notify_listeners(
         Progress(
             run_id=drive.lease.run_id,
-            iteration=state.iteration,
+            iteration=state.iterations,
             iterations_max=prepared.iterations_max,
             energy=records[-1].energy,
             energy_std_error=records[-1].energy_std_error,

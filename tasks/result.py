@@ -48,6 +48,7 @@ class RunResult:
         error: energy - reference_energy.
         fidelity: weight of the final state on the exact ground space, as the circuit would make it without
             noise.
+        iterations: of the optimizer, without the pilot.
         parameters_sha256: of the final parameters as little-endian float64.
         cut_value: expectation of the cut at the final parameters; best_cut_value and bitstring: the best
             sample of the whole run, one character a node in node order; approximation_ratio: best over
@@ -224,7 +225,7 @@ def build_result(
         reference_method=reference.method if reference else None,
         error=_finite(final.energy - reference.energy) if reference else None,
         fidelity=final.fidelity,
-        iterations=state.iteration,
+        iterations=state.iterations,
         evaluations=state.evaluations,
         shots=state.shots,
         cost_usd=state.cost_micro_usd / 1e6,

@@ -67,6 +67,11 @@ class LoopState:
     reason: Reason | None = None
 
     @property
+    def iterations(self) -> int:
+        """Iterations done as a person counts them: the pilot comes on top."""
+        return self.iteration - (self.pilot_shots > 0)
+
+    @property
     def variances(self) -> GroupVariances:
         """The groups' single-shot variances as far as they are known, in a sampled run."""
         assert self.group_variances is not None, "only sampled runs have groups"

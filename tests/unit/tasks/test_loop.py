@@ -61,6 +61,16 @@ def test_slopes_above_noise_grow_an_ansatz() -> None:
     assert len(state.operators) == 1
 
 
+def test_the_pilot_is_none_of_the_iterations_that_are_counted() -> None:
+    execution = {"mode": "shots", "target_std_error": 0.05}
+    prepared = ready(H2, execution, optimizer={"name": "spsa", "max_iterations": 3})
+    piloted, _ = step(prepared, initial(prepared))
+    assert (piloted.iteration, piloted.iterations) == (1, 0)
+    state, records = run(prepared)
+    assert [record["iteration"] for record in records] == [0, 1, 2, 3]
+    assert result_of(prepared, state).iterations == state.iterations == prepared.iterations_max == 3
+
+
 def step(prepared: Prepared, state: LoopState):
     if not prepared.sampled:
         return advance(prepared, state, answer_exactly(prepared, state))
