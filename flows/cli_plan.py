@@ -33,21 +33,20 @@ def plan(spec: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     if prepared is None or not prepared.sampled:
         click.echo(json.dumps({"shots": 0, "cost_usd_max": 0.0}) if as_json else "exact: no shots, no cost")
         return
-    from ledger import Currency, Database, Ledger
+    from ledger import Database, Ledger
     from shotwise.home import Home
     from tasks.planner import plan_run
     from tasks.routing import excluded_devices
 
-    payer, database = loaded.account, Database(Home.from_environment().asked_url)
-    available = Ledger(database).available(f"{payer.tenant}/{payer.project}", Currency.MICRO_USD)
+    database = Database(Home.from_environment().asked_url)
     planned = plan_run(
         prepared,
-        micro_usd_left=min(available.values(), default=None),
+        ledger=Ledger(database),
         without=excluded_devices(prepared, database),
         points=len(loaded.scan.values) if loaded.scan else 1,
     )
     click.echo(json.dumps(_plan_json(planned))) if as_json else _print_plan(planned)
-    if planned.refusal or planned.iterations_affordable == 0:
+    if planned.refusal:
         sys.exit(EXIT_CANNOT_RUN)
 
 
@@ -71,9 +70,6 @@ def _print_plan(planned: RunPlan) -> None:
 
     affordable = planned.iterations_affordable
     most = "about" if planned.estimated else "at most"
-    refusal = planned.refusal
-    if affordable == 0 and not refusal:
-        refusal = "the budget has no room for one iteration and the final evaluation"
     rows = [
         ("qubits, parameters", f"{planned.n_qubits}, {planned.parameters}"),
         ("measurement groups", str(planned.groups)),
@@ -99,10 +95,10 @@ def _print_plan(planned: RunPlan) -> None:
     if planned.mitigation:
         prices.append(("mitigation", planned.mitigation))
         prices.append(("a readout calibration at most", dollars(planned.calibration_micro_usd)))
-    if planned.refusal is None:  # else no device said a price
+    if planned.decision is not None or planned.refusal is None:  # else no device said a price
         rows += prices
-    if refusal:
-        rows.append(("cannot run", refusal))
+    if planned.refusal:
+        rows.append(("cannot run", planned.refusal))
     print_table(("", ""), rows)
     if planned.decision is not None:
         print_decision(planned.decision, title=f"every iteration, policy {planned.decision.policy}")

@@ -7,13 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from backends.dispatch import Decision, RoutingRequest
+from ledger import Ledger, dollars
 from measurement import ExecutionPlan
-from shotwise.errors import CannotRunError
+from shotwise.errors import CannotRunError, UnreachableError
 from tasks.evaluate import plan_iteration
 from tasks.mitigation import calibration_quote_micro_usd, choice
 from tasks.prepared import Prepared
 from tasks.result import final_plan, method_of
-from tasks.routing import NOTHING, decide, final_request, with_final_reserved, worst_case_micro_usd
+from tasks.routing import (
+    NOTHING,
+    decide,
+    final_request,
+    money_limits,
+    no_room,
+    with_final_reserved,
+    worst_case_micro_usd,
+)
 from tasks.state import initial
 
 
@@ -142,7 +151,7 @@ class RunPlan:
 def plan_run(
     prepared: Prepared,
     *,
-    micro_usd_left: int | None = None,
+    ledger: Ledger | None = None,
     without: Mapping[str, str] = NOTHING,
     points: int = 1,
 ) -> RunPlan:
@@ -151,9 +160,9 @@ def plan_run(
     Args:
         points: of the scan whose first point is prepared, 1 for any other run.
         without: devices that are not to be used now, each with the reason.
-        micro_usd_left: what the budgets above the run allow, None for no limit.
+        ledger: whose budgets bind beside the run's own; None for none.
     """
-    start = initial(prepared)
+    start, limits = initial(prepared), money_limits(prepared, ledger)
     pilot = plan_iteration(prepared, start) if start.piloting else None
     state = replace(start, piloting=False)
     stage = prepared.stage()
@@ -175,15 +184,54 @@ def plan_run(
         pilot_shots=pilot.shots_total if pilot else 0,
     )
     if prepared.fleet is not None:
-        request = RoutingRequest(micro_usd_left=micro_usd_left)
         try:
-            planned = _priced(planned, prepared, request, without, pilot, batch, final)
+            planned = _priced_within(planned, prepared, limits, without, (pilot, batch, final))
         except CannotRunError as error:
             planned = replace(planned, refusal=str(error))
-    budget = prepared.spec.budget
-    limits = [left for left in (micro_usd_left, budget.micro_usd) if left is not None]
-    affordable = planned.affordable(shots=budget.shots, micro_usd=min(limits, default=None))
-    return replace(planned, iterations_affordable=affordable)
+    shots, micro_usd = prepared.spec.budget.shots, min(limits.values(), default=None)
+    planned = replace(planned, iterations_affordable=planned.affordable(shots=shots, micro_usd=micro_usd))
+    if planned.iterations_affordable == 0 and planned.refusal is None:
+        planned = replace(planned, refusal=_no_room(planned, prepared, limits))
+    return planned
+
+
+def _priced_within(
+    planned: RunPlan,
+    prepared: Prepared,
+    limits: Mapping[str, int],
+    without: Mapping[str, str],
+    plans: tuple[ExecutionPlan | None, ExecutionPlan, ExecutionPlan],
+) -> RunPlan:
+    """With the devices that the limits leave a choice of; with any where they leave none, to tell its price.
+
+    Raises:
+        CannotRunError: nothing can run one of the batches, whatever it costs.
+    """
+    left = min(limits.values(), default=None)
+    try:
+        return _priced(planned, prepared, RoutingRequest(micro_usd_left=left), without, *plans)
+    except UnreachableError:
+        raise
+    except CannotRunError:
+        if left is None:
+            raise
+        return _priced(planned, prepared, RoutingRequest(), without, *plans)
+
+
+def _no_room(planned: RunPlan, prepared: Prepared, limits: Mapping[str, int]) -> str:
+    """Why not one iteration is affordable: which limit leaves what, and what takes more."""
+    name, left = min(limits.items(), key=lambda limit: limit[1], default=("", None))
+    if left is None or planned.affordable(shots=None, micro_usd=left) != 0:
+        need = planned.fixed_shots + planned.shots
+        problem = f"one iteration and all that is measured beside take {need:,} shots"
+        return str(no_room(prepared, "budget.shots", f"{prepared.spec.budget.shots:,}", problem))
+    if planned.final_micro_usd > left:
+        asked = "" if prepared.shots_execution.shots else " at the precision asked for"
+        problem = f"the final evaluation{asked} alone costs {dollars(planned.final_micro_usd)}"
+    else:
+        need = planned.fixed_micro_usd + planned.iteration_micro_usd
+        problem = f"one iteration and the final evaluation cost {dollars(need)}"
+    return str(no_room(prepared, name, f"{dollars(left)} left", problem))
 
 
 def _priced(

@@ -103,22 +103,37 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
         return
     state = initial(prepared)
     plan = plan_iteration(prepared, state)
-    payer, micro_usd = prepared.spec.account, prepared.spec.budget.micro_usd
-    limits = {} if micro_usd is None else {"budget.usd": micro_usd}
-    available = ledger.available(f"{payer.tenant}/{payer.project}", Currency.MICRO_USD)
-    limits |= {f"budget of {account}": left for account, left in available.items()}
+    limits = money_limits(prepared, ledger)
     without = excluded_devices(prepared, ledger.database)
     if not limits:
         decide(prepared, plan, RoutingRequest(), without)
         return
     name, left = min(limits.items(), key=lambda limit: limit[1])
     if not fits(prepared, state, plan, RoutingRequest(micro_usd_left=left), without):
-        raise NoRoomError(
-            name,
-            f"{dollars(left)} left",
-            "no device takes one iteration and the final evaluation for that in the worst case",
-            "raise it or lower execution.shots; `shotwise plan` lists what each device would cost",
-        )
+        problem = "no device takes one iteration and the final evaluation for that in the worst case"
+        more = "; `shotwise plan` lists what each device would cost"
+        raise no_room(prepared, name, f"{dollars(left)} left", problem, more)
+
+
+def money_limits(prepared: Prepared, ledger: Ledger | None) -> dict[str, int]:
+    """Micro-USD that each limit leaves a new run, by what an error calls the limit.
+
+    Args:
+        ledger: None to look at the run's own budget alone.
+    """
+    payer, micro_usd = prepared.spec.account, prepared.spec.budget.micro_usd
+    limits = {} if micro_usd is None else {"budget.usd": micro_usd}
+    if ledger is None:
+        return limits
+    available = ledger.available(f"{payer.tenant}/{payer.project}", Currency.MICRO_USD)
+    return limits | {f"budget of {account}": left for account, left in available.items()}
+
+
+def no_room(prepared: Prepared, name: str, left: str, problem: str, more: str = "") -> NoRoomError:
+    """A limit that leaves too little, and what to do about it."""
+    fixed = prepared.shots_execution.shots is not None
+    cheaper = "lower execution.shots" if fixed else "raise execution.target_std_error"
+    return NoRoomError(name, left, problem, f"raise it or {cheaper}{more}")
 
 
 class StartedPurchases(NamedTuple):

@@ -1,5 +1,6 @@
 """What a run would do and cost, said before it runs."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +19,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOTWISE_HOME", str(tmp_path))
 
 
-def planned(execution: dict, *, left: int | None = None, **sections: dict) -> RunPlan:
+def planned(execution: dict, *, ledger: Ledger | None = None, **sections: dict) -> RunPlan:
     spec = {
         "problem": {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"},
         "optimizer": {"name": "adam", "max_iterations": 50},
         "execution": {"mode": "shots", "device": "sim-manila", **execution},
         **sections,
     }
-    return plan_run(prepare(validate(spec)), micro_usd_left=left)
+    return plan_run(prepare(validate(spec)), ledger=ledger)
 
 
 def test_an_iteration_is_not_the_pilot_before_it() -> None:
@@ -37,6 +38,35 @@ def test_an_iteration_is_not_the_pilot_before_it() -> None:
     assert plan.expected_micro_usd == whole
     assert plan.expected_shots == 50 * plan.shots + plan.pilot_shots + plan.final_shots
     assert planned({"shots": 1000}).pilot_shots == 0
+
+
+def test_a_final_evaluation_that_is_too_dear_is_named() -> None:
+    asked = {"target_std_error": 1.6e-3, "shot_policy": "adaptive"}
+    dear = planned({**asked}, optimizer={"name": "auto"}, budget={"usd": 0.5})
+    assert dear.iterations_affordable == 0
+    assert dear.refusal is not None
+    assert re.match(
+        r"budget\.usd: the final evaluation at the precision asked for alone costs \$[\d.]+ "
+        r"\(got '\$0\.50 left'\); raise it or raise execution\.target_std_error",
+        dear.refusal,
+    )
+    assert dear.decision is not None  # so that prices are told beside
+
+
+def test_a_tenants_budget_that_is_spent_is_named_as_a_run_names_it(journal: Journal) -> None:
+    ledger = Ledger(journal.database)
+    ledger.open_account("lab")
+    ledger.set_limit("lab", micro_usd=10)
+    plan = planned({"shots": 1000}, ledger=ledger, account={"tenant": "lab"})
+    assert plan.refusal is not None
+    assert plan.refusal.startswith("budget of lab: ")
+    assert plan.refusal.endswith("raise it or lower execution.shots")
+
+
+def test_shots_that_allow_no_iteration_are_named() -> None:
+    refusal = planned({"shots": 1000}, budget={"shots": 13_999}).refusal
+    assert refusal is not None
+    assert refusal.startswith("budget.shots: one iteration and all that is measured beside take 14,000 shots")
 
 
 def test_a_scans_points_share_its_budget() -> None:
