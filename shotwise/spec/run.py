@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict, model_validator
+from pydantic import Field, Strict, field_validator, model_validator
 
 from shotwise.spec.model import Section
 from shotwise.spec.objective import CvarObjective, ExpectationObjective, ObjectiveSpec
@@ -205,6 +205,14 @@ class ShotsExecution(Section):
     """What corrects device errors; `auto` uses what is predicted to pay at the same number of shots."""
     readout_from: Literal["device", "snapshot"] = "device"
     """Whether readout errors are measured, or taken from the published calibration."""
+
+    @field_validator("devices", "mitigation")
+    @classmethod
+    def _named_once(cls, named: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
+        twice = [name for name in named if named.count(name) > 1] if isinstance(named, tuple) else []
+        if twice:
+            raise ValueError(f"{twice[0]} is named twice; name it once")
+        return named
 
     @model_validator(mode="before")
     @classmethod

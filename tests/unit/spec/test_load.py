@@ -301,3 +301,10 @@ def test_devices_alone_are_routed_over(tmp_path: Path) -> None:
     adaptive = load_spec(path, ["execution={mode: shots, policy: adaptive, device: sim-lima}"])
     assert isinstance(adaptive.execution, ShotsExecution)
     assert (adaptive.execution.policy, adaptive.execution.device) == (None, "sim-lima")
+
+
+@pytest.mark.parametrize("named", [{"devices": ["sim-lima"] * 2}, {"mitigation": ["readout"] * 2}])
+def test_a_name_that_is_given_twice_is_refused(named: dict) -> None:
+    (field,), problem = named, {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 1"}
+    with pytest.raises(SpecError, match=rf"execution\.{field}: .* is named twice"):
+        validate({"problem": problem, "execution": {"mode": "shots", "shots": 99, **named}})
