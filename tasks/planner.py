@@ -248,7 +248,6 @@ def _priced(
     Raises:
         CannotRunError: nothing can run one of the batches.
     """
-
     step = with_final_reserved(prepared, initial(prepared), request, without)
     decision = decide(prepared, batch, step, without)
     each = worst_case_micro_usd(prepared, batch, decision)
