@@ -4,6 +4,7 @@ from measurement.allocation import SHOTS_PER_GROUP_MIN, allocate, allocate_all, 
 from measurement.choice import MeasurementCost, choose_grouping
 from measurement.combination import Combination, combine
 from measurement.estimator import Estimates, estimate
+from measurement.fees import NO_FEES, Fees
 from measurement.gradient_design import GradientDesign, all_shifts, coordinate_subset, simultaneous
 from measurement.group_variances import GroupVariances, prior_variances
 from measurement.grouping import Group, Grouping, fewest, fully_commuting, overlapping, qubit_wise_commuting
@@ -12,11 +13,13 @@ from measurement.plan import Bases, ExecutionPlan, Outcome
 from measurement.tail import clipped, quantile, tail_estimates
 
 __all__ = [
+    "NO_FEES",
     "SHOTS_PER_GROUP_MIN",
     "Bases",
     "Combination",
     "Estimates",
     "ExecutionPlan",
+    "Fees",
     "GradientDesign",
     "Group",
     "GroupVariances",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from measurement.fees import NO_FEES, Fees
 from measurement.group_variances import prior_variances
 from measurement.grouping import Grouping, fewest, fully_commuting, overlapping, qubit_wise_commuting
 from problems.pauli import PauliSum
@@ -20,15 +21,21 @@ class MeasurementCost:
 
     Attributes:
         std_error: asked for of one energy.
-        shots_a_circuit: the fee of a circuit, as the number of shots that the same money buys.
+        fees: of jobs and circuits.
         two_qubit_error: of the device; 0 for noiseless simulators.
-        energies: that the run is expected to measure, each on circuits of its own.
+        batches: that the run is expected to measure before the last energy.
+        energies_a_batch: each on circuits of its own.
     """
 
     std_error: float
-    shots_a_circuit: float = 0.0
+    fees: Fees = NO_FEES
     two_qubit_error: float = 0.0
-    energies: float = 1.0
+    batches: int = 0
+    energies_a_batch: int = 1
+
+    def fees_of(self, groups: int) -> float:
+        """Of the whole run, in shots."""
+        return self.batches * self.fees.of(groups * self.energies_a_batch) + self.fees.of(groups)
 
 
 def choose_grouping(
@@ -36,7 +43,7 @@ def choose_grouping(
 ) -> Grouping:
     """The grouping of a kind; for `auto` the one of least
 
-        shots_a_circuit * groups * energies + 2 (sum_g sigma_g)^2 / std_error^2,
+        fees of all batches + 2 (sum_g sigma_g)^2 / std_error^2,
 
     in shots. sigma_g is the prior standard deviation of group g; the second term is the shots with which the
     last energy has the error asked for, and about as many again for all others together.
@@ -66,8 +73,7 @@ def choose_grouping(
 
     def cost(grouping: Grouping) -> float:
         sigmas = np.sqrt(prior_variances(grouping, hamiltonian, basis_state))
-        fees = costs.shots_a_circuit * len(grouping) * costs.energies
-        return fees + 2.0 * float(sigmas.sum()) ** 2 / costs.std_error**2
+        return costs.fees_of(len(grouping)) + 2.0 * float(sigmas.sum()) ** 2 / costs.std_error**2
 
     return min(offered, key=cost)
 

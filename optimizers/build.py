@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -25,6 +26,7 @@ QUIET_SWEEPS_OF_LINE_FITS = 2
 """Whole sweeps of exact line minima that must change nothing; a sweep already looks along every axis."""
 
 
+_ROUNDING = 1e-9
 _RULES: dict[str, Rule] = {rule: rule for rule in get_args(Rule)}
 
 
@@ -34,17 +36,28 @@ class Sampling:
 
     Attributes:
         shots_min: of a derivative, so that every group gets some.
-        shots_a_point: a point's fees, as the number of shots that the same money buys.
+        shots_a_job, shots_a_point: fees of a job and of a point in it, as the number of shots that the same
+            money buys.
+        points_a_job: as many points may share one job; below 1 where one takes several.
+        gradient_points: at which energies are measured for a gradient.
         resolution: the energy that matters, such as the standard error asked for.
         variance: of the energy in a single shot, as far as it is known before any.
         from_determinant: whether the run starts at a determinant, each parameter being one excitation.
     """
 
     shots_min: int
+    shots_a_job: float = 0.0
     shots_a_point: float = 0.0
+    points_a_job: float = math.inf
+    gradient_points: int = 1
     resolution: float = 0.0
     variance: float = 0.0
     from_determinant: bool = False
+
+    def fees(self, points: int) -> float:
+        """Fees of an iteration at so many points, in shots."""
+        jobs = max(1, math.ceil(points / self.points_a_job - _ROUNDING))
+        return jobs * self.shots_a_job + points * self.shots_a_point
 
 
 def optimizer_names() -> tuple[str, ...]:
@@ -124,7 +137,7 @@ def _build_bayes_newton(
         tuple(spectrum),
         shots_first=float(sampling.shots_min),
         from_determinant=sampling.from_determinant,
-        shots_overhead=points * sampling.shots_a_point,
+        shots_overhead=sampling.fees(points),
         resolution=sampling.resolution,
         variance=sampling.variance,
         **options,
@@ -148,7 +161,7 @@ def _build_adaptive_descent(spec: OptimizerSpec, sampling: Sampling) -> Adaptive
         _RULES[spec.name],
         rate,
         shots_min=float(sampling.shots_min),
-        shots_overhead=sampling.shots_a_point,
+        shots_overhead=sampling.fees(sampling.gradient_points),
         **read,
     )
 

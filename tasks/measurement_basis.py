@@ -1,4 +1,4 @@
-"""What a sampled run measures in, how exact it shall be, and what a circuit costs there."""
+"""What a sampled run measures in, how exact it shall be, and what fees that takes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.calibration import Calibration
+from backends.catalog import fees_of
 from backends.fleet import Fleet
 from backends.provider import ProviderUnavailable
 from measurement import (
+    NO_FEES,
+    Fees,
     Grouping,
     GroupVariances,
     MeasurementCost,
@@ -26,9 +29,10 @@ CHEMICAL_ACCURACY = 1.6e-3
 """Hartree; what a molecule's energy is asked for where the spec says nothing."""
 RELATIVE_ACCURACY = 0.01
 """Of the energy's standard deviation in the mixed state, likewise for other problems."""
-ENERGIES_A_PARAMETER = 10
-"""Energies per parameter that a whole run is assumed to measure, to amortise circuit fees."""
-_SHOTS_OF_A_FEE_MAX = 1e6
+BATCHES = 5
+"""Batches that a whole run is assumed to measure, to weigh its fees ..."""
+ENERGIES_A_PARAMETER = 2
+"""... each of so many energies per parameter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,17 +72,10 @@ def _start_of(problem: Problem, circuit: Circuit) -> int | None:
     return None if problem.hamiltonian.is_diagonal else circuit.basis_state
 
 
-def shots_a_circuit(fleet: Fleet | None) -> float:
-    """The fee of a circuit, as the number of shots that the same money buys, where that is least."""
-    if fleet is None:
-        return 0.0
-    prices = [fleet.description(name).price for name in fleet.names]
-    fees = [
-        min(float(price.per_task_usd / price.per_shot_usd), _SHOTS_OF_A_FEE_MAX)
-        for price in prices
-        if price.per_shot_usd
-    ]
-    return min(fees, default=0.0)
+def fees(fleet: Fleet | None) -> Fees:
+    """Of jobs and circuits where those of a full job are least."""
+    offered = [fees_of(fleet.description(name)) for name in fleet.names] if fleet else []
+    return min(offered, key=lambda fees: fees.of(fees.circuits_a_job) / fees.circuits_a_job, default=NO_FEES)
 
 
 def two_qubit_error(fleet: Fleet | None) -> float:

@@ -9,17 +9,26 @@ import numpy as np
 
 from backends import ExactDevice
 from backends.fleet import Fleet
-from measurement import SHOTS_PER_GROUP_MIN, Grouping, GroupVariances, MeasurementCost, shots_for
+from measurement import (
+    SHOTS_PER_GROUP_MIN,
+    Fees,
+    Grouping,
+    GroupVariances,
+    MeasurementCost,
+    ShiftRule,
+    shots_for,
+)
 from optimizers import Sampling, needs_sampling
 from problems import Ansatz, Problem, grow
 from shotwise.rng import Purpose, stream
 from shotwise.spec import AdaptAnsatz, CvarObjective, OptimizerSpec, RunSpec, ShotsExecution
 from tasks.measurement_basis import (
+    BATCHES,
     ENERGIES_A_PARAMETER,
     MeasurementBasis,
     asked_std_error,
+    fees,
     measurement_basis,
-    shots_a_circuit,
     two_qubit_error,
 )
 from tasks.stage import Stage, build_stage
@@ -111,9 +120,9 @@ class Prepared:
         )
 
     @cached_property
-    def shots_a_circuit(self) -> float:
-        """The fee of a circuit, as the number of shots that the same money buys."""
-        return shots_a_circuit(self.fleet)
+    def fees(self) -> Fees:
+        """Of jobs and circuits, in shots."""
+        return fees(self.fleet)
 
     @cached_property
     def measurement(self) -> MeasurementBasis:
@@ -128,9 +137,10 @@ class Prepared:
         if kind == "auto":
             costs = MeasurementCost(
                 self.asked_std_error,
-                self.shots_a_circuit,
+                self.fees,
                 two_qubit_error(self.fleet),
-                1.0 + ENERGIES_A_PARAMETER * self.ansatz.circuit.n_parameters,
+                BATCHES,
+                ENERGIES_A_PARAMETER * self.ansatz.circuit.n_parameters,
             )
         return measurement_basis(self.problem, self.ansatz.circuit, kind, costs)
 
@@ -175,10 +185,13 @@ def _stage(prepared: Prepared, operators: tuple[int, ...]) -> Stage:
 
 
 def _sampling(prepared: Prepared) -> Sampling:
-    groups = len(prepared.grouping)
+    groups, fees = len(prepared.grouping), prepared.fees
     return Sampling(
         shots_min=2 * prepared.shots_min,
-        shots_a_point=groups * prepared.shots_a_circuit,
+        shots_a_job=fees.shots_a_job,
+        points_a_job=fees.circuits_a_job / groups,
+        shots_a_point=fees.shots_a_circuit * groups,
+        gradient_points=1 + len(ShiftRule.of(prepared.ansatz.circuit)),
         resolution=prepared.asked_std_error,
         # one digit, so that geometries nearby share what is compiled
         variance=float(f"{prepared.prior_variances.sigmas.sum() ** 2:.0e}"),

@@ -1,4 +1,7 @@
-"""Rows of a plan as Braket circuits. Our qubit q is Braket's qubit q; its bit strings put qubit 0 first."""
+"""Rows of a plan as Braket circuits, a plan as a task's action, and what was measured as an outcome.
+
+Our qubit q is Braket's qubit q; its bit strings put qubit 0 first.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from braket.circuits import Circuit as BraketCircuit
+from braket.circuits.serialization import IRType
+from braket.ir.openqasm import ProgramSet
 
 from backends.transpile.synthesis import build_circuit, change_basis
 from measurement.plan import ExecutionPlan
@@ -50,6 +55,12 @@ def circuit_of(plan: ExecutionPlan, row: int) -> BraketCircuit:
     build_circuit(gates, plan.circuit, [float(angle) for angle in plan.angles[plan.point[row]]])
     change_basis(gates, plan.bases, int(plan.basis[row]), range(n_qubits))
     return built
+
+
+def action_of(plan: ExecutionPlan) -> str:
+    """What a task is to run, as Braket's JSON: an OpenQASM program, or a program set of the plan's rows."""
+    programs = [circuit_of(plan, row).to_ir(ir_type=IRType.OPENQASM) for row in range(len(plan))]
+    return (programs[0] if len(programs) == 1 else ProgramSet(programs=programs)).json()
 
 
 def states_of(measurements: np.ndarray, qubits: list[int]) -> tuple[np.ndarray, np.ndarray]:

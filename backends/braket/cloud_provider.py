@@ -1,8 +1,9 @@
 """One Amazon Braket device as a provider.
 
-A job is a quantum task: one circuit. The token is the task's `clientToken`, with which Braket answers a
-second submission by the first task, and a tag, by which `find` looks through the account's tasks on the
-device: Braket's own search cannot filter by tags. Results are in the caller's bucket.
+A job is a quantum task: one circuit, or several of equal shots as a program set, for one task fee. The token
+is the task's `clientToken`, with which Braket answers a second submission by the first task, and a tag, by
+which `find` looks through the account's tasks on the device: Braket's own search cannot filter by tags.
+Results are in the caller's bucket.
 """
 
 from __future__ import annotations
@@ -11,18 +12,16 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 from braket.aws import AwsSession
-from braket.circuits.serialization import IRType
-from braket.task_result import GateModelTaskResult
-from braket.tasks import GateModelQuantumTaskResult
 
 from backends.braket.account import code_of, query_error, submission_error
-from backends.braket.circuits import circuit_of, states_of
+from backends.braket.circuits import action_of
 from backends.braket.device_calibration import read_calibration
+from backends.braket.results import FILE, circuit_result, outcome_of
 from backends.calibration import Calibration
 from backends.catalog.batches import check_submission, usage_of
 from backends.catalog.billing import cost_of_end
@@ -42,6 +41,8 @@ from backends.provider import (
 )
 from backends.transpile.success import HardwareUse
 from measurement.plan import ExecutionPlan, Outcome
+
+R = TypeVar("R")
 
 TOKEN_TAG = "shotwise-token"
 KEY_PREFIX = "shotwise"
@@ -108,16 +109,16 @@ class BraketCloudProvider:
         """Nothing is kept open."""
 
     def submit(self, plan: ExecutionPlan, token: str) -> str:
-        """Buy the shots of the plan's one row; the task's ARN."""
+        """Buy the shots of the plan's rows; the task's ARN."""
         check_submission(plan, token, self._description)
-        action = circuit_of(plan, 0).to_ir(ir_type=IRType.OPENQASM).json()
+        action = action_of(plan)
         try:
             with self._lock:
                 return self._session.create_quantum_task(
                     clientToken=token,
                     deviceArn=self._description.vendor_name,
                     action=action,
-                    shots=int(plan.shots[0]),
+                    shots=plan.shots_total,
                     outputS3Bucket=self._bucket,
                     outputS3KeyPrefix=KEY_PREFIX,
                     tags={TOKEN_TAG: token},
@@ -138,21 +139,14 @@ class BraketCloudProvider:
         return JobReport(job_id, state, cost, task.get("failureReason", ""))
 
     def fetch(self, job_id: str, plan: ExecutionPlan) -> Outcome:
-        """An ended task's counts; one that failed or was cancelled measured nothing."""
+        """An ended task's counts; of a program set that failed or was cancelled, what succeeded before."""
         task = self._task(job_id)
         state = self._state(task)
         if not state.ended:
             raise ProviderUnavailable(f"{self.name}: task {job_id} is still {state}")
-        if state is not JobState.DONE:
+        if state is not JobState.DONE and not _successful_shots(task):
             return Outcome.from_rows([(np.zeros(0), np.zeros(0))] * len(plan))
-        result = self._result(task)
-        if result.measurements is None or sorted(result.measured_qubits) != list(
-            range(plan.circuit.n_qubits)
-        ):
-            raise ProviderUnavailable(
-                f"{self.name}: the result of {job_id} measures other qubits than were asked"
-            )
-        return Outcome.from_rows([states_of(result.measurements, list(result.measured_qubits))])
+        return self._decoded(task, lambda text: outcome_of(text, plan, self._read))
 
     def cancel(self, job_id: str) -> JobReport:
         try:
@@ -181,9 +175,9 @@ class BraketCloudProvider:
         return lines
 
     def _cost_micro_usd(self, task: dict, state: JobState, price: Price | None) -> int | None:
-        price, done = price or self._description.price, state is JobState.DONE
+        price, shots = price or self._description.price, _successful_shots(task)
+        done = state is JobState.DONE or shots > 0
         asked = Usage(shots=task["shots"], seconds=self._description.queue.run_s(1, task["shots"]))
-        shots = task.get("numSuccessfulShots", task["shots"] if done else 0)
         seconds = Decimal(0)
         if done and price.per_second_usd:
             told = self._run_s(task)
@@ -195,30 +189,30 @@ class BraketCloudProvider:
     def _run_s(self, task: dict) -> Decimal | None:
         """How long a simulator ran, from its result; None where that is gone, or does not tell."""
         try:
-            metadata = self._result(task).additional_metadata.simulatorMetadata
+            metadata = self._decoded(task, circuit_result).additional_metadata.simulatorMetadata
         except ResultMissing:
             return None
         return None if metadata is None else Decimal(metadata.executionDuration) / 1000
 
-    def _result(self, task: dict) -> GateModelQuantumTaskResult:
+    def _decoded(self, task: dict, decode: Callable[[str], R]) -> R:
+        """The task's result. Raises ResultMissing without one, ProviderUnavailable if it is unreadable."""
         job_id = task["quantumTaskArn"]
         try:
-            with self._lock:
-                text = self._session.retrieve_s3_object_body(
-                    task["outputS3Bucket"], f"{task['outputS3Directory']}/results.json"
-                )
+            return decode(self._read(task["outputS3Bucket"], f"{task['outputS3Directory']}/{FILE}"))
         except ClientError as error:
             if code_of(error) in _MISSING:
                 raise ResultMissing(f"{self.name}: task {job_id} is completed and has no result") from None
             raise query_error(error) from None
         except BotoCoreError as error:
             raise query_error(error) from None
-        try:
-            return GateModelQuantumTaskResult.from_object(GateModelTaskResult.parse_raw(text))
         except Exception as error:  # whatever the SDK's decoder meets: the result stays where it is
             raise ProviderUnavailable(
                 f"{self.name}: the result of {job_id} cannot be read: {error}"
             ) from None
+
+    def _read(self, bucket: str, key: str) -> str:
+        with self._lock:
+            return self._session.retrieve_s3_object_body(bucket, key)
 
     def _tasks(self) -> Iterator[dict[str, Any]]:
         """Summaries of our tasks on the device, newest page first as Braket gives them."""
@@ -263,3 +257,8 @@ class BraketCloudProvider:
             raise query_error(error) from None
         except (KeyError, ValueError) as error:
             raise ProviderUnavailable(f"{self.name}: no usable answer: {text_of(error)}") from None
+
+
+def _successful_shots(task: dict[str, Any]) -> int:
+    """Of all its circuits; what a completed task does not tell it has measured in full."""
+    return task.get("numSuccessfulShots", task["shots"] if task["status"] == "COMPLETED" else 0)

@@ -14,6 +14,7 @@ from backends.catalog.batches import (
 from backends.catalog.billing import cost_of_end
 from backends.catalog.catalog_provider import CatalogProvider, DeviceStatus
 from backends.catalog.description import DeviceDescription, QueueModel
+from backends.catalog.fees import fees_of
 from backends.catalog.loading import Catalog, load_catalog
 from backends.catalog.local_provider import LocalProvider
 
@@ -31,6 +32,7 @@ __all__ = [
     "QueueModel",
     "calibration_of",
     "cost_of_end",
+    "fees_of",
     "jobs_needed",
     "jobs_refusal",
     "join_outcomes",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.catalog.description import DeviceDescription
+from backends.catalog.equal_shots import Cut, equal_cut
 from backends.prices import Usage
 from backends.provider import SubmitRejected
 from backends.transpile.success import HardwareUse
@@ -46,6 +47,8 @@ def refusal(plan: ExecutionPlan, device: DeviceDescription) -> str | None:
         return f"{int(plan.shots.max())} shots for a circuit, limit {device.shots_max}"
     if device.equal_shots and (plan.shots != plan.shots[0]).any():
         return "circuits with different shots in a job, which the device does not take"
+    if device.job_shots_max is not None and plan.shots_total > device.job_shots_max:
+        return f"{plan.shots_total} shots in a job, limit {device.job_shots_max}"
     return None
 
 
@@ -62,36 +65,27 @@ def check_submission(plan: ExecutionPlan, token: str, device: DeviceDescription)
 
 
 def split_plan(plan: ExecutionPlan, device: DeviceDescription) -> list[Batch]:
-    """The plan as jobs within the device's shots, circuits and equal-shots limits, every shot once.
+    """The plan as jobs within the device's limits, with every shot of it.
 
-    Rows of 0 shots are dropped; a row above `shots_max` becomes several. A plan that fits is returned as it
-    is; parts draw from seeds of their own, (*seed, part).
+    Rows of 0 shots are dropped; a row above `shots_max` becomes several. Where all circuits of a job must
+    have the same shots, rows become several such circuits as well, and bring up to one circuit's shots more
+    than the plan asks for. A plan that fits is returned as it is; parts draw from seeds of their own,
+    (*seed, part).
     """
     if refusal(plan, device) is None:
         return [Batch(plan, np.arange(len(plan)))]
-    pieces = [
-        (int(row), int(shots)) for row in range(len(plan)) for shots in _pieces(int(plan.shots[row]), device)
-    ]
-    if device.equal_shots:
-        pieces.sort(key=lambda piece: piece[1])  # stable: rows stay in order among equals
-    jobs: list[list[tuple[int, int]]] = []
-    for piece in pieces:
-        full = not jobs or len(jobs[-1]) == device.circuits_max
-        if full or (device.equal_shots and jobs[-1][0][1] != piece[1]):
-            jobs.append([])
-        jobs[-1].append(piece)
-    return [_batch(plan, part, job) for part, job in enumerate(jobs)]
+    cut = _cut(plan, device)
+    rows, shots = _circuits(plan, device, cut)
+    parts = (slice(start, start + cut.circuits) for start in range(0, len(rows), cut.circuits))
+    return [Batch(plan.part(rows[part], shots[part], branch=at), rows[part]) for at, part in enumerate(parts)]
 
 
 def jobs_needed(plan: ExecutionPlan, device: DeviceDescription) -> int:
     """How many jobs `split_plan` makes of a plan, found without making them."""
     if refusal(plan, device) is None:
         return 1
-    whole, rest = np.divmod(plan.shots, device.shots_max)
-    kinds = [int(whole.sum()), *np.unique(rest[rest > 0], return_counts=True)[1].tolist()]
-    if not device.equal_shots:
-        kinds = [sum(kinds)]
-    return sum(-(-pieces // device.circuits_max) for pieces in kinds)
+    cut = _cut(plan, device)
+    return -(-int(_ratio_up(plan.shots, cut.shots).sum()) // cut.circuits)
 
 
 def jobs_refusal(plan: ExecutionPlan, device: DeviceDescription) -> str | None:
@@ -124,12 +118,22 @@ def usage_of(plan: ExecutionPlan, device: DeviceDescription, use: HardwareUse | 
     )
 
 
-def _pieces(shots: int, device: DeviceDescription) -> list[int]:
-    whole, rest = divmod(shots, device.shots_max)
-    return [device.shots_max] * whole + ([rest] if rest else [])
+def _circuits(plan: ExecutionPlan, device: DeviceDescription, cut: Cut) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and shots of the circuits that the plan becomes."""
+    copies = _ratio_up(plan.shots, cut.shots)
+    rows, shots = np.repeat(np.arange(len(plan)), copies), np.full(int(copies.sum()), cut.shots)
+    if not device.equal_shots:  # what is left of a row is a circuit of its own
+        measured = np.flatnonzero(copies)
+        shots[np.cumsum(copies)[measured] - 1] -= (copies * cut.shots - plan.shots)[measured]
+    return rows, shots
 
 
-def _batch(plan: ExecutionPlan, part: int, pieces: list[tuple[int, int]]) -> Batch:
-    rows = np.array([row for row, _ in pieces], dtype=np.int64)
-    shots = np.array([count for _, count in pieces], dtype=np.int64)
-    return Batch(plan.part(rows, shots, branch=part), rows)
+def _cut(plan: ExecutionPlan, device: DeviceDescription) -> Cut:
+    if device.equal_shots and plan.shots.any():
+        return equal_cut(plan.shots, device)
+    return Cut(device.shots_max, device.circuits_max)
+
+
+def _ratio_up(shots: np.ndarray, each: int) -> np.ndarray:
+    """How often `each` goes into them, rounded up."""
+    return -(-shots // each)

@@ -62,6 +62,7 @@ class DeviceDescription(BaseModel):
         shots_max: per circuit.
         circuits_max: per job.
         equal_shots: all circuits of a job must have the same number of shots.
+        job_shots_max: of all circuits of a job, which have `equal_shots`; None for no limit of its own.
         native_gates: in Qiskit's names; empty for simulators that take any.
         connectivity: "all", pairs (a, b) of qubits, or where the couplings are told: "snapshot", "provider".
         price: with date and source; its `failure_billing` says who pays for failed jobs.
@@ -85,6 +86,7 @@ class DeviceDescription(BaseModel):
     shots_max: int = Field(ge=1)
     circuits_max: int = Field(ge=1)
     equal_shots: bool = False
+    job_shots_max: int | None = Field(default=None, ge=1)
     native_gates: tuple[str, ...] = ()
     connectivity: Literal["all", "snapshot", "provider"] | Couplings = "all"
     price: Price
@@ -103,6 +105,12 @@ class DeviceDescription(BaseModel):
         for name, figure, trivial in figures:
             if not trivial and not (figure.date and figure.source):
                 raise ValueError(f"{name} has no date and source")
+        return self
+
+    @model_validator(mode="after")
+    def _job_shots_are_of_equal_circuits(self) -> DeviceDescription:
+        if self.job_shots_max is not None and not self.equal_shots:
+            raise ValueError("job_shots_max needs equal_shots = true")
         return self
 
     @model_validator(mode="after")

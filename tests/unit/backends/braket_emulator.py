@@ -2,11 +2,13 @@
 
 import json
 import time
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlparse
 
+from braket.default_simulator import StateVectorSimulator
 from braket.devices import LocalSimulator
-from braket.ir.openqasm import Program
+from braket.ir.openqasm import Program, ProgramSet
 
 KEY = "AKIASECRETSECRETSECR"
 SECRET = "very/secret/aws/key"
@@ -28,6 +30,10 @@ class Emulator(ThreadingHTTPServer):
         self.hold_as: str | None = None
         self.run_ms = 90
         self.forgets_results = 0
+        self.inlines_results = False
+        self.tells_probabilities = False
+        self.failing: set[tuple[int, int]] = set()
+        """Programs and executables of a program set that fail."""
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Connections are dropped on purpose."""
@@ -97,6 +103,29 @@ class _Handler(BaseHTTPRequestHandler):
             return self.server.by_token[token]
         arn = self.server.by_token[token] = f"{ARN}{len(self.server.tasks)}"
         folder = f"{body['outputS3KeyPrefix']}/{len(self.server.tasks)}"
+        place = f"/{body['outputS3Bucket']}/{folder}"
+        kept = {f"{place}/{name}": text for name, text in self.files(body, arn, place).items()}
+        if self.server.forgets_results:
+            self.server.forgets_results -= 1
+        else:
+            self.server.results |= kept
+        self.server.tasks[arn] = {
+            "quantumTaskArn": arn,
+            "status": self.server.hold_as or "COMPLETED",
+            "deviceArn": body["deviceArn"],
+            "deviceParameters": "{}",
+            "shots": body["shots"],
+            "outputS3Bucket": body["outputS3Bucket"],
+            "outputS3Directory": folder,
+            "createdAt": "2026-11-21T08:00:00Z",
+            "tags": body["tags"],
+        }
+        return arn
+
+    def files(self, body: dict, arn: str, place: str) -> dict[str, str]:
+        """The result's files: one for a program, one for each part of a program set."""
+        if "programs" in json.loads(body["action"]):
+            return self.program_set(body, place)
         program = Program.parse_raw(body["action"])
         result = LocalSimulator().run(program, shots=body["shots"]).result()
         metadata = {
@@ -112,22 +141,31 @@ class _Handler(BaseHTTPRequestHandler):
             "measuredQubits": result.measured_qubits,
             **metadata,
         }
-        if self.server.forgets_results:
-            self.server.forgets_results -= 1
-        else:
-            self.server.results[f"/{body['outputS3Bucket']}/{folder}/results.json"] = json.dumps(whole)
-        self.server.tasks[arn] = {
-            "quantumTaskArn": arn,
-            "status": self.server.hold_as or "COMPLETED",
-            "deviceArn": body["deviceArn"],
-            "deviceParameters": "{}",
-            "shots": body["shots"],
-            "outputS3Bucket": body["outputS3Bucket"],
-            "outputS3Directory": folder,
-            "createdAt": "2026-11-21T08:00:00Z",
-            "tags": body["tags"],
-        }
-        return arn
+        return {"results.json": json.dumps(whole)}
+
+    def program_set(self, body: dict, place: str) -> dict[str, str]:
+        """As Braket lays them out: programs and executables by paths relative to what names them."""
+        programs = ProgramSet.parse_raw(body["action"])
+        whole = json.loads(StateVectorSimulator().run(programs, shots=body["shots"]).json())
+        if self.server.inlines_results:
+            return {"results.json": json.dumps(whole)}
+        files = {}
+        for at, program in enumerate(whole["programResults"]):
+            for index, executable in enumerate(program["executableResults"]):
+                if (at, index) in self.server.failing:
+                    executable = failure(index)
+                elif self.server.tells_probabilities:
+                    executable |= frequencies(executable)
+                files[f"programs/{at}/executables/{index}.json"] = json.dumps(executable)
+            count = len(program["executableResults"])
+            program["executableResults"] = [f"executables/{index}.json" for index in range(count)]
+            program["source"] = "program.json"
+            files[f"programs/{at}/results.json"] = json.dumps(program)
+        names = [f"programs/{at}/results.json" for at in range(len(whole["programResults"]))]
+        _, bucket, *folder = place.split("/")
+        whole |= {"programResults": names, "taskMetadata": "metadata.json"}
+        whole["s3Location"] = [bucket, "/".join(folder)]
+        return files | {"results.json": json.dumps(whole)}
 
     def do_PUT(self) -> None:
         arn = unquote(self.path).removeprefix("/quantum-task/").removesuffix("/cancel")
@@ -155,6 +193,23 @@ class _Handler(BaseHTTPRequestHandler):
         if path not in self.server.results:
             return self.reply(404, "<Error><Code>NoSuchKey</Code><Message>none</Message></Error>")
         return self.reply(200, self.server.results[path])
+
+
+def failure(index: int) -> dict:
+    return {
+        "braketSchemaHeader": {
+            "name": "braket.task_result.program_set_executable_failure",
+            "version": "1",
+        },
+        "inputsIndex": index,
+        "failureMetadata": {"failureReason": "lost", "retryable": True, "category": "DEVICE"},
+    }
+
+
+def frequencies(executable: dict) -> dict:
+    rows = ["".join(map(str, row)) for row in executable["measurements"]]
+    shares = {states: count / len(rows) for states, count in Counter(rows).items()}
+    return {"measurements": None, "measurementProbabilities": shares}
 
 
 def one_qubit(readout: float) -> dict:

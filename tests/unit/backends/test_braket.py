@@ -222,8 +222,8 @@ def test_a_header_that_cannot_be_sent_is_a_refusal_that_does_not_quote_it(
 def test_limits_are_refused_before_anything_is_sent(
     provider: BraketCloudProvider, emulator: Emulator
 ) -> None:
-    one, two = plan_of([(0, 0)], 10), plan_of([(0, 0), (0, 1)], 10)
-    for plan, token in ((two, "t"), (one, "t" * 65), (one, "a b")):
+    one, many = plan_of([(0, 0)], 10), plan_of([(0, 0)] * 101, 10)
+    for plan, token in ((many, "t"), (one, "t" * 65), (one, "a b")):
         with pytest.raises(SubmitRejected) as caught:
             provider.submit(plan, token)
         assert caught.value.permanent
@@ -314,3 +314,38 @@ def test_credentials_come_from_the_caller_and_are_never_shown(
     with pytest.raises(SubmitRejected) as caught:
         provider.submit(plan, "t")
     assert SECRET not in f"{caught.value!r} {provider!r} {caplog.text}"
+
+
+@pytest.mark.parametrize("layout", ["files", "inline", "probabilities"])
+def test_circuits_of_equal_shots_are_one_task_at_one_fee(emulator: Emulator, layout: str) -> None:
+    """Total variation of two draws of 4,000 over 16 states exceeds 0.1 with probability below 1e-6."""
+    emulator.inlines_results, emulator.tells_probabilities = layout == "inline", layout == "probabilities"
+    provider = provider_of("braket-iqm-garnet")
+    plan = plan_of([(0, 0), (0, 1), (1, 0), (0, 0)], 4000)
+    job_id = provider.submit(plan, "set")
+    assert provider.submit(plan, "set") == job_id
+    assert len(emulator.tasks) == 1
+    assert provider.poll(job_id).cost_micro_usd == 300_000 + 16_000 * 1_450
+    outcome, exact = provider.fetch(job_id, plan), JaxDevice().sample(plan)
+    assert outcome.shots.tolist() == [4000] * 4
+    assert all(distance(outcome, exact, row) < 0.1 for row in range(len(plan)))
+
+
+def test_what_succeeded_of_a_program_set_is_returned_and_billed(
+    provider: BraketCloudProvider, emulator: Emulator
+) -> None:
+    plan = plan_of([(0, 0), (0, 1), (1, 0)], 100)
+    emulator.failing, emulator.hold_as = {(1, 0)}, "FAILED"
+    job_id = provider.submit(plan, "set")
+    emulator.tasks[job_id]["numSuccessfulShots"] = 200
+    report = provider.poll(job_id)
+    assert (report.state, report.cost_micro_usd) == (JobState.FAILED, 300_000 + 200 * 1_450)
+    assert provider.fetch(job_id, plan).shots.tolist() == [100, 0, 100]
+
+
+def test_a_program_set_of_other_circuits_is_not_taken_for_the_plan_s(
+    provider: BraketCloudProvider, emulator: Emulator
+) -> None:
+    job_id = provider.submit(plan_of([(0, 0), (0, 1)], 100), "set")
+    with pytest.raises(ProviderUnavailable, match="2 circuits were measured, 3 were asked for"):
+        provider.fetch(job_id, plan_of([(0, 0), (0, 1), (1, 0)], 100))

@@ -20,6 +20,7 @@ from backends.catalog import (
     QueueModel,
     calibration_of,
     cost_of_end,
+    fees_of,
     jobs_needed,
     jobs_refusal,
     join_outcomes,
@@ -255,19 +256,41 @@ def test_limits_are_told() -> None:
     assert "qubits" in (refusal(plan_of([1]), described(n_qubits=1)) or "")
 
 
-@pytest.mark.parametrize("equal_shots", [False, True])
+@pytest.mark.parametrize("limits", [{}, {"equal_shots": True}, {"equal_shots": True, "job_shots_max": 250}])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_split_plan_fits_and_buys_every_shot_once(seed: int, equal_shots: bool) -> None:
+def test_a_split_plan_fits_and_buys_every_shot(seed: int, limits: dict) -> None:
+    """Once where circuits may differ in shots; with less than a circuit's more where they may not."""
     rng = np.random.default_rng(seed)
     plan = plan_of([int(s) for s in rng.integers(0, 350, 11)])
-    device = described(shots_max=100, circuits_max=3, equal_shots=equal_shots)
+    device = described(shots_max=100, circuits_max=3, **limits)
     batches = split_plan(plan, device)
     assert jobs_needed(plan, device) == len(batches)
     assert all(refusal(batch.plan, device) is None for batch in batches)
     assert len({batch.plan.seed for batch in batches}) == len(batches)
     joined = join_outcomes(plan, batches, [JaxDevice().sample(batch.plan) for batch in batches])
-    assert [int(joined.row(row)[1].sum()) for row in range(len(plan))] == plan.shots.tolist()
+    circuit = int(batches[0].plan.shots[0]) if limits else 1
+    assert joined.shots.tolist() == (-(-plan.shots // circuit) * circuit).tolist()
     assert len(joined.row(0)[0]) == len(set(joined.row(0)[0].tolist()))
+
+
+def test_rows_of_different_shots_share_a_job_as_circuits_of_equal_shots() -> None:
+    """Of the three ways in question a job of four circuits is cheapest, by a fee or by 70 shots."""
+    price = {"per_task_usd": "0.3", "per_shot_usd": "0.01", "date": "2026-11-28", "source": "here"}
+    device = described(shots_max=1000, circuits_max=100, equal_shots=True, price=price)
+    (batch,) = split_plan(plan_of([30, 100]), device)
+    assert (batch.rows.tolist(), batch.plan.shots.tolist()) == ([0] * 3 + [1] * 10, [10] * 13)
+    few = described(shots_max=1000, circuits_max=5, equal_shots=True, price=price)
+    (batch,) = split_plan(plan_of([30, 100]), few)
+    assert (batch.rows.tolist(), batch.plan.shots.tolist()) == ([0, 1, 1, 1], [34] * 4)
+
+
+def test_fees_are_what_a_job_and_a_circuit_cost_before_a_shot() -> None:
+    catalog = load_catalog()
+    assert fees_of(catalog["jax"]).of(1000) == 0.0
+    garnet = fees_of(catalog["braket-iqm-garnet"])
+    assert garnet.of(100) == pytest.approx(0.30 / 0.00145) == garnet.of(101) / 2
+    fez = fees_of(catalog["ibm-fez"])  # 5 s a job, 0.1 s a circuit and 0.5 ms a shot at one price
+    assert fez.of(3) == pytest.approx(10_000 + 3 * 200)
 
 
 def test_too_many_jobs_are_counted_without_being_made() -> None:

@@ -9,6 +9,7 @@ from backends.jax_device import JaxDevice
 from measurement import (
     SHOTS_PER_GROUP_MIN,
     ExecutionPlan,
+    Fees,
     Grouping,
     GroupVariances,
     MeasurementCost,
@@ -181,8 +182,8 @@ def test_a_pilot_finds_neymans_allocation_and_the_target_is_met() -> None:
 
 def test_a_fee_a_circuit_prefers_few_groups_and_bad_gates_forbid_entangling_ones() -> None:
     bell = PauliSum.from_strings({"XX": 1.0, "YY": 1.0, "ZZ": 1.0})
-    assert len(choose_grouping(bell, 0, MeasurementCost(1e-2, shots_a_circuit=1e6))) == 1
-    bad = choose_grouping(bell, 0, MeasurementCost(1e-2, shots_a_circuit=1e6, two_qubit_error=0.05))
+    assert len(choose_grouping(bell, 0, MeasurementCost(1e-2, Fees(1e6)))) == 1
+    bad = choose_grouping(bell, 0, MeasurementCost(1e-2, Fees(1e6), two_qubit_error=0.05))
     assert len(bad) == 3
 
 
@@ -190,9 +191,11 @@ def test_where_many_energies_pay_fees_the_groups_count_more_than_their_variance(
     """HeH+: nine qubit-wise bases have less variance than three entangling ones."""
     ion = {"kind": "molecule", "geometry": "He 0 0 0; H 0 0 0.774", "charge": 1}
     hamiltonian = build_problem(MoleculeSpec.model_validate(ion)).hamiltonian
-    once = choose_grouping(hamiltonian, 0b0011, MeasurementCost(1.6e-3, shots_a_circuit=200.0))
-    often = choose_grouping(hamiltonian, 0b0011, MeasurementCost(1.6e-3, shots_a_circuit=200.0, energies=1e3))
-    assert (once.kind, len(once)) == ("overlapping", 9)
+    a_circuit_a_job, many = Fees(200.0), Fees(200.0, circuits_a_job=100)
+    once = choose_grouping(hamiltonian, 0b0011, MeasurementCost(1.6e-3, a_circuit_a_job))
+    often = choose_grouping(hamiltonian, 0b0011, MeasurementCost(1.6e-3, a_circuit_a_job, 0.0, 100, 10))
+    shared = choose_grouping(hamiltonian, 0b0011, MeasurementCost(1.6e-3, many, 0.0, 100, 10))
+    assert (once.kind, len(once)) == (shared.kind, len(shared)) == ("overlapping", 9)
     assert len(often) == 3
 
 

@@ -179,7 +179,7 @@ def test_fees_ask_for_more_shots_an_iteration_and_none_is_gcans() -> None:
     slope, deviation = np.array([0.1, 0.05]), np.array([1.0, 1.0])
     free = told(adaptive("cost_cans"), slope, deviation)
     np.testing.assert_array_equal(free, told(adaptive("gcans"), slope, deviation))
-    dear = told(adaptive("cost_cans", shots_a_point=10_000.0), slope, deviation)
+    dear = told(adaptive("cost_cans", shots_a_job=10_000.0), slope, deviation)
     assert (dear > free).all()
 
 
