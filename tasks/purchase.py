@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
-from backends.catalog import join_outcomes, split_plan
+from backends.catalog import DeviceDescription, join_outcomes, split_plan
 from backends.dispatch import Decision, RoutingRequest
+from backends.prices import Price
 from ledger import (
     BatchId,
     BudgetExceededError,
@@ -214,7 +215,7 @@ class _Placements:
         assert fleet is not None
         placement, self.next_placement = self.next_placement, self._after_next()
         moved_on = self._was_started(self.next_placement)
-        batches = split_plan(plan, fleet.description(device))
+        batches = split_plan(plan, self._as_bought(fleet.description(device), placement))
         outcomes: list[Outcome] = []
         for at, batch in enumerate(batches):
             try:
@@ -228,6 +229,13 @@ class _Placements:
             outcomes.append(bought.outcome)
             self.bought.append(_Part(device, batch.plan, bought.outcome))
         return join_outcomes(plan, batches, outcomes)
+
+    def _as_bought(self, device: DeviceDescription, placement: BatchId) -> DeviceDescription:
+        """The device at the price at which a placement's first job was entered, which its cut depends on."""
+        entered = self.buyer.book.attempts(self.iteration, placement.with_part(0).number)
+        if not entered or entered[0].price_json is None:
+            return device
+        return device.model_copy(update={"price": Price.model_validate_json(entered[0].price_json)})
 
     def _completed(
         self,

@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pytest
 
+from backends.catalog import split_plan
 from backends.catalog.local_provider import LocalProvider
 from backends.provider import ProviderUnavailable, SubmitRejected
 from ledger import (
@@ -76,6 +78,36 @@ def test_a_request_to_stop_is_obeyed_between_the_jobs_of_a_batch(journal: Journa
     run.buyer = steady
     wanted = plan_iteration(run.prepared, run.state)
     assert run.buy().shots == wanted.shots_total == sum(job.shots for job in run.jobs)
+    fleet.forget(MANILA)
+
+
+def test_a_price_that_changes_in_the_midst_of_a_batch_does_not_change_its_jobs(journal: Journal) -> None:
+    """Where rows become circuits of equal shots, how many is a matter of the price."""
+    run = Run(journal, usd=None, shots=5000)
+    fleet = run.prepared.fleet
+    assert fleet is not None
+    limits = {"equal_shots": True, "circuits_max": 4}
+    device = fleet._descriptions[MANILA] = fleet.description(MANILA).model_copy(update=limits)
+    wanted = plan_iteration(run.prepared, run.state)
+    planned = split_plan(wanted, device)
+    price = device.price.model_copy(update={"per_task_usd": Decimal(0)})
+    cheaper = device.model_copy(update={"price": price})
+    assert 2 < len(planned) < len(split_plan(wanted, cheaper))
+
+    def check_stop() -> None:
+        if len(run.jobs) == 2:
+            raise StopAsked
+
+    steady, run.buyer = run.buyer, replace(run.buyer, check_stop=check_stop)
+    with pytest.raises(StopAsked):
+        run.buy()
+    fleet._descriptions[MANILA] = cheaper
+    run.buyer = steady
+    measured = run.buy()
+    assert measured.shots == sum(batch.plan.shots_total for batch in planned) > wanted.shots_total
+    assert len(run.jobs) == len(planned)
+    ((plan, outcome),) = measured.parts
+    assert (outcome.shots >= plan.shots).all()
     fleet.forget(MANILA)
 
 
