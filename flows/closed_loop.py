@@ -5,19 +5,18 @@ The journal is the truth. Whatever this process loses when it is killed, the nex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 from flows.run_lifecycle import Stopped, drive_run, open_run, publish_result, stop_run
-from ledger import BudgetExceededError, IterationRecord, Ledger, StorageError
-from measurement import ExecutionPlan
+from ledger import BudgetExceededError, Ledger, StorageError
 from optimizers import Reason
 from shotwise.spec import RunSpec
 from tasks.cancelling import settle_in_flight
 from tasks.driving import Drive, StopAsked, restore_or_initialize
 from tasks.durable import Buyer
 from tasks.evaluate import plan_iteration
+from tasks.free_iterations import Segment
 from tasks.loop_tasks import (
     commit_segment,
     evaluate_finally,
@@ -32,8 +31,8 @@ from tasks.prepared import Prepared
 from tasks.progress import Progress, notify_listeners, progress_listener
 from tasks.purchase import open_buyer
 from tasks.result import RunResult, final_unmeasured
-from tasks.routing import StartedPurchases, check_can_start, fits_budget, started_purchases
-from tasks.sampling import final_shots
+from tasks.routing import check_can_start, fits_budget, started_purchases
+from tasks.sampling import has_shots
 from tasks.slots import device_slot
 from tasks.state import LoopState
 from tasks.summary import summary_rows
@@ -97,11 +96,12 @@ def _drive_on(prepared: Prepared, drive: Drive, buyer: Buyer | None) -> RunResul
 
 
 def _drive(prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopState) -> RunResult:
-    iterate = partial(_iterate_sampled, buyer=buyer) if prepared.sampled else _iterate_segment
+    iterate = _iterate_free if buyer is None else partial(_iterate_bought, buyer=buyer)
     while state.reason is None:
         drive.check_stop()
-        state, records = iterate(prepared, drive, state)
-        _notify(prepared, drive, state, records)
+        segment = iterate(prepared, drive, state)
+        state = segment.state
+        _notify(prepared, drive, segment)
     try:
         final = raise_if_stopped(evaluate_finally(prepared, drive.lease, buyer, state))
     except BudgetExceededError:  # what was kept for it was spent elsewhere in the tenant
@@ -112,63 +112,47 @@ def _drive(prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopSta
     return finish(prepared, drive.lease, state, final)
 
 
-def _iterate_segment(
-    prepared: Prepared, drive: Drive, state: LoopState
-) -> tuple[LoopState, Sequence[IterationRecord]]:
-    """Half a second of free exact iterations, then one commit."""
-    deadline = drive.deadline(prepared.spec.budget)
-    state, records = run_segment(prepared, state, deadline)
-    if state.reason is None and drive.is_out_of_time(prepared.spec.budget):
-        state = replace(state, reason=Reason.BUDGET_REACHED)
-    commit_segment(drive.lease, state, records, drive.active_us)
-    return state, records
+def _iterate_free(prepared: Prepared, drive: Drive, state: LoopState) -> Segment:
+    """Half a second of iterations that cost nothing, then one commit."""
+    segment = run_segment(prepared, drive.lease, state, drive.deadline(prepared.spec.budget))
+    if segment.state.reason is None and drive.is_out_of_time(prepared.spec.budget):
+        segment = replace(segment, state=replace(segment.state, reason=Reason.BUDGET_REACHED))
+    commit_segment(drive.lease, segment.state, segment, drive.active_us)
+    return segment
 
 
-def _iterate_sampled(
-    prepared: Prepared, drive: Drive, state: LoopState, *, buyer: Buyer | None
-) -> tuple[LoopState, Sequence[IterationRecord]]:
+def _iterate_bought(prepared: Prepared, drive: Drive, state: LoopState, *, buyer: Buyer) -> Segment:
     """One batch and one iteration, if the budget has room for it and for the final batch."""
-    before = (
-        started_purchases(buyer, state.iteration)
-        if buyer is not None
-        else StartedPurchases(step=False, final=False)
-    )
+    before = started_purchases(buyer, state.iteration)
+    budget_reached = Segment(replace(state, reason=Reason.BUDGET_REACHED), [])
     if before.final:  # an earlier drive came to the budget's end
-        return replace(state, reason=Reason.BUDGET_REACHED), []
+        return budget_reached
     with span("plan", drive.lease.run_id, iteration=state.iteration):
         plan = plan_iteration(prepared, state)
-    if not (before.step or _affordable(prepared, drive, buyer, state, plan)):
-        return replace(state, reason=Reason.BUDGET_REACHED), []
+    if not before.step and (
+        drive.is_out_of_time(prepared.spec.budget)
+        or not has_shots(prepared, state, plan)
+        or not fits_budget(prepared, buyer, state, plan)
+    ):
+        return budget_reached
     try:
-        measured = raise_if_stopped(measure(prepared, drive.lease, buyer, state, plan))
+        measured = raise_if_stopped(measure(prepared, buyer, state, plan))
     except BudgetExceededError:  # somebody else of the tenant spent what was left meanwhile
-        return replace(state, reason=Reason.BUDGET_REACHED), []
+        return budget_reached
     return update(prepared, drive.lease, state, measured, drive.active_us)
 
 
-def _affordable(
-    prepared: Prepared, drive: Drive, buyer: Buyer | None, state: LoopState, plan: ExecutionPlan
-) -> bool:
-    budget = prepared.spec.budget
-    shots = state.shots + plan.shots_total + final_shots(prepared, state)
-    if budget.shots is not None and shots > budget.shots:
-        return False
-    if drive.is_out_of_time(budget):
-        return False
-    return buyer is None or fits_budget(prepared, buyer, state, plan)
-
-
-def _notify(prepared: Prepared, drive: Drive, state: LoopState, records: Sequence[IterationRecord]) -> None:
-    if not records:
+def _notify(prepared: Prepared, drive: Drive, segment: Segment) -> None:
+    if not segment.records:
         return
-    reference = prepared.problem.reference
+    reference, last, state = prepared.problem.reference, segment.records[-1], segment.state
     notify_listeners(
         Progress(
             run_id=drive.lease.run_id,
             iteration=state.iterations,
             iterations_max=prepared.iterations_max,
-            energy=records[-1].energy,
-            energy_std_error=records[-1].energy_std_error,
+            energy=last.energy,
+            energy_std_error=last.energy_std_error,
             reference_energy=reference.energy if reference else None,
             unit=prepared.problem.unit,
             shots=state.shots,

@@ -10,7 +10,8 @@ from optimizers import Reason
 from problems import Elimination
 from shotwise.spec import RunSpec
 from tasks.driving import Drive
-from tasks.loop_tasks import SEGMENT_S, loop_task
+from tasks.free_iterations import SEGMENT_S
+from tasks.loop_tasks import loop_task
 from tasks.progress import Progress, notify_listeners, progress_listener
 from tasks.recursion import (
     Recursion,

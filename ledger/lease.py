@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
@@ -95,7 +96,7 @@ class Lease:
         iteration: int,
         state: bytes,
         active_us: int,
-        job: FreeJob | None = None,
+        jobs: Sequence[FreeJob] = (),
     ) -> None:
         """End iterations in one transaction: what they found, and the state to go on from.
 
@@ -104,13 +105,12 @@ class Lease:
             iteration: the number of the next iteration; the checkpoint is kept under it.
             state: the checkpoint. The one before is kept too, against a damaged row.
             active_us: how long the run has been driven in all.
-            job: what the last of them measured, where that cost nothing.
+            jobs: what they measured, where that cost nothing.
         """
         run = {"run_id": self.run_id}
         checkpoint = {**run, "iteration": iteration, "state": state, "sha256": _digest(state)}
         with self.write() as connection:
-            if job is not None:
-                _enter(connection, job)
+            _JOB.many(connection, [_done(job) for job in jobs])
             _ACTIVE.first(connection, {**run, "active_us": active_us})
             _ITERATION.many(connection, [{**run, **vars(record)} for record in records])
             _CHECKPOINT.first(connection, checkpoint)
@@ -154,7 +154,7 @@ class Lease:
     def record(self, job: FreeJob) -> None:
         """Enter what a device that costs nothing measured; entering it again replaces it."""
         with self.write() as connection:
-            _enter(connection, job)
+            _JOB.first(connection, _done(job))
 
     def finish(
         self, *, state: RunState, reason: str | None, result_json: str | None, ansatz_json: str | None = None
@@ -179,9 +179,9 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _enter(connection: Connection, job: FreeJob) -> None:
-    """A job that was never out: it began, and is done now."""
+def _done(job: FreeJob) -> dict[str, Any]:
+    """The row of a job that was never out: it began, and is done now."""
     times = dict.fromkeys(("created_us", "submitted_us", "started_us"), job.began_us) | {"done_us": now_us()}
     row = vars(job.key) | {"token": job.key.token, "device": job.device, "shots": job.shots} | times
     result = {"outcome": job.outcome, "sha256": _digest(job.outcome)}
-    _JOB.first(connection, row | result | {"state": JobPhase.DONE.value, "cost_micro_usd": 0})
+    return row | result | {"state": JobPhase.DONE.value, "cost_micro_usd": 0}

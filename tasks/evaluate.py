@@ -9,7 +9,6 @@ import numpy as np
 
 from backends.jax_device import JaxDevice
 from backends.tail_expectation import tail_expectation
-from ledger import FreeJob
 from measurement import (
     Combination,
     Estimates,
@@ -74,13 +73,11 @@ class BatchResult:
     shots: int
     cost_micro_usd: int
     mitigated: tuple[MitigatedPart | None, ...] = ()
-    job: FreeJob | None = None
-    """Of a device that costs nothing, to be entered with what is made of it."""
 
     @classmethod
-    def free(cls, plan: ExecutionPlan, outcome: Outcome, job: FreeJob | None = None) -> BatchResult:
+    def free(cls, plan: ExecutionPlan, outcome: Outcome) -> BatchResult:
         """From one device that costs nothing."""
-        return cls(((plan, outcome),), plan.shots_total, 0, job=job)
+        return cls(((plan, outcome),), plan.shots_total, 0)
 
 
 def circuit_of(prepared: Prepared, state: LoopState) -> Circuit:

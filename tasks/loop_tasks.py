@@ -7,8 +7,7 @@ by Prefect, and nothing is retried by it: the journal does both.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
@@ -21,27 +20,22 @@ from prefect.context import TaskRunContext
 from prefect.states import Cancelled
 from prefect.utilities.annotations import quote
 
-from ledger import BatchId, FreeJob, IterationRecord, JobKey, Lease, now_us, spent_by_device
+from ledger import FreeJob, IterationRecord, Lease, spent_by_device
 from measurement import ExecutionPlan
 from tasks.advance import advance
 from tasks.ansatz_record import ansatz_json
 from tasks.driving import StopAsked
 from tasks.durable import Buyer
-from tasks.evaluate import BatchResult, answer_exactly, answer_from
+from tasks.evaluate import BatchResult, answer_from
+from tasks.free_iterations import Segment, iterate_for_a_while, sample
 from tasks.prepared import Prepared
 from tasks.purchase import purchase
 from tasks.recording import is_recorded
 from tasks.result import FinalEvaluation, RunResult, build_result, final_exact, final_from, final_plan
 from tasks.routing import predicted_bias, routing_request, step_request
-from tasks.segment import compiles, iterate
 from tasks.state import LoopState, to_bytes
 from tasks.telemetry import span
 from tasks.treatment import calibration_spent
-
-SEGMENT_S = 0.5
-"""Free exact iterations are gathered into task runs of about this length."""
-
-Segment = tuple[LoopState, list[IterationRecord]]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,42 +99,24 @@ def raise_if_stopped(result: R) -> R:
 
 
 @loop_task("quantum-segment", "quantum-segment from {state.iteration}")
-def run_segment(prepared: Prepared, state: LoopState, until: float) -> Segment:
-    """Many free exact iterations, until half a second has passed or the optimization ends.
+def run_segment(prepared: Prepared, lease: Lease, state: LoopState, until: float) -> Segment:
+    """Many free iterations, until half a second has passed or the optimization ends.
 
     Args:
         until: monotonic time at which to stop whatever happens.
     """
-    records: list[IterationRecord] = []
-    ends, steps = min(until, time.monotonic() + SEGMENT_S), 1
-    while state.reason is None:
-        started = time.monotonic()
-        if compiles(prepared, state):
-            state, found = iterate(prepared, state, steps)
-        else:
-            state, record = advance(prepared, state, answer_exactly(prepared, state))
-            found = [record]
-        records += found
-        now = time.monotonic()
-        if now >= ends:
-            break
-        steps = max(1, int((ends - now) / (now - started) * len(found)))
-    return state, records
+    return iterate_for_a_while(prepared, lease.run_id, state, until)
 
 
 @loop_task("classical-commit", "classical-commit to {state.iteration}")
-def commit_segment(lease: Lease, state: LoopState, records: list[IterationRecord], active_us: int) -> None:
+def commit_segment(lease: Lease, state: LoopState, segment: Segment, active_us: int) -> None:
     """Enter the iterations of a segment and the state after them, in one transaction."""
-    _commit(lease, state, records, active_us)
+    _commit(lease, state, segment.records, active_us, segment.jobs)
 
 
 @loop_task("quantum-measure", "quantum-measure {state.iteration}")
-def measure(
-    prepared: Prepared, lease: Lease, buyer: Buyer | None, state: LoopState, plan: ExecutionPlan
-) -> BatchResult:
-    """Run one iteration's batch; what was paid for is taken from the journal if it was run before."""
-    if buyer is None:
-        return _sampled(prepared, lease, state, plan, final=False)
+def measure(prepared: Prepared, buyer: Buyer, state: LoopState, plan: ExecutionPlan) -> BatchResult:
+    """Buy one iteration's batch; what was paid for is taken from the journal if it was run before."""
     request = step_request(prepared, buyer, state, routing_request(prepared, buyer, state))
     return purchase(prepared, buyer, state.iteration, plan, request, final=False)
 
@@ -154,8 +130,8 @@ def update(
         answer = answer_from(prepared, state, measured)
     with span("tell", lease.run_id, iteration=state.iteration):
         state, record = advance(prepared, state, answer)
-        _commit(lease, state, [record], active_us, measured.job)
-    return state, [record]
+        _commit(lease, state, [record], active_us)
+    return Segment(state, [record])
 
 
 @loop_task("quantum-final")
@@ -167,9 +143,8 @@ def evaluate_finally(
         return final_exact(prepared, state)
     plan = final_plan(prepared, state)
     if buyer is None:
-        measured = _sampled(prepared, lease, state, plan, final=True)
-        assert measured.job is not None
-        lease.record(measured.job)
+        measured, job = sample(prepared, lease.run_id, state, plan, final=True)
+        lease.record(job)
     else:
         request = routing_request(prepared, buyer, state)
         measured = purchase(prepared, buyer, state.iteration, plan, request, final=True)
@@ -198,24 +173,13 @@ def finish(prepared: Prepared, lease: Lease, state: LoopState, final: FinalEvalu
     return result
 
 
-def _sampled(
-    prepared: Prepared, lease: Lease, state: LoopState, plan: ExecutionPlan, *, final: bool
-) -> BatchResult:
-    """Run a batch on a device that costs nothing: again after a crash, with the same result."""
-    began_us = now_us()
-    outcome = prepared.device.sample(plan)
-    key = JobKey(lease.run_id, state.iteration, BatchId.of_free_run(final=final).number)
-    job = FreeJob(key, prepared.device.name, plan.shots_total, outcome.to_bytes(), began_us)
-    return BatchResult.free(plan, outcome, job)
-
-
 def _commit(
     lease: Lease,
     state: LoopState,
-    records: list[IterationRecord],
+    records: Sequence[IterationRecord],
     active_us: int,
-    job: FreeJob | None = None,
+    jobs: Sequence[FreeJob] = (),
 ) -> None:
     """Iterations whose energy is not finite end the run and have nothing to enter."""
     entered = [record for record in records if math.isfinite(record.energy)]
-    lease.commit(entered, iteration=state.iteration, state=to_bytes(state), active_us=active_us, job=job)
+    lease.commit(entered, iteration=state.iteration, state=to_bytes(state), active_us=active_us, jobs=jobs)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from measurement import regularized_sigmas, shots_for
+from measurement import ExecutionPlan, regularized_sigmas, shots_for
 from shotwise.errors import CannotRunError
 from shotwise.spec import SHOTS_MAX
 from tasks.prepared import Prepared
@@ -62,6 +62,12 @@ def final_shots(prepared: Prepared, state: LoopState) -> int:
     shots = execution.shots or shots_for(target, final_sigmas(prepared, state))
     check_energy_shots(prepared, shots)
     return shots
+
+
+def has_shots(prepared: Prepared, state: LoopState, plan: ExecutionPlan) -> bool:
+    """Whether the spec's budget has shots for a step and for the final evaluation."""
+    budget = prepared.spec.budget.shots
+    return budget is None or state.shots + plan.shots_total + final_shots(prepared, state) <= budget
 
 
 def final_sigmas(prepared: Prepared, state: LoopState) -> np.ndarray:

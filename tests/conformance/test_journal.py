@@ -178,7 +178,7 @@ def test_when_every_checkpoint_is_damaged_the_run_says_so(journal: Journal) -> N
 def test_what_was_measured_for_nothing_is_entered_with_its_iteration(journal: Journal) -> None:
     lease = journal.acquire(new_run(journal))
     job = FreeJob(JobKey(lease.run_id, 0, 0), "jax", 10, b"raw", began_us=7)
-    lease.commit([record(0)], iteration=1, state=b"one", active_us=0, job=job)
+    lease.commit([record(0)], iteration=1, state=b"one", active_us=0, jobs=[job])
     assert rows_of(journal) == [(job.key.token, "jax", "done", 10, 0, 7, b"raw", digest(b"raw"))]
     lease.record(dataclasses.replace(job, outcome=b"row"))
     assert [row[6:] for row in rows_of(journal)] == [(b"row", digest(b"row"))], (
