@@ -1,8 +1,9 @@
 """A scan of 20 bond lengths on one worker and on two.
 
-python benchmarks/sweep.py [--points 20] [--spec examples/lih_full.yaml] [--atoms Li H]
+python benchmarks/sweep.py [--points 20] [--spec examples/lih_full.yaml] [--atoms Li H] [--core-a-worker]
 
-Each goes into a state folder of its own, as `shotwise sweep` by hand; energies must agree to the last bit.
+Each goes into a state folder of its own, as `shotwise sweep` by hand; energies must agree to the last bit. One
+worker uses every core that its run has work for; with `--core-a-worker` each run has as many cores as workers.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=20)
     parser.add_argument("--spec", default="examples/lih_full.yaml")
     parser.add_argument("--atoms", nargs=2, default=("Li", "H"), help="of the spec's molecule")
+    parser.add_argument("--core-a-worker", action="store_true")
     options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
     lengths = [1.0 + 1.5 * i / max(1, options.points - 1) for i in range(options.points)]
     first, second = options.atoms
     geometries = ",".join(f'"{first} 0 0 0; {second} 0 0 {length:.4f}"' for length in lengths)
@@ -30,6 +33,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as home:
             command = [sys.executable, "-m", "flows.cli", "sweep", options.spec, "--json"]
             command += ["--over", f"problem.geometry={geometries}", "--workers", str(workers)]
+            os.sched_setaffinity(0, cores[:workers] if options.core_a_worker else cores)
             started = time.perf_counter()
             done = subprocess.run(
                 command, env={**os.environ, "SHOTWISE_HOME": home}, capture_output=True, text=True, check=True
