@@ -1,9 +1,9 @@
 """A scan of 20 bond lengths on one worker and on two.
 
-python benchmarks/sweep.py [--points 20] [--spec examples/lih_full.yaml] [--atoms Li H] [--core-a-worker]
+python benchmarks/sweep.py [--points 20] [--spec FILE] [--atoms Li H] [--core-a-worker]
 
 Each goes into a state folder of its own, as `shotwise sweep` by hand; energies must agree to the last bit. One
-worker uses every core that its run has work for; with `--core-a-worker` each run has as many cores as workers.
+worker uses every core that its run has work for; with `--core-a-worker` a run has as many cores as workers.
 """
 
 from __future__ import annotations
