@@ -2,8 +2,8 @@
 
 python benchmarks/sweep.py [--points 20] [--spec FILE] [--atoms Li H] [--core-a-worker]
 
-Each goes into a state folder of its own, as `shotwise sweep` by hand; energies must agree to the last bit. One
-worker uses every core that its run has work for; with `--core-a-worker` a run has as many cores as workers.
+Each goes into a state folder of its own, as `shotwise sweep` by hand; energies must agree to the last bit.
+One worker uses every core that its run has work for; `--core-a-worker` gives a run as many cores as workers.
 """
 
 from __future__ import annotations
