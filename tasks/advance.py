@@ -55,6 +55,8 @@ def _tell(prepared: Prepared, state: LoopState, answer: Answer) -> tuple[LoopSta
     optimizer, termination, progress, code = stage.tell(state.optimizer, state.termination, answer.evaluation)
     reason = REASONS[int(code)] if int(code) else None
     parameters = np.asarray(progress.parameters)
+    if len(points) == 1 and not np.array_equal(parameters, np.asarray(points)[0]):
+        answer = replace(answer, fidelity=None)  # of a point that the optimizer refused, and not the record's
     record = _record(
         state,
         answer,

@@ -52,7 +52,7 @@ class RunResult:
         parameters_sha256: of the final parameters as little-endian float64.
         cut_value: expectation of the cut at the final parameters; best_cut_value and bitstring: the best
             sample of the whole run, one character a node in node order; approximation_ratio: best over
-            reference.
+            reference; expected_approximation_ratio: that of `cut_value`.
         best_value: energy of the best sample, for diagonal problems.
         mitigation: of the final energy: what was picked and why; None where nothing was asked for.
         calibration_shots, calibration_cost_usd: spent on readout calibrations, within `shots` and `cost_usd`.
@@ -85,6 +85,7 @@ class RunResult:
     bitstring: str | None = None
     reference_cut_value: float | None = None
     approximation_ratio: float | None = None
+    expected_approximation_ratio: float | None = None
     operators: int | None = None
     mitigation: str | None = None
     calibration_shots: int = 0
@@ -290,6 +291,7 @@ def _with_sample(prepared: Prepared, result: RunResult, sample: Sample) -> RunRe
         best_cut_value=0.0 - sample.energy,
         reference_cut_value=None if best is None else 0.0 - best,
         approximation_ratio=sample.energy / best if best else None,
+        expected_approximation_ratio=None if result.energy is None or not best else result.energy / best,
     )
 
 

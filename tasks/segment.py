@@ -185,8 +185,13 @@ def _iterate(
         values = jnp.where(jnp.isfinite(evaluation.values), evaluation.values, jnp.inf)
         at = jnp.argmin(values)
         better = values[at] < loop.energy
+        stands = (len(points) > 1) | jnp.array_equal(progress.parameters, around)
         row = Records(
-            progress.energy, progress.variance, progress.gradient_norm, fidelity, progress.parameters
+            progress.energy,
+            progress.variance,
+            progress.gradient_norm,
+            jnp.where(stands, fidelity, jnp.nan),  # of a point that the optimizer refused, and not the row's
+            progress.parameters,
         )
         return Loop(
             loop.step + 1,

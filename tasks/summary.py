@@ -64,7 +64,8 @@ def _cut_rows(result: RunResult, recursive: bool) -> _Rows:
         (f"best cut found{answer}", _number(result.best_cut_value)),
         ("reference cut", _number(result.reference_cut_value)),
         (f"{result.baseline_method} cut", _number(result.baseline_cut_value)),
-        ("approximation ratio", _number(result.approximation_ratio, ".4f")),
+        ("approximation ratio (expected)", _number(result.expected_approximation_ratio, ".4f")),
+        ("approximation ratio (best cut)", _number(result.approximation_ratio, ".4f")),
         (f"best value found{answer}", _number(value)),
         ("best bitstring", result.bitstring),
     ]

@@ -32,6 +32,7 @@ _FINAL = {
     "cut_value": "cut_value",
     "best_cut_value": "best_cut_value",
     "approximation_ratio": "approximation_ratio",
+    "expected_approximation_ratio": "expected_approximation_ratio",
     "shots": "shots_total",
     "cost_usd": "cost_usd_total",
     "evaluations": "evaluations",
