@@ -141,7 +141,7 @@ def drive_run(run: OpenRun) -> Iterator[DrivenRun]:
             if is_recorded():
                 lease.record_flow_run(flow_run_id)
                 with suppress(HTTPError):
-                    close_stale([UUID(i) for i in journal.flow_run_ids(run_id) if i != flow_run_id])
+                    close_stale(_flow_runs_before(journal, run_id) - {UUID(flow_run_id)})
             restored = lease.restore()
             drive = stack.enter_context(driving(lease, restored[2] if restored else 0))
             stack.callback(Tracker.of(home).track(run_id))
@@ -149,6 +149,15 @@ def drive_run(run: OpenRun) -> Iterator[DrivenRun]:
         except Exception as error:
             _enter_failure(lease, error)
             raise
+
+
+def _flow_runs_before(journal: Journal, run_id: str) -> set[UUID]:
+    """Flow runs that drove a run and may not have told Prefect how they ended.
+
+    Of a team's, those that gave the run back in order say it themselves; the keeper ends the rest.
+    """
+    ended = journal.ended_drives(run_id) if is_deployed() else {}
+    return {UUID(each) for each in journal.flow_run_ids(run_id) if each not in ended}
 
 
 def _enter_failure(lease: Lease, error: Exception) -> None:

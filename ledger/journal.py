@@ -104,6 +104,17 @@ class Journal:
         with self.database.read() as connection:
             return [flow_run_id for (flow_run_id,) in connection.execute(query) if flow_run_id]
 
+    def ended_drives(self, run_id: str) -> dict[str, int]:
+        """When each Prefect flow run that gave this run back in order did so, microseconds since the epoch.
+
+        One whose process died while it drove is not among them.
+        """
+        columns = drives.c.prefect_flow_run_id, drives.c.ended_us
+        query = select(*columns).where(drives.c.run_id == run_id).order_by(drives.c.fence)
+        with self.database.read() as connection:
+            last = {row.prefect_flow_run_id: row.ended_us for row in connection.execute(query)}
+        return {each: ended_us for each, ended_us in last.items() if each and ended_us is not None}
+
     def is_driven(self, run_id: str) -> bool:
         """Whether a process holds the run's lease that is not known to be dead."""
         record = self.run(run_id)

@@ -8,7 +8,7 @@ look. The journal then sees to it that nothing is bought twice.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -33,11 +33,13 @@ class HealingLimits:
     Attributes:
         pending_s: taken by a worker, not begun: a process starts and imports.
         running_s: begun, and no lease taken: a database is opened.
+        ending_s: its drive ended in order: what the run found is published, to a server that may be away.
         idle_drives_max: drives without an iteration before a run is given up: it kills what drives it.
     """
 
     pending_s: float = 180.0
     running_s: float = 30.0
+    ending_s: float = 600.0
     idle_drives_max: int = 8
 
 
@@ -83,6 +85,18 @@ def is_dead(flow_run: FlowRunView, now: datetime, limits: HealingLimits) -> bool
     return flow_run.state in (StateType.RUNNING, StateType.CANCELLING) and age_s > limits.running_s
 
 
+def is_ending(
+    flow_run: FlowRunView, ended_drives: Mapping[str, int], now: datetime, limits: HealingLimits
+) -> bool:
+    """Whether a flow run gave its run back in order, not long ago: it says itself how it ended.
+
+    Args:
+        ended_drives: see `Journal.ended_drives`.
+    """
+    ended_us = ended_drives.get(str(flow_run.flow_run_id))
+    return ended_us is not None and now.timestamp() - ended_us / 1e6 <= limits.ending_s
+
+
 def heal(journal: Journal, flow_runs: FlowRuns, limits: HealingLimits = HealingLimits()) -> list[Healed]:
     """Look at everything once, and do what is needed."""
     submissions = Submissions(journal.database)
@@ -106,12 +120,13 @@ def _heal_run(
     driven = journal.is_driven(run.run_id)
     if not driven and _has_ended(journal, run.run_id):  # since it was listed: its driver let go as it ended
         return None
-    action = action_for(run, driven, known, datetime.now(UTC), limits)
+    now, ended = datetime.now(UTC), journal.ended_drives(run.run_id)
+    action = action_for(run, driven, known, now, limits)
     if action is HealingAction.NOTHING:
         return None
     if _was_cancelled_in_prefect(known):
         submissions.ask_to_cancel(run.run_id)
-    dead = tuple(each for each in known if each.is_open)
+    dead = tuple(each for each in known if each.is_open and not is_ending(each, ended, now, limits))
     if action is HealingAction.GIVE_UP:
         _give_up(journal, run)
     successor = flow_runs.start(run, len(known)) if action is HealingAction.NEXT_FLOW_RUN else None
@@ -143,12 +158,14 @@ def _heal_before_its_run(
 ) -> Healed | None:
     """End or repeat one flow run; None where it is not repeated. Raises CannotRunError."""
     run_id = submissions.of_flow_run(str(each.flow_run_id)) or journal.run_of_flow(str(each.flow_run_id))
-    dead = is_dead(each, datetime.now(UTC), limits)
+    now = datetime.now(UTC)
+    dead = is_dead(each, now, limits)
     if run_id is not None:
-        if dead and _has_ended(journal, run_id):
-            flow_runs.crash(
-                each.flow_run_id, f"The process is gone; the run {run_id} has ended, see the journal."
-            )
+        # in this order: a drive that ends between two questions is among the ended ones
+        ended = dead and _has_ended(journal, run_id)
+        if ended and not is_ending(each, journal.ended_drives(run_id), now, limits):
+            message = f"The process is gone; the run {run_id} has ended, see the journal."
+            flow_runs.crash(each.flow_run_id, message)
         return None
     if not dead or each.state is not StateType.PENDING:
         return None
