@@ -16,6 +16,9 @@ R = TypeVar("R")
 SILENCE = (ProviderUnavailable, UnreachableError)
 """What is raised where a call that buys nothing got no usable answer."""
 
+BEFORE_START = RetryPolicy(first_s=0.2, longest_s=1.0, unavailable_s=5.0)
+"""For what is asked before a run is entered, where a person waits for the answer."""
+
 
 class UnresolvedJobError(RunFailedError):
     """Nobody can say yet whether a job was bought. Its reservation stays held; `resume` asks again."""
@@ -57,3 +60,8 @@ class Patience:
                 if time.monotonic() - asked > self.retry_policy.visible_s:
                     raise
             backoff.wait()
+
+
+def ask_before_start(call: Callable[[], R]) -> R:
+    """What is asked of a provider before a run starts, and changes nothing: again for a moment."""
+    return Patience(BEFORE_START, time.sleep).with_retries(call)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from backends import DEVICE_NAMES, open_device
 from backends.fleet import CalibrationPolicy, Fleet, fleet_names
@@ -15,6 +15,7 @@ from shotwise.spec import SHOT_CHOOSERS, AdaptAnsatz, RunSpec, ShotsExecution
 from shotwise.words import quantity
 from tasks.fleet import open_fleet
 from tasks.mitigation import check as check_mitigation
+from tasks.patience import ask_before_start
 from tasks.prepared import Prepared
 from tasks.sampling import final_shots
 from tasks.state import initial
@@ -56,7 +57,7 @@ def _fleet(spec: RunSpec, home: Home) -> Fleet | None:
     calibration_policy = CalibrationPolicy(execution.stale_after_s, execution.allow_bad_calibration)
     fleet = open_fleet(names, calibration_policy, home)
     for name in names:
-        fleet.description(name)
+        ask_before_start(partial(fleet.description, name))
     return fleet
 
 

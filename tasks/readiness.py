@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from backends.provider import ProviderUnavailable
 from ledger import Database, Journal, Ledger
-from shotwise.errors import CannotRunError, UnreachableError
+from shotwise.errors import UNSHOWN, CannotRunError, UnreachableError
 from shotwise.spec import RqaoaAnsatz, RunSpec
 from shotwise.words import quantity
 from tasks.prepare import prepare
@@ -23,15 +24,32 @@ def check_ready(spec: RunSpec, database: Database | None = None, *, new: bool = 
 
     Raises:
         SpecError, CannotRunError: as `tasks.prepare.prepare` and `tasks.routing.check_can_start`.
+        UnreachableError: of a new run: no device answered for a moment.
     """
     if isinstance(spec.ansatz, RqaoaAnsatz):
         prepare_recursion(spec)
         return None
     spec = resolve_start(spec, Journal(database) if database else None)
-    prepared = prepare(point_spec(spec, ()) if spec.scan else spec)
-    if new and database is not None:
+    if not new or database is None:
+        return _prepare_first(spec)
+    try:
+        prepared = _prepare_first(spec)
         check_can_start(prepared, Ledger(database))
+    except UnreachableError as error:
+        raise _unanswered(error.field, error.value, error.problem, error.remedy) from None
+    except ProviderUnavailable as error:
+        raise _unanswered("execution", UNSHOWN, str(error), "use another device") from None
     return prepared
+
+
+def _prepare_first(spec: RunSpec) -> Prepared:
+    return prepare(point_spec(spec, ()) if spec.scan else spec)
+
+
+def _unanswered(field: str, value: object, problem: str, remedy: str) -> UnreachableError:
+    """What a new run that was not entered is refused with."""
+    problem = f"the provider does not answer, and nothing was bought: {problem}"
+    return UnreachableError(field, value, problem, f"try again later, or {remedy}")
 
 
 def check_sizes(prepared: Prepared) -> None:

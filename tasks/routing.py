@@ -18,6 +18,7 @@ from tasks.durable import Buyer
 from tasks.evaluate import plan_iteration
 from tasks.health import unhealthy_devices
 from tasks.mitigation import calibration_quote_micro_usd, with_mitigation
+from tasks.patience import ask_before_start
 from tasks.prepared import Prepared
 from tasks.result import final_plan
 from tasks.state import LoopState, initial
@@ -97,6 +98,7 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
 
     Raises:
         CannotRunError: no device can take its batches.
+        UnreachableError: one might, but gives no usable answer for longer than a moment.
         NoRoomError: a budget has no room for one iteration and the final evaluation in the worst case.
     """
     if prepared.fleet is None:
@@ -106,10 +108,11 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
     limits = money_limits(prepared, ledger)
     without = excluded_devices(prepared, ledger.database)
     if not limits:
-        decide(prepared, plan, RoutingRequest(), without)
+        ask_before_start(lambda: decide(prepared, plan, RoutingRequest(), without))
         return
     name, left = min(limits.items(), key=lambda limit: limit[1])
-    if not fits(prepared, state, plan, RoutingRequest(micro_usd_left=left), without):
+    request = RoutingRequest(micro_usd_left=left)
+    if not ask_before_start(lambda: fits(prepared, state, plan, request, without)):
         problem = "no device takes one iteration and the final evaluation for that in the worst case"
         more = "; `shotwise plan` lists what each device would cost"
         raise no_room(prepared, name, f"{dollars(left)} left", problem, more)
