@@ -110,12 +110,14 @@ def runs(as_json: bool) -> None:
 @click.argument("run_id")
 @click.option("--csv", is_flag=True, expose_value=False, help="What it always is; need not be said.")
 def export(run_id: str) -> None:
-    """Print the iterations of RUN_ID as a table in CSV."""
+    """Print the iterations of RUN_ID as a table in CSV; totals hold what a pilot before them took."""
     journal = open_journal()
     journal.run(run_id)
     from tasks.convergence import iteration_table
+    from tasks.run_records import had_pilot
 
-    iteration_table(journal.iterations(run_id)).to_csv(sys.stdout, index=False)
+    table = iteration_table(journal.iterations(run_id), pilot=had_pilot(journal, run_id))
+    table.to_csv(sys.stdout, index=False)
 
 
 @cli.command()

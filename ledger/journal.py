@@ -12,9 +12,9 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, insert, se
 
 from ledger.database import Database
 from ledger.holders import Holder
-from ledger.lease import Lease
+from ledger.lease import Lease, digest
 from ledger.records import IterationRecord, NewRun, RunRecord, RunState, now_us
-from ledger.tables import drives, iterations, runs
+from ledger.tables import checkpoints, drives, iterations, runs
 from shotwise.errors import RunBusyError, RunEndedError, SpecError
 
 LEASE_S = 30.0
@@ -91,6 +91,14 @@ class Journal:
         with self.database.read() as connection:
             row = connection.execute(query).mappings().first()
         return None if row is None else IterationRecord(**row)
+
+    def checkpoint(self, run_id: str) -> bytes | None:
+        """A run's latest undamaged checkpoint, None where there is none."""
+        query = select(checkpoints.c.state, checkpoints.c.sha256).where(checkpoints.c.run_id == run_id)
+        query = query.order_by(checkpoints.c.iteration.desc())
+        with self.database.read() as connection:
+            rows = connection.execute(query).all()
+        return next((row.state for row in rows if digest(row.state) == row.sha256), None)
 
     def run_of_flow(self, flow_run_id: str) -> str | None:
         """The run that a Prefect flow run drove, None if it never got so far."""

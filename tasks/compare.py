@@ -12,7 +12,7 @@ from ledger.statistics import job_statistics
 from shotwise.errors import SpecError
 from shotwise.units import unit_of
 from tasks.interval import upper_end
-from tasks.run_records import Headline, headline, spec_fields
+from tasks.run_records import Headline, had_pilot, headline, spec_fields
 from tasks.tracked_values import scalars
 
 RUNS_MAX = 12
@@ -41,8 +41,8 @@ class RunView:
         predicted_bias: see `tasks.result.RunResult`.
         reference, reference_method: None where unknown.
         duration_s: how long the run was driven in all.
-        energies, std_errors: of every iteration, shape (iterations,).
-        shots, cost_usd: running totals after every iteration, shape (iterations,).
+        energies, std_errors: of every iteration, shape (iterations,); the pilot is none.
+        shots, cost_usd: running totals after every iteration, shape (iterations,), the pilot's included.
         shots_total, cost_micro_usd: with the final evaluation.
     """
 
@@ -156,6 +156,7 @@ def _view(journal: Journal, record: RunRecord) -> RunView:
         of_tail = settings.get("objective.kind") == "cvar"  # what its iterations tell of is not the mean
         last = None if of_tail or not records else records[-1]
         found = Headline(last.energy, last.energy_std_error) if last else Headline()
+    first = int(had_pilot(journal, record.run_id))
     devices = _devices(journal, record.run_id)
     cost_micro_usd = sum(device.cost_micro_usd for device in devices)
     return RunView(
@@ -173,10 +174,10 @@ def _view(journal: Journal, record: RunRecord) -> RunView:
         reference_method=found.reference_method,
         fidelity=found.fidelity,
         duration_s=record.active_us / 1e6,
-        energies=np.array([r.energy for r in records]),
-        std_errors=np.array([r.energy_std_error for r in records]),
-        shots=np.cumsum([r.shots for r in records]),
-        cost_usd=np.cumsum([r.cost_micro_usd for r in records]) / 1e6,
+        energies=np.array([r.energy for r in records[first:]]),
+        std_errors=np.array([r.energy_std_error for r in records[first:]]),
+        shots=np.cumsum([r.shots for r in records])[first:],
+        cost_usd=np.cumsum([r.cost_micro_usd for r in records])[first:] / 1e6,
         shots_total=sum(device.shots for device in devices),
         cost_micro_usd=cost_micro_usd,
         devices=devices,

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def iteration_table(records: Sequence[IterationRecord]) -> pd.DataFrame:
-    """One row an iteration; shots, evaluations and cost are running totals; vectors are left out."""
+def iteration_table(records: Sequence[IterationRecord], *, pilot: bool = False) -> pd.DataFrame:
+    """One row an iteration; shots, evaluations and cost are running totals; vectors are left out.
+
+    Args:
+        pilot: the first record is the pilot's: it gets no row, and the totals hold what it took.
+    """
     import pandas as pd
 
     table = pd.DataFrame([{k: v for k, v in vars(r).items() if k != "parameters"} for r in records])
@@ -26,7 +30,7 @@ def iteration_table(records: Sequence[IterationRecord]) -> pd.DataFrame:
     table["cost_usd"] = table.pop("cost_micro_usd").cumsum() / 1e6
     for column in ("shots", "evaluations"):
         table[column] = table[column].cumsum()
-    return table
+    return table.iloc[1:] if pilot else table
 
 
 def parameter_table(records: Sequence[IterationRecord]) -> list[np.ndarray]:

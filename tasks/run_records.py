@@ -10,7 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ledger import RunRecord
+from ledger import Journal, RunRecord
+from shotwise.arrays import unpack
 from shotwise.version_compatibility import known_fields
 
 if TYPE_CHECKING:
@@ -67,6 +68,18 @@ def headline(record: RunRecord) -> Headline | None:
     """What a table says of a run's result, None while there is none."""
     found = result_fields(record)
     return Headline(**known_fields(Headline, found)) if found else None
+
+
+def had_pilot(journal: Journal, run_id: str) -> bool:
+    """Whether the first record among a run's iterations is its pilot's, which nobody counts as one."""
+    checkpoint = journal.checkpoint(run_id)
+    if checkpoint is None:
+        return False
+    try:
+        header = json.loads(str(unpack(checkpoint)["header"]))
+    except (ValueError, KeyError):  # of a scan or a recursion, which have no pilot
+        return False
+    return header.get("pilot_shots", 0) > 0
 
 
 def row_of(record: RunRecord) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from shotwise.spec import RunSpec
 from tasks.flow_runs import ON_DEMAND, FlowRuns, get_client
 from tasks.prefect_settings import apply_client_settings
 from tasks.provenance import new_run
-from tasks.run_records import headline
+from tasks.run_records import had_pilot, headline
 from tasks.starts import resolve_start
 
 _ENDED = frozenset(state for state in RunState if state.has_ended)
@@ -28,6 +28,7 @@ class RunStatus:
     Attributes:
         state: `lost` where nothing drives it that should.
         cancelled: it was asked to end.
+        iterations: done, without the pilot.
         energy: of the result, or of the last iteration.
         driver: the machine and process that drives it, None where none does.
     """
@@ -106,6 +107,7 @@ def team_status(journal: Journal, *, everything: bool = False) -> list[RunStatus
     rows = []
     for run in found:
         record, last = journal.run(run.run_id), journal.last_iteration(run.run_id)
+        done = last.iteration + 1 - had_pilot(journal, run.run_id) if last else 0
         found = headline(record) or last
         driver = Holder.parse(record.holder) if journal.is_driven(run.run_id) else None
         rows.append(
@@ -116,7 +118,7 @@ def team_status(journal: Journal, *, everything: bool = False) -> list[RunStatus
                 queue=run.queue,
                 deployment=run.deployment,
                 submitted_us=run.submitted_us,
-                iterations=last.iteration + 1 if last else 0,
+                iterations=done,
                 energy=found.energy if found else None,
                 driver=f"{driver.host} {driver.pid}" if driver else None,
             )

@@ -44,9 +44,10 @@ def reads_fail(sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch):
     """Has the sandbox's next answers to questions fail; None stands for all of them."""
     monkeypatch.setenv(KEY_VARIABLE, KEY.get_secret_value())
     monkeypatch.setenv(SANDBOX_URL, sandbox.url)
-    monkeypatch.setattr(patience, "BEFORE_START", RetryPolicy(first_s=0.01, unavailable_s=0.05))
 
     def inject(times: int | None) -> None:
+        retry_policy = RetryPolicy(first_s=0.01, unavailable_s=60 if times else 0.05)
+        monkeypatch.setattr(patience, "BEFORE_START", retry_policy)
         sandbox.control().inject(FaultSpec(kind=FaultKind.READ_ERROR, device=NOISY, times=times))
 
     yield inject
