@@ -41,7 +41,8 @@ def show(run_id: str, as_json: bool, decisions: bool) -> None:
     if record.result_json:
         _print_found(home, record)
     else:
-        state = f"{record.state} ({record.reason})" if record.reason else record.state
+        reason = details["reason"]
+        state = f"{record.state} ({reason})" if reason else record.state
         print_table(("", ""), [("state", state)], title=run_id)
     print_table(("", ""), [(name, details[name]) for name in _IDS if details.get(name)], title="ids")
     print_table(("", ""), _spec_rows(_meant(details["spec"])), title="spec")
@@ -112,11 +113,11 @@ def _details(journal: Journal, record: RunRecord) -> dict[str, Any]:
     from tasks.run_records import result_fields, row_of, spec_fields
 
     flow_run_ids = journal.flow_run_ids(record.run_id)
+    row = row_of(record)
     return {
-        **row_of(record),
+        **row,
         **result_fields(record),
-        "state": record.state,
-        "reason": record.reason,
+        **{name: row[name] for name in ("state", "reason")},
         "mlflow_run_id": record.mlflow_run_id,
         "prefect_flow_run_id": flow_run_ids[-1] if flow_run_ids else None,
         "spec": spec_fields(record),

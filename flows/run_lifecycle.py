@@ -20,6 +20,7 @@ from shotwise.home import Home
 from shotwise.spec import RunSpec, validate
 from tasks.cancelling import finish_cancelled
 from tasks.driving import Drive, acquire_with_retries, driving
+from tasks.failure import reason_of_failure
 from tasks.flow_runs import deployment_of, is_being_cancelled, is_deployed
 from tasks.prefect_records import close_stale
 from tasks.progress import notify_entered
@@ -164,7 +165,7 @@ def _enter_failure(lease: Lease, error: Exception) -> None:
     """Say in the journal that the run failed; or can be gone on with, where the database is what failed."""
     state = RunState.INTERRUPTED if isinstance(error, StorageError) else RunState.FAILED
     with suppress(Exception):  # the error that is being raised says more
-        lease.finish(state=state, reason=type(error).__name__[:32], result_json=None)
+        lease.finish(state=state, reason=reason_of_failure(error), result_json=None)
 
 
 def stop_run(drive: Drive, settle: Callable[[], None] = lambda: None) -> Stopped:

@@ -11,6 +11,7 @@ from ledger import Journal, RunRecord, RunState
 from ledger.statistics import job_statistics
 from shotwise.errors import SpecError
 from shotwise.units import unit_of
+from tasks.failure import reason_as_told
 from tasks.interval import upper_end
 from tasks.run_records import Headline, had_pilot, headline, spec_fields
 from tasks.tracked_values import scalars
@@ -163,7 +164,7 @@ def _view(journal: Journal, record: RunRecord) -> RunView:
         run_id=record.run_id,
         kind=record.kind,
         state=record.state,
-        reason=record.reason,
+        reason=reason_as_told(record.reason),
         problem_sha256=record.problem_sha256,
         settings=settings,
         unit=unit_of(record.kind),

@@ -18,6 +18,7 @@ from prefect.exceptions import ObjectNotFound
 
 from ledger import Journal, RunState, Submission, Submissions
 from shotwise.errors import CannotRunError, RunBusyError
+from tasks.failure import FailureReason
 from tasks.flow_runs import INTERRUPTED, FlowRuns, FlowRunView, emit_run_event
 
 _log = logging.getLogger("shotwise.healing")
@@ -191,7 +192,7 @@ def _give_up(journal: Journal, run: Submission) -> None:
         lease = journal.acquire(run.run_id)
     except RunBusyError:
         return
-    lease.finish(state=RunState.FAILED, reason="kills_its_drivers", result_json=None)
+    lease.finish(state=RunState.FAILED, reason=FailureReason.KILLS_ITS_DRIVERS, result_json=None)
 
 
 def _crash_message(run: Submission, successor: FlowRunView | None) -> str:

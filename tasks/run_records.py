@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ledger import Journal, RunRecord
 from shotwise.arrays import unpack
 from shotwise.version_compatibility import known_fields
+from tasks.failure import reason_as_told
 
 if TYPE_CHECKING:
     from shotwise.spec import RunSpec
@@ -89,6 +90,6 @@ def row_of(record: RunRecord) -> dict[str, Any]:
         "run_id": record.run_id,
         "name": record.name,
         "state": record.state,
-        "reason": record.reason,
+        "reason": reason_as_told(record.reason),
         "energy": found.energy if found else None,
     }

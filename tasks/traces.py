@@ -28,6 +28,7 @@ from opentelemetry.trace import (
 
 from ledger import JobPhase, Journal, Lease, RunState
 from ledger.statistics import JobStatistics, job_statistics
+from tasks.failure import reason_as_told
 from tasks.progress import Progress
 from tasks.run_records import spec_fields
 from tasks.trace_file import RUN_ID, FileExporter
@@ -157,14 +158,15 @@ class RunTrace:
         if record.state in (RunState.COMPLETED, RunState.FAILED):
             if self.sampled and record.state is RunState.COMPLETED:
                 self._emit_iteration(self.told_iteration + 1, record.updated_us, name="final evaluation")
+            reason = reason_as_told(record.reason)
             self.traces.emit_span(
                 "run",
                 self.run_id,
                 (),
                 None,
                 (record.created_us, record.updated_us),
-                {"kind": record.kind, "state": record.state, "reason": record.reason},
-                error=record.reason if record.state is RunState.FAILED else None,
+                {"kind": record.kind, "state": record.state, "reason": reason},
+                error=reason if record.state is RunState.FAILED else None,
             )
         self.traces.flush()
 

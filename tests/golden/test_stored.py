@@ -7,6 +7,7 @@ import pytest
 
 from backends.dispatch import Decision
 from ledger import RunRecord, RunState
+from tasks.failure import FailureReason
 from tasks.result import RunResult
 from tasks.run_records import Headline, headline, result_fields, result_of, row_of, spec_fields, spec_of
 from tasks.scan import ScanResult
@@ -81,6 +82,23 @@ def test_a_line_is_told_of_any_row() -> None:
     assert row_of(record(FIRST_RESULT))["energy"] == -1.137
     assert row_of(replace(record(None), state=RunState.FAILED))["energy"] is None
     assert result_fields(record(of_a_later_version(FIRST_RESULT)))["unheard_of"] == [1], "shown as it is"
+
+
+FIRST_FAILURES = {
+    "SpecError": "spec_refused", "CannotRunError": "cannot_run_here", "BudgetExceededError": "over_budget",
+    "NoRoomError": "over_budget", "DeviceGaveUpError": "device_gave_up", "UnreachableError": "no_answer",
+    "UnresolvedJobError": "no_answer", "LeaseLostError": "taken_over", "StorageError": "database_failed",
+    "ReservationError": "books_disagree", "RunFailedError": "cannot_go_on",
+}  # fmt: skip
+"""What the first versions entered of a run that failed, the name of an exception, and how it is told."""
+
+
+def test_the_reason_of_a_failure_is_told_of_any_row() -> None:
+    failed = replace(record(None), state=RunState.FAILED)
+    for entered, told in FIRST_FAILURES.items():
+        assert row_of(replace(failed, reason=entered))["reason"] == told == FailureReason(told)
+    for kept in ("ZeroDivisionError", "unheard_of", "kills_its_drivers", *FailureReason, None):
+        assert row_of(replace(failed, reason=kept))["reason"] == kept, "shown as it is"
 
 
 def test_a_spec_that_is_no_longer_taken_is_still_read() -> None:
