@@ -21,7 +21,7 @@ from flows import (
     cli_sweep,
     cli_team,
 )
-from flows.cli_options import json_option, open_journal, set_option, spec_argument
+from flows.cli_options import CommandGroup, json_option, open_journal, set_option, spec_argument
 from flows.cli_show import show_result
 from flows.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from shotwise.home import Home
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="shotwise", prog_name="shotwise")
 def cli() -> None:
     """Closed-loop variational quantum optimization that survives any crash.

@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from shotwise.errors import CannotRunError
+
 if TYPE_CHECKING:
-    from ledger import Database, Journal, Ledger
+    from ledger import Database, Journal, Ledger, NotOpenedError
 
 spec_argument = click.argument("spec", type=click.Path(path_type=Path))
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="a.b=c", help="Override a field of the spec."
 )
+
+
+class CommandGroup(click.Group):
+    """Commands whose database, where it cannot be opened, is named as the person who types them knows it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CannotRunError as error:
+            from ledger import NotOpenedError
+
+            if not isinstance(error, NotOpenedError):
+                raise
+            raise _as_named(error) from None
+
+
+def _as_named(error: NotOpenedError) -> CannotRunError:
+    """By a `DATABASE_URL` of theirs, or by the state folder."""
+    from ledger import NoAddressError
+    from shotwise.home import Home
+
+    if isinstance(error, NoAddressError) or os.environ.get("DATABASE_URL"):
+        return CannotRunError("DATABASE_URL", error.address, error.cause, error.remedy)
+    if error.unreachable:
+        root = Home.from_environment().root
+        return CannotRunError("SHOTWISE_HOME", root, "its team is down", "start it with `shotwise up`")
+    remedy = "see that the folder is readable and writable"
+    return CannotRunError("SHOTWISE_HOME", error.address, f"its journal {error.cause}", remedy)
 
 
 def json_option(text: str):

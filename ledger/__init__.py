@@ -7,7 +7,14 @@ from ledger.batch_id import BatchId
 from ledger.database import Database
 from ledger.device_health import DeviceHealth, Probe, ProbeVerdict
 from ledger.device_history import DeviceHistory, device_histories, failing_devices
-from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationError, StorageError
+from ledger.errors import (
+    BudgetExceededError,
+    LimitTooLowError,
+    NoAddressError,
+    NotOpenedError,
+    ReservationError,
+    StorageError,
+)
 from ledger.holders import Holder
 from ledger.jobs import (
     JobBook,
@@ -62,6 +69,8 @@ __all__ = [
     "Ledger",
     "LimitTooLowError",
     "NewRun",
+    "NoAddressError",
+    "NotOpenedError",
     "Probe",
     "ProbeVerdict",
     "Refusal",

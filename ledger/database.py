@@ -6,7 +6,6 @@ lock that another took in between; every commit is on disk before it returns (sy
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,10 +26,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DatabaseError, InvalidatePoolError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
-from ledger.errors import StorageError
+from ledger.errors import NoAddressError, NotOpenedError, StorageError
 from ledger.statements import Driver
 from shotwise.errors import CannotRunError
-from shotwise.home import Home
 
 SCHEMA_VERSION = "0008"
 _BUSY_TIMEOUT_S = 30
@@ -50,6 +48,8 @@ T = TypeVar("T")
 
 class Database:
     """Transactions on the journal's database, its schema brought up to date at the first opening.
+
+    Opening it raises NotOpenedError where it cannot be read and written.
 
     A server that goes away later is waited for before a transaction begins. One that goes away within a
     transaction fails it with OperationalError; what was committed is then for the caller to read.
@@ -163,7 +163,7 @@ def parse_address(url: str) -> URL:
     """A database's address as SQLAlchemy takes it.
 
     Raises:
-        CannotRunError: it is none, or its driver is not installed.
+        NoAddressError: it is none, or its driver is not installed.
     """
     try:
         parsed = make_url(url)
@@ -174,20 +174,14 @@ def parse_address(url: str) -> URL:
         problem, remedy = f"its driver {error.name} is not installed", f"write it as {_EXAMPLE}"
     else:
         return parsed
-    raise CannotRunError("DATABASE_URL", url.rpartition("@")[2], problem, remedy)  # a password comes before
+    raise NoAddressError(url.rpartition("@")[2], problem, remedy)  # a password comes before
 
 
-def _not_opened(url: URL, reason: str) -> CannotRunError:
-    """Named as its user knows it: by a `DATABASE_URL` of theirs, or by the state folder."""
-    shown, cause = url.render_as_string(hide_password=True), reason.rpartition("failed: ")[2]
-    if os.environ.get("DATABASE_URL"):
-        remedy = "check that it is reachable and writable"
-        return CannotRunError("DATABASE_URL", shown, f"cannot be opened: {cause}", remedy)
-    if url.get_backend_name() == "postgresql" and "connection" in reason:
-        home = Home.from_environment().root
-        return CannotRunError("SHOTWISE_HOME", home, "its team is down", "start it with `shotwise up`")
-    remedy = "see that the folder is readable and writable"
-    return CannotRunError("SHOTWISE_HOME", shown, f"its journal cannot be opened: {cause}", remedy)
+def _not_opened(url: URL, reason: str) -> NotOpenedError:
+    cause = f"cannot be opened: {reason.rpartition('failed: ')[2]}"
+    unreachable = url.get_backend_name() == "postgresql" and "connection" in reason
+    remedy = "check that it is reachable and writable"
+    return NotOpenedError(url.render_as_string(hide_password=True), cause, remedy, unreachable=unreachable)
 
 
 def _make_engine(url: str) -> Engine:

@@ -2,7 +2,8 @@
 
 CannotRunError
 ├── BudgetExceededError   3  a reservation or charge would break a limit; nothing was changed
-└── LimitTooLowError      3  a limit below what is already spent and held
+├── LimitTooLowError      3  a limit below what is already spent and held
+└── NotOpenedError        3  a database that cannot be opened
 RunFailedError
 └── StorageError          4  the database cannot be written or read: disk full, locked, read-only, gone
 ShotwiseError
@@ -43,6 +44,24 @@ class LimitTooLowError(CannotRunError):
             f"{quantity(currency, used)} are spent or held already",
             f"choose one that is not below it; `shotwise budget set {account} --freeze` sets exactly that",
         )
+
+
+class NotOpenedError(CannotRunError):
+    """A database cannot be opened. Who gave its address, and what they should do, the caller knows.
+
+    Attributes:
+        address: without its password.
+        cause: as a short clause: the database's own words, or what is wrong with the address.
+        unreachable: its server is there to be reached, and is not.
+    """
+
+    def __init__(self, address: str, cause: str, remedy: str, *, unreachable: bool = False) -> None:
+        self.address, self.cause, self.unreachable = address, cause, unreachable
+        super().__init__("database", address, cause, remedy)
+
+
+class NoAddressError(NotOpenedError):
+    """What was given is not the address of a database that can be used here."""
 
 
 class ReservationError(ShotwiseError):

@@ -23,11 +23,12 @@ from ledger import (
     JobKey,
     Journal,
     Ledger,
+    NotOpenedError,
     StorageError,
     jobs_of,
     records,
 )
-from shotwise.errors import CannotRunError, LeaseLostError
+from shotwise.errors import LeaseLostError
 from tasks.durable import Buyer
 from tasks.reconcile import DifferenceKind, reconcile
 from tests.unit.tasks.buying import IDEAL, NO_TOKENS, again, assert_exactly_once, plan
@@ -169,13 +170,10 @@ def test_a_lock_that_goes_away_is_waited_for(buyer: Buyer) -> None:
     assert_exactly_once(buyer)
 
 
-def test_a_database_that_cannot_be_written_is_refused_when_opened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("DATABASE_URL", raising=False)
+def test_a_database_that_cannot_be_written_is_refused_when_opened(tmp_path: Path) -> None:
     sqlite3.connect(tmp_path / "empty.db").close()
     url = f"sqlite:///file:{tmp_path / 'empty.db'}?mode=ro&uri=true"
-    with pytest.raises(CannotRunError, match=r"SHOTWISE_HOME.*readonly"):
+    with pytest.raises(NotOpenedError, match=r"cannot be opened: .*readonly"):
         Database(url)
 
 
