@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+from shotwise.words import duration
+
 STALE_AFTER_S = 24 * 3600
 _CLOCK_SKEW_S = 300
 
@@ -56,18 +58,10 @@ def rejection_reason(
         return "no calibration"
     age_s = (now_us - calibration.taken_us) / 1e6
     if age_s < -_CLOCK_SKEW_S:
-        return f"calibration from {_duration(-age_s)} in the future"
+        return f"calibration from {duration(-age_s)} in the future"
     if age_s > stale_after_s:
-        return f"calibration {_duration(age_s)} old, limit {_duration(stale_after_s)}"
+        return f"calibration {duration(age_s)} old, limit {duration(stale_after_s)}"
     return _flaw(*calibration.errors)
-
-
-def _duration(seconds: float) -> str:
-    """In hours, and what is shorter than one in minutes, or seconds."""
-    for unit, unit_s in (("h", 3600.0), ("min", 60.0)):
-        if seconds >= unit_s:
-            return f"{seconds / unit_s:.1f} {unit}"
-    return f"{seconds:.1f} s"
 
 
 @lru_cache(maxsize=256)

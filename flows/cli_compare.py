@@ -58,8 +58,9 @@ def _print_table(comparison: Comparison, places: range) -> None:
 
     from flows.terminal import open_console
     from ledger import dollars
+    from shotwise.words import duration
     from tasks.compare import sparkline
-    from tasks.report import bias_text, duration_text, energy_text, error_text
+    from tasks.report import bias_text, energy_text, error_text
 
     runs = [comparison.runs[at] for at in places]
     table = Table(box=SIMPLE_HEAD, header_style="bold")
@@ -83,7 +84,7 @@ def _print_table(comparison: Comparison, places: range) -> None:
     row("iterations", [f"{run.iterations:,}" for run in runs])
     row("shots", [f"{run.shots_total:,}" for run in runs])
     row("cost", [dollars(run.cost_micro_usd) for run in runs])
-    row("driven for", [duration_text(run.duration_s) for run in runs])
+    row("driven for", [duration(run.duration_s) for run in runs])
     for name, values in comparison.differing.items():
         row(name, [values[at] or "–" for at in places])
     open_console().print(table)

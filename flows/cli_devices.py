@@ -37,6 +37,7 @@ def devices(as_json: bool, everything: bool, quarantined: tuple[str, ...], relea
         return
     from flows.terminal import print_table
     from ledger import dollars
+    from shotwise.words import duration
 
     columns = ("device", "provider", "qubits", "health", "calibration", "queue", "reference job", "jobs")
     print_table(
@@ -47,8 +48,8 @@ def devices(as_json: bool, everything: bool, quarantined: tuple[str, ...], relea
                 row["provider"],
                 str(row["n_qubits"]),
                 row["health"],
-                "" if row["calibration_age_s"] is None else f"{row['calibration_age_s'] / 3600:.1f} h",
-                f"{row['queue_s']:.0f} s",
+                "" if row["calibration_age_s"] is None else duration(row["calibration_age_s"]),
+                duration(row["queue_s"]),
                 dollars(row["reference_job_micro_usd"], 4),
                 _jobs(row),
             )

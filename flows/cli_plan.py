@@ -67,6 +67,7 @@ def _usd(micro_usd: int | None) -> float | None:
 def _print_plan(planned: RunPlan) -> None:
     from flows.terminal import print_table
     from ledger import dollars
+    from shotwise.words import duration
 
     affordable = planned.iterations_affordable
     most = "about" if planned.estimated else "at most"
@@ -87,7 +88,7 @@ def _print_plan(planned: RunPlan) -> None:
     prices = [
         (f"one iteration costs {most}", dollars(planned.iteration_micro_usd)),
         (f"the final evaluation {most}", dollars(planned.final_micro_usd)),
-        ("one iteration takes about", f"{planned.seconds:,.0f} s"),
+        ("one iteration takes about", duration(planned.seconds)),
         *([("one point of the scan", _whole_point(planned))] if planned.points > 1 else []),
         ("the whole run" if planned.estimated else "worst case of the whole run", _whole_run(planned)),
         ("the budget allows", "no limit" if affordable is None else f"{affordable} iterations"),
@@ -149,6 +150,7 @@ def print_decision(decision: Decision, *, title: str) -> None:
 def _candidate_row(scored: ScoredCandidate) -> tuple[str, ...]:
     """A device that was refused before anything was predicted of it has no figures."""
     from ledger import dollars
+    from shotwise.words import duration
 
     candidate = scored.candidate
     if scored.score is None and not candidate.std_error:
@@ -156,7 +158,7 @@ def _candidate_row(scored: ScoredCandidate) -> tuple[str, ...]:
     return (
         candidate.device,
         dollars(candidate.cost_micro_usd, 4),
-        f"{candidate.time_s:,.0f} s",
+        duration(candidate.time_s),
         f"{candidate.error:.1e}",
         f"{candidate.success:.3f}",
         scored.reason,

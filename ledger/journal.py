@@ -16,6 +16,7 @@ from ledger.lease import Lease, digest
 from ledger.records import IterationRecord, NewRun, RunRecord, RunState, now_us
 from ledger.tables import checkpoints, drives, iterations, runs
 from shotwise.errors import RunBusyError, RunEndedError, SpecError
+from shotwise.words import duration
 
 LEASE_S = 30.0
 _LEFT_US_MAX = 600_000_000
@@ -189,7 +190,7 @@ class Journal:
 def _check_free(run_id: str, holder: str | None, lease_until_us: int) -> None:
     if is_held(holder, lease_until_us):
         left_s = (lease_until_us - now_us()) / 1e6
-        remedy = f"wait for it; if it hangs, its lease ends in {left_s:.0f} s"
+        remedy = f"wait for it; if it hangs, its lease ends in {duration(left_s)}"
         raise RunBusyError("RUN_ID", run_id, "another process drives this run", remedy)
 
 

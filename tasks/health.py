@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ledger import Database, DeviceHistory, device_histories, failing_devices, now_us
+from shotwise.words import duration
 
 RECENT_S = 24 * 3600
 FAILURES_MAX = 3
@@ -40,4 +41,4 @@ def breaker_reason(history: DeviceHistory, at_us: int) -> str | None:
     left_s = pause_s - (at_us - history.failed_us) / 1e6
     if not 0 < left_s <= pause_s:
         return None
-    return f"its last {failures} jobs failed; left alone for another {left_s / 60:.1f} min"
+    return f"its last {failures} jobs failed; left alone for another {duration(left_s)}"

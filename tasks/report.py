@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from shotwise.words import duration
 from tasks.compare import Comparison, RunView
 from tasks.comparison_plots import colour, convergence_svg, energy_against_cost_svg, spending_svg
 from tasks.interval import half_width
@@ -18,7 +19,7 @@ def html_report(comparison: Comparison) -> str:
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters |= {
         "energy": energy_text,
-        "duration": duration_text,
+        "duration": duration,
         "error": error_text,
         "bias": bias_text,
     }
@@ -62,15 +63,6 @@ def bias_text(run: RunView) -> str:
     if not run.predicted_bias:
         return "–"
     return f"about {run.predicted_bias:.1e}{f' {run.unit}' if run.unit else ''}"
-
-
-def duration_text(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
 def _digits(half: float) -> int:

@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from backends.dispatch.candidate import Candidate, RoutingRequest
+from shotwise.words import duration
 
 Score = tuple[float, ...]
 Policy = Callable[[Candidate, RoutingRequest], Score]
@@ -38,21 +39,26 @@ _RATIO_MAX = 1e100
 
 
 class Criterion(NamedTuple):
-    """What one entry of a score is, in words: a text with a place for the value, and the value's unit."""
+    """What one entry of a score is, in words: a text with a place for the value, and the value's unit.
+
+    Attributes:
+        told: the value as it is put there.
+    """
 
     text: str
     unit: float = 1.0
+    told: Callable[[float], object] = float
 
     def of(self, value: float) -> str:
-        return self.text.format(value / self.unit)
+        return self.text.format(self.told(value / self.unit))
 
 
 COST = Criterion("costs ${:,.2f}", 1e6)
 PRECISION = Criterion("${:,.2f} for the precision asked for", 1e6)
 WORTH = Criterion("${:,.2f} for the run, weighted by its squared error", 1e6)
 ERROR = Criterion("expected error {:.2g}")
-TIME = Criterion("takes {:,.0f} s")
-WAIT = Criterion("waits {:,.0f} s")
+TIME = Criterion("takes {}", told=duration)
+WAIT = Criterion("waits {}", told=duration)
 QUEUE = Criterion("{:.0f} jobs wait")
 FAILURE = Criterion("a shot fails with probability {:.3f}")
 
