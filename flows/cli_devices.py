@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from flows.cli_options import json_option, open_database
+
+_HEALTH_MAX = 32
 
 
 @click.command()
@@ -47,7 +52,7 @@ def devices(as_json: bool, everything: bool, quarantined: tuple[str, ...], relea
                 row["name"],
                 row["provider"],
                 str(row["n_qubits"]),
-                row["health"],
+                _in_short(row["health"]),
                 "" if row["calibration_age_s"] is None else duration(row["calibration_age_s"]),
                 duration(row["queue_s"]),
                 dollars(row["reference_job_micro_usd"], 4),
@@ -56,6 +61,27 @@ def devices(as_json: bool, everything: bool, quarantined: tuple[str, ...], relea
             for row in rows
         ],
     )
+    for why, names in _reasons(rows).items():
+        click.echo(f"{', '.join(names)}: {why}")
+
+
+def _in_short(health: str) -> str:
+    """Health as the table has it: its first clause, cut where that is long too."""
+    if len(health) <= _HEALTH_MAX:
+        return health
+    clause = re.split("[;:]", health, maxsplit=1)[0]
+    return clause if len(clause) <= _HEALTH_MAX else f"{clause[: _HEALTH_MAX - 3]}..."
+
+
+def _reasons(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """What the table has no room for, each reason once, with the devices that it holds for."""
+    told: dict[str, list[str]] = {}
+    for row in rows:
+        health = row["health"]
+        for why in (row.get("why"), health if len(health) > _HEALTH_MAX else None):
+            if why:
+                told.setdefault(why, []).append(row["name"])
+    return told
 
 
 def _set_quarantines(quarantined: tuple[str, ...], released: tuple[str, ...]) -> None:

@@ -13,12 +13,13 @@ from backends.provider import ProviderUnavailable
 from ledger import Database, DeviceHistory
 from measurement import Bases, ExecutionPlan
 from problems import Circuit, Rotation
-from shotwise.errors import CannotRunError
+from shotwise.errors import CannotRunError, UnreachableError
 from tasks.fleet import open_fleet
 from tasks.health import breaker_reason, recent
 from tasks.routing import quarantined
 
 REFERENCE_SHOTS = 1000
+NO_ANSWER, UNUSABLE = "no usable answer", "cannot be used"
 
 
 def device_rows(database: Database | None, *, everything: bool = False) -> list[dict[str, Any]]:
@@ -26,6 +27,9 @@ def device_rows(database: Database | None, *, everything: bool = False) -> list[
 
     Args:
         database: whose jobs tell how the devices did lately; None where nothing was ever run.
+
+    Returns:
+        What `--json` prints; a device that could not be asked says in `why` what its health is in a word.
     """
     names = tuple(dict.fromkeys((*(load_catalog().names if everything else ()), *fleet_names(None))))
     histories = recent(database, names) if database else {name: DeviceHistory(name) for name in names}
@@ -59,9 +63,11 @@ def _row(fleet: Fleet, name: str) -> dict[str, Any]:
         told = fleet.calibration(name) if in_sandbox else calibration_of(description, fleet.now_us())
     except (CannotRunError, ProviderUnavailable) as error:
         why = error.reason if isinstance(error, CannotRunError) else str(error)
+        silent = isinstance(error, UnreachableError | ProviderUnavailable)
         return {
-            "name": name, "provider": "", "n_qubits": 0, "health": why, "calibration_age_s": None,
-            "queue_s": 0.0, "reference_job_micro_usd": 0, "enabled": False,
+            "name": name, "provider": "", "n_qubits": 0, "health": NO_ANSWER if silent else UNUSABLE,
+            "why": why.removeprefix(f"{name}: "), "calibration_age_s": None, "queue_s": 0.0,
+            "reference_job_micro_usd": 0, "enabled": False,
         }  # fmt: skip
     needs = description.calibration == "snapshot" or (in_sandbox and description.calibration != "none")
     why = rejection_reason(told, fleet.now_us()) if needs else None
