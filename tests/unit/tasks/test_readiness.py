@@ -75,10 +75,11 @@ def test_a_provider_that_stays_silent_is_named_with_what_that_cost(
 ) -> None:
     spec = _spec(3 + asked_before, device=NOISY)
     if asked_before:
-        closed_at_the_end(prepare(spec).fleet)
+        prepare(spec)
     reads_fail(None)
     with pytest.raises(
         UnreachableError, match=r"provider does not answer, and nothing was bought: .*HTTP 500.*later"
     ):
         check_ready(spec, journal.database, new=True)
     assert journal.all_runs() == []
+    closed_at_the_end(prepare(spec).fleet)
