@@ -5,6 +5,7 @@ One process drives a run at a time; see `ledger.lease`.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from typing import Any
 
@@ -12,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, insert, se
 
 from ledger.database import Database
 from ledger.holders import Holder
-from ledger.lease import Lease, digest
+from ledger.lease import Lease
 from ledger.records import IterationRecord, NewRun, RunRecord, RunState, now_us
 from ledger.tables import checkpoints, drives, iterations, runs
 from shotwise.errors import RunBusyError, RunEndedError, SpecError
@@ -99,7 +100,8 @@ class Journal:
         query = query.order_by(checkpoints.c.iteration.desc())
         with self.database.read() as connection:
             rows = connection.execute(query).all()
-        return next((row.state for row in rows if digest(row.state) == row.sha256), None)
+        undamaged = (row.state for row in rows if hashlib.sha256(row.state).hexdigest() == row.sha256)
+        return next(undamaged, None)
 
     def run_of_flow(self, flow_run_id: str) -> str | None:
         """The run that a Prefect flow run drove, None if it never got so far."""

@@ -108,7 +108,7 @@ class Lease:
             jobs: what they measured, where that cost nothing.
         """
         run = {"run_id": self.run_id}
-        checkpoint = {**run, "iteration": iteration, "state": state, "sha256": digest(state)}
+        checkpoint = {**run, "iteration": iteration, "state": state, "sha256": _digest(state)}
         with self.write() as connection:
             _JOB.many(connection, [_done(job) for job in jobs])
             _ACTIVE.first(connection, {**run, "active_us": active_us})
@@ -134,8 +134,8 @@ class Lease:
             active_us = connection.execute(
                 select(runs.c.active_us).where(runs.c.run_id == self.run_id)
             ).scalar_one()
-            for iteration, state, told in rows:
-                if digest(state) != told:
+            for iteration, state, digest in rows:
+                if _digest(state) != digest:
                     continue
                 for table in (iterations, checkpoints):
                     later = (
@@ -175,8 +175,7 @@ class Lease:
             connection.execute(drive.values(ended_us=at))
 
 
-def digest(data: bytes) -> str:
-    """What is kept beside a checkpoint, to know it undamaged."""
+def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
@@ -184,5 +183,5 @@ def _done(job: FreeJob) -> dict[str, Any]:
     """The row of a job that was never out: it began, and is done now."""
     times = dict.fromkeys(("created_us", "submitted_us", "started_us"), job.began_us) | {"done_us": now_us()}
     row = vars(job.key) | {"token": job.key.token, "device": job.device, "shots": job.shots} | times
-    result = {"outcome": job.outcome, "sha256": digest(job.outcome)}
+    result = {"outcome": job.outcome, "sha256": _digest(job.outcome)}
     return row | result | {"state": JobPhase.DONE.value, "cost_micro_usd": 0}

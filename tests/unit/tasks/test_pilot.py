@@ -11,13 +11,12 @@ from flows.cli import cli
 from ledger import Database, Journal, Submissions
 from shotwise.home import Home
 from shotwise.spec import validate
+from tasks.advance import advance
 from tasks.compare import compare
-from tasks.evaluate import plan_iteration
-from tasks.loop_tasks import measure, update
+from tasks.evaluate import BatchResult, answer_from, plan_iteration
 from tasks.prepare import prepare
 from tasks.provenance import new_run
-from tasks.recording import without_recording
-from tasks.state import initial
+from tasks.state import initial, to_bytes
 from tasks.submitting import team_status
 
 PILOTED = {"mode": "shots", "target_std_error": 0.1}
@@ -37,10 +36,11 @@ def test_a_pilot_is_none_of_the_iterations_that_commands_count(
     run_id = Submissions(journal.database).enter(new_run(spec), deployment="qaoa/on-demand", queue="default")
     prepared, lease = prepare(spec), journal.acquire(run_id)
     state = initial(prepared)
-    with without_recording():
-        for _ in range(pilots + iterations):
-            plan = plan_iteration(prepared, state)
-            state, _ = update(prepared, lease, state, measure(prepared, lease, None, state, plan), 0)
+    for _ in range(pilots + iterations):
+        plan = plan_iteration(prepared, state)
+        measured = BatchResult.free(plan, prepared.device.sample(plan))
+        state, record = advance(prepared, state, answer_from(prepared, state, measured))
+        lease.commit([record], iteration=state.iteration, state=to_bytes(state), active_us=0)
 
     (status,) = team_status(journal)
     (view,) = compare(journal, [run_id]).runs
