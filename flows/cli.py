@@ -112,11 +112,15 @@ def runs(as_json: bool) -> None:
 def export(run_id: str) -> None:
     """Print the iterations of RUN_ID as a table in CSV; totals hold what a pilot before them took."""
     journal = open_journal()
-    journal.run(run_id)
+    record = journal.run(run_id)
     from tasks.convergence import iteration_table
-    from tasks.run_records import had_pilot
+    from tasks.run_records import had_pilot, minimises_tail, spec_fields
 
-    table = iteration_table(journal.iterations(run_id), pilot=had_pilot(journal, run_id))
+    table = iteration_table(
+        journal.iterations(run_id),
+        pilot=had_pilot(journal, run_id),
+        tail=minimises_tail(spec_fields(record)),
+    )
     table.to_csv(sys.stdout, index=False)
 
 

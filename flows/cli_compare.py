@@ -80,7 +80,7 @@ def _print_table(comparison: Comparison, places: range) -> None:
         row("predicted bias", [bias_text(run) for run in runs])
     row("above reference", [error_text(run) for run in runs])
     row("fidelity", ["–" if run.fidelity is None else f"{run.fidelity:.6f}" for run in runs])
-    row("convergence", [sparkline(run.energies) for run in runs])
+    row("convergence", [sparkline(run.energies) + " (CVaR)" * run.tail for run in runs])
     row("iterations", [f"{run.iterations:,}" for run in runs])
     row("shots", [f"{run.shots_total:,}" for run in runs])
     row("cost", [dollars(run.cost_micro_usd) for run in runs])

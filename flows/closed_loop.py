@@ -157,6 +157,7 @@ def _notify(prepared: Prepared, drive: Drive, segment: Segment) -> None:
             unit=prepared.problem.unit,
             shots=state.shots,
             cost_micro_usd=state.cost_micro_usd,
+            quantity="energy" if prepared.tail is None else "CVaR",
         )
     )
 

@@ -13,7 +13,7 @@ from shotwise.errors import SpecError
 from shotwise.units import unit_of
 from tasks.failure import reason_as_told
 from tasks.interval import upper_end
-from tasks.run_records import Headline, had_pilot, headline, spec_fields
+from tasks.run_records import Headline, had_pilot, headline, minimises_tail, spec_fields
 from tasks.tracked_values import scalars
 
 RUNS_MAX = 12
@@ -42,7 +42,8 @@ class RunView:
         predicted_bias: see `tasks.result.RunResult`.
         reference, reference_method: None where unknown.
         duration_s: how long the run was driven in all.
-        energies, std_errors: of every iteration, shape (iterations,); the pilot is none.
+        tail: whether its iterations tell of a CVaR.
+        energies, std_errors: of every iteration, or those CVaRs, shape (iterations,); the pilot is none.
         shots, cost_usd: running totals after every iteration, shape (iterations,), the pilot's included.
         shots_total, cost_micro_usd: with the final evaluation.
     """
@@ -61,6 +62,7 @@ class RunView:
     reference_method: str | None
     fidelity: float | None
     duration_s: float
+    tail: bool
     energies: np.ndarray
     std_errors: np.ndarray
     shots: np.ndarray
@@ -152,10 +154,10 @@ def _settings(record: RunRecord) -> dict[str, str]:
 def _view(journal: Journal, record: RunRecord) -> RunView:
     records = journal.iterations(record.run_id)
     settings = _settings(record)
+    tail = minimises_tail(spec_fields(record))
     found = headline(record)
     if found is None:
-        of_tail = settings.get("objective.kind") == "cvar"  # what its iterations tell of is not the mean
-        last = None if of_tail or not records else records[-1]
+        last = None if tail or not records else records[-1]  # a CVaR is not the mean
         found = Headline(last.energy, last.energy_std_error) if last else Headline()
     first = int(had_pilot(journal, record.run_id))
     devices = _devices(journal, record.run_id)
@@ -175,6 +177,7 @@ def _view(journal: Journal, record: RunRecord) -> RunView:
         reference_method=found.reference_method,
         fidelity=found.fidelity,
         duration_s=record.active_us / 1e6,
+        tail=tail,
         energies=np.array([r.energy for r in records[first:]]),
         std_errors=np.array([r.energy_std_error for r in records[first:]]),
         shots=np.cumsum([r.shots for r in records])[first:],

@@ -170,7 +170,9 @@ def _draw_reference(axes: Axes, comparison: Comparison) -> None:
 def _energy_label(comparison: Comparison) -> str:
     units = {run.unit for run in comparison.runs}
     unit = f" ({units.pop()})" if len(units) == 1 and units != {""} else ""
-    return ("energy" if comparison.comparable else "energy above reference") + unit
+    name = "CVaR" if all(run.tail for run in comparison.runs) else "energy"
+    name += " or CVaR" if name == "energy" and any(run.tail for run in comparison.runs) else ""
+    return (name if comparison.comparable else f"{name} above reference") + unit
 
 
 def _svg(name: str, draw, *, height: float, columns: int = 1) -> str:

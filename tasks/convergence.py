@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def iteration_table(records: Sequence[IterationRecord], *, pilot: bool = False) -> pd.DataFrame:
+def iteration_table(
+    records: Sequence[IterationRecord], *, pilot: bool = False, tail: bool = False
+) -> pd.DataFrame:
     """One row an iteration; shots, evaluations and cost are running totals; vectors are left out.
 
     Args:
         pilot: the first record is the pilot's: it gets no row, and the totals hold what it took.
+        tail: the records tell of a CVaR; its columns are called so.
     """
     import pandas as pd
 
@@ -30,6 +33,8 @@ def iteration_table(records: Sequence[IterationRecord], *, pilot: bool = False) 
     table["cost_usd"] = table.pop("cost_micro_usd").cumsum() / 1e6
     for column in ("shots", "evaluations"):
         table[column] = table[column].cumsum()
+    if tail:
+        table = table.rename(columns={"energy": "cvar", "energy_std_error": "cvar_std_error"})
     return table.iloc[1:] if pilot else table
 
 
@@ -46,16 +51,19 @@ def plot_convergence(
     unit: str,
     reference: float | None,
     around: bool = False,
+    tail: bool = False,
 ) -> None:
     """Energy with 95 % error bars against iteration, the reference as a line; written as PNG.
 
     Args:
         around: whether the energies are means over displaced points, as simultaneous perturbation sees them.
+        tail: whether they are CVaRs.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    name = "mean energy around the point" if around else "energy"
+    quantity = "CVaR" if tail else "energy"
+    name = f"mean {quantity} around the point" if around else quantity
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -14,7 +14,8 @@ class Progress:
 
     Attributes:
         iteration, iterations_max: done, and at most.
-        energy, energy_std_error: of the last iteration.
+        energy, energy_std_error: of the last iteration; of the CVaR where that is minimised.
+        quantity: what it is called.
         shots, cost_micro_usd: spent by the run so far.
     """
 
@@ -27,6 +28,7 @@ class Progress:
     unit: str
     shots: int
     cost_micro_usd: int
+    quantity: str = "energy"
 
     def line(self) -> str:
         """One line for a person."""
@@ -34,7 +36,7 @@ class Progress:
         unit = f" {self.unit}" if self.unit else ""
         at = f"iteration {self.iteration}/{self.iterations_max}"
         spent = f"  shots {self.shots:,}  cost ${self.cost_micro_usd / 1e6:.2f}" if self.shots else ""
-        return f"{self.run_id}  {at}  energy {self.energy:.8f}{bar}{unit}{spent}"
+        return f"{self.run_id}  {at}  {self.quantity} {self.energy:.8f}{bar}{unit}{spent}"
 
 
 Listener = Callable[[Progress], None]

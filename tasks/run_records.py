@@ -49,6 +49,11 @@ def spec_fields(record: RunRecord) -> dict[str, Any]:
     return json.loads(record.spec_json)
 
 
+def minimises_tail(spec: dict[str, Any]) -> bool:
+    """Whether a run's iterations tell of a CVaR, and not of the energy."""
+    return spec.get("objective", {}).get("kind") == "cvar"
+
+
 def result_of(record: RunRecord) -> RunResult | ScanResult | None:
     """What a run or a scan found, None while it has found nothing."""
     if not record.result_json:

@@ -9,11 +9,18 @@ from ledger import IterationRecord
 _CHARACTERS_MAX = 500
 
 
-def iteration_metrics(record: IterationRecord, totals: dict[str, int]) -> dict[str, float]:
-    """One iteration; shots and cost as running totals."""
+def iteration_metrics(
+    record: IterationRecord, totals: dict[str, int], *, tail: bool = False
+) -> dict[str, float]:
+    """One iteration; shots and cost as running totals.
+
+    Args:
+        tail: the record tells of a CVaR.
+    """
+    quantity = "cvar" if tail else "energy"
     values = {
-        "energy": record.energy,
-        "energy_std_error": record.energy_std_error,
+        quantity: record.energy,
+        f"{quantity}_std_error": record.energy_std_error,
         "gradient_norm": record.gradient_norm,
         "fidelity": record.fidelity,
         "shots": float(totals["shots"]),

@@ -11,6 +11,7 @@ from ledger import IterationRecord, RunRecord
 from shotwise.home import Home
 from shotwise.units import unit_of
 from tasks.convergence import iteration_table, parameter_table, plot_convergence
+from tasks.run_records import minimises_tail
 from tasks.tracked_values import sees_means
 
 
@@ -25,7 +26,8 @@ def write_artifacts(folder: Path, home: Home, record: RunRecord, records: list[I
     if records:
         vectors = [vector.tolist() for vector in parameter_table(records)]
         (folder / "parameters.json").write_text(json.dumps(vectors) + "\n")
-        iteration_table(records).to_csv(folder / "iterations.csv", index=False)
+        tail = minimises_tail(spec)
+        iteration_table(records, tail=tail).to_csv(folder / "iterations.csv", index=False)
         plot_convergence(
             records,
             folder / "convergence.png",
@@ -33,6 +35,7 @@ def write_artifacts(folder: Path, home: Home, record: RunRecord, records: list[I
             unit=unit_of(record.kind),
             reference=result.get("reference_energy"),
             around=sees_means(spec, result),
+            tail=tail,
         )
         home.plots.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / "convergence.png", home.plot(record.run_id))

@@ -15,6 +15,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from ledger import Journal, RunRecord, RunState
 from shotwise.home import Home
+from tasks.run_records import minimises_tail
 from tasks.trace_ids import trace_id
 from tasks.tracked_values import experiment_name, final_metrics, iteration_metrics, scalars
 from tasks.tracking.artifacts import write_artifacts
@@ -80,7 +81,7 @@ class TrackedRun:
             self.logged = record.iteration
             self.totals["shots"] += record.shots
             self.totals["cost_micro_usd"] += record.cost_micro_usd
-            values = iteration_metrics(record, self.totals)
+            values = iteration_metrics(record, self.totals, tail=minimises_tail(self.spec))
             metrics += [
                 Metric(key, value, record.at_us // 1000, record.iteration) for key, value in values.items()
             ]
