@@ -1,13 +1,16 @@
 """Databases that the journal must be the same on."""
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, make_url, text
 
 from ledger import Database
+from tests.databases import new_journal
 
 
 @pytest.fixture(scope="session")
@@ -26,27 +29,30 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.cleanup()
 
 
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_url: str) -> str:
+    """Its database to copy, empty and migrated."""
+    Database(_create_database(postgresql_url, "migrated", "template1")).close()
+    return "migrated"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty, migrated database of each kind."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'journal.db'}"
+        database = new_journal(tmp_path / "journal.db")
     else:
-        url = _fresh_postgresql(request.getfixturevalue("postgresql_url"), request.node.name)
-    database = Database(url)
+        template = request.getfixturevalue("postgresql_template")
+        name = "t" + hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
+        database = Database(_create_database(request.getfixturevalue("postgresql_url"), name, template))
     yield database
     database.close()
 
 
-def _fresh_postgresql(url: str, name: str) -> str:
-    import hashlib
-
-    from sqlalchemy import create_engine, make_url, text
-
-    fresh = "t" + hashlib.sha256(name.encode()).hexdigest()[:16]
+def _create_database(url: str, name: str, template: str) -> str:
+    """A copy of a template of the server; its address."""
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {fresh}"))
-        connection.execute(text(f"CREATE DATABASE {fresh}"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     engine.dispose()
-    return make_url(url).set(database=fresh).render_as_string(hide_password=False)
+    return make_url(url).set(database=name).render_as_string(hide_password=False)

@@ -22,6 +22,7 @@ from ledger import (
 from ledger.handover import Extent, check_undriven, extent, hand_over
 from ledger.tables import metadata
 from shotwise.errors import CannotRunError, RunBusyError, RunFailedError
+from tests.databases import new_journal
 from tests.unit.tasks.journals import enter_run
 
 NEW = NewRun(name="h2", kind="molecule", spec_json="{}", problem_sha256="", versions_json="{}")
@@ -31,7 +32,7 @@ PROBE = Probe("a", 1, 1000, 0.2, 0.5, "bad", "readout")  # pyright: ignore[repor
 @pytest.fixture
 def old(tmp_path: Path) -> Iterator[Database]:
     """A folder's own journal with something in every table that a single user fills."""
-    old = Database(f"sqlite:///{tmp_path / 'old.db'}")
+    old = new_journal(tmp_path / "old.db")
     enter_run(Journal(old), "h2", [-1.0, -1.1], micro_usd=200_000)
     ledger = Ledger(old)
     ledger.set_limit("lab", micro_usd=500_000)

@@ -37,16 +37,21 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox
         yield process
 
 
-@pytest.fixture
-def folder(tmp_path: Path, sandbox: SandboxProcess) -> Iterator[Folder]:
-    home = Home(tmp_path / "home")
-    server = PrefectServer.start(home)
+@pytest.fixture(scope="module")
+def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One Prefect server for all runs."""
+    server = PrefectServer.start(Home(tmp_path_factory.mktemp("prefect") / "home"))
     try:
-        environment = {KEY_VARIABLE: KEY.get_secret_value(), "SHOTWISE_SANDBOX_URL": sandbox.url}
-        environment["SHOTWISE_TELEMETRY"] = "file"
-        yield Folder(home.root, server.wait(), environment)
+        yield server.wait()
     finally:
         server.stop()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, sandbox: SandboxProcess, api_url: str) -> Folder:
+    environment = {KEY_VARIABLE: KEY.get_secret_value(), "SHOTWISE_SANDBOX_URL": sandbox.url}
+    environment["SHOTWISE_TELEMETRY"] = "file"
+    return Folder(tmp_path / "home", api_url, environment)
 
 
 def crash(folder: Folder, sandbox: SandboxProcess, spec: Path, seed: int, rate: float) -> dict:

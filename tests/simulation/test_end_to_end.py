@@ -55,6 +55,18 @@ def processes_of(folder: Folder) -> list[str]:
     return found
 
 
+def in_this_process(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[object, str]:
+    """A command that fails before it starts anything: its exit code, and what it said of that."""
+    for name, value in folder.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["shotwise", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code, capsys.readouterr().err
+
+
 def test_h2_is_found_from_its_geometry(h2: dict) -> None:
     assert h2["state"] == "completed"
     assert abs(h2["error"]) < 1e-5
@@ -213,14 +225,10 @@ def test_a_mistake_is_one_clear_line_and_starts_nothing(
     words: tuple[str, ...],
 ) -> None:
     folder = Folder(tmp_path / "home")
-    for name, value in folder.environment().items():
-        monkeypatch.setenv(name, value)
-    command = ["shotwise", "validate", str(EXAMPLES / "h2.yaml"), "--set", "ansatz=null", "--set", override]
-    monkeypatch.setattr("sys.argv", command)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == code
-    (line,) = capsys.readouterr().err.strip().splitlines()
+    command = ("validate", str(EXAMPLES / "h2.yaml"), "--set", "ansatz=null", "--set", override)
+    ended_with, said = in_this_process(folder, monkeypatch, capsys, *command)
+    assert ended_with == code
+    (line,) = said.strip().splitlines()
     assert line.startswith("error: ")
     for word in words:
         assert word in line
@@ -237,14 +245,14 @@ def test_run_refuses_what_validate_refuses_and_leaves_nothing(folder: Folder) ->
     assert processes_of(folder) == []
 
 
-def test_an_unknown_run_and_an_unknown_option_exit_with_2(folder: Folder) -> None:
-    for arguments in (
-        ("show", "nope"),
-        ("resume", "nope"),
-        ("export", "nope", "--csv"),
-        ("run", "--frobnicate"),
-        ("run", "absent.yaml"),
-    ):
-        done = folder.command(*arguments)
-        assert done.returncode == 2, arguments
-        assert "Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    "arguments",
+    ["show nope", "resume nope", "export nope --csv", "run --frobnicate", "run absent.yaml"],
+)
+def test_an_unknown_run_and_an_unknown_option_exit_with_2(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: str
+) -> None:
+    code, said = in_this_process(folder, monkeypatch, capsys, *arguments.split())
+    assert code == 2
+    assert "Traceback" not in said
+    assert said

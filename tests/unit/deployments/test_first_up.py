@@ -10,6 +10,7 @@ from ledger import Database, Journal, Ledger, NewRun
 from shotwise.errors import CannotRunError
 from shotwise.home import Home
 from shotwise.team import Team
+from tests.databases import new_journal
 
 NEW = NewRun(name="h2", kind="molecule", spec_json="{}", problem_sha256="", versions_json="{}")
 
@@ -19,7 +20,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A folder with a limit and a run of its own."""
     monkeypatch.delenv("DATABASE_URL", raising=False)
     home = Home(tmp_path)
-    database = Database(home.database_url)
+    database = new_journal(home.own_journal)
     Ledger(database).open_account("lab")
     Ledger(database).set_limit("lab", micro_usd=5_000_000)
     Journal(database).create_run(NEW, run_id="h2-1")

@@ -10,8 +10,8 @@ from deployments import keeper
 from deployments.exposure import MLFLOW_PASSWORD, PREFECT_CREDENTIALS
 from deployments.service import Service
 from deployments.stack import Options
-from ledger import Database
 from shotwise.home import Home
+from tests.databases import new_journal
 
 
 class RunsReachedError(BaseException):
@@ -22,7 +22,7 @@ class RunsReachedError(BaseException):
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Service]]:
     """What a keeper starts of a folder's workers, until it looks at runs; credentials as it is told them."""
     services: list[Service] = []
-    database = Database(f"sqlite:///{tmp_path / 'shotwise.db'}")
+    database = new_journal(tmp_path / "shotwise.db")
 
     def look() -> None:
         raise RunsReachedError

@@ -9,13 +9,14 @@ from click.testing import CliRunner
 from flows.cli import cli
 from ledger import Amount, BudgetExceededError, Currency, Database, Ledger, LimitTooLowError
 from shotwise.errors import SpecError
+from tests.databases import new_journal
 
 
 @pytest.fixture(autouse=True)
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
     monkeypatch.setenv("SHOTWISE_HOME", str(tmp_path))
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    return Database(f"sqlite:///{tmp_path / 'shotwise.db'}")
+    return new_journal(tmp_path / "shotwise.db")
 
 
 def limit(*arguments: str) -> None:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optimizers import REASONS, Progress, Reason, Termination
+from optimizers import REASONS, Progress, Reason, Termination, TerminationState
 
 X = jnp.zeros(2)
+update = jax.jit(Termination.update, static_argnums=0)
+start = jax.jit(Termination.init, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def told(rule: Termination, state: TerminationState, energy: float, variance: float) -> TerminationState:
+    """The state after one more energy."""
+    return rule.update(state, Progress.at(X, jnp.asarray(energy), jnp.asarray(variance)))
 
 
 def end(rule: Termination, energies: Iterable[float], variance: float = 0.0) -> tuple[Reason | None, int]:
     """Feed energies until the rule ends the run: the reason and the tells it took."""
-    update = jax.jit(rule.update)
-    state = rule.init()
+    state = start(rule)
     for energy in energies:
-        state = update(state, Progress.at(X, jnp.asarray(energy), jnp.asarray(variance)))
+        state = told(rule, state, energy, variance)
         if rule.reason(state) is not None:
             break
     return rule.reason(state), int(state.iteration)
@@ -104,20 +112,19 @@ def test_diverged(bad):
         good._replace(variance=jnp.asarray(bad)),
         good._replace(parameters=jnp.array([0.0, bad])),
     )
-    update = jax.jit(rule.update)
-    assert rule.reason(update(rule.init(), good)) is Reason.ITERATION_LIMIT
+    assert rule.reason(update(rule, start(rule), good)) is Reason.ITERATION_LIMIT
     for progress in bad_ones:
-        assert rule.reason(update(rule.init(), progress)) is Reason.DIVERGED
+        assert rule.reason(update(rule, start(rule), progress)) is Reason.DIVERGED
 
 
 def test_tells_that_did_not_move_count_towards_the_limit_only():
     rule = Termination(30, 1e-7, patience=3)
     still = Progress.at(X, jnp.asarray(1.0), jnp.asarray(0.0), moved=False)
-    state, update = rule.init(), jax.jit(rule.update)
+    state = start(rule)
     for _ in range(29):
-        state = update(state, still)
+        state = update(rule, state, still)
         assert rule.reason(state) is None
-    assert rule.reason(rule.update(state, still)) is Reason.ITERATION_LIMIT
+    assert rule.reason(update(rule, state, still)) is Reason.ITERATION_LIMIT
 
 
 def test_stalled_means_converged_only_at_a_tiny_gradient_without_noise():
@@ -132,7 +139,7 @@ def test_stalled_means_converged_only_at_a_tiny_gradient_without_noise():
             moved=False,
             stalled=True,
         )
-        return rule.reason(rule.update(rule.init(), stalled))
+        return rule.reason(update(rule, start(rule), stalled))
 
     assert verdict(1e-4, 0.0) is Reason.CONVERGED
     assert verdict(1e-2, 0.0) is Reason.PLATEAU
@@ -141,9 +148,9 @@ def test_stalled_means_converged_only_at_a_tiny_gradient_without_noise():
 
 def test_the_state_keeps_its_types():
     rule = Termination(100, 1e-7)
-    start = rule.init()
-    state = rule.update(start, Progress.at(X, jnp.asarray(0.0), jnp.asarray(0.0)))
-    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(start), strict=True):
+    before = start(rule)
+    state = update(rule, before, Progress.at(X, jnp.asarray(0.0), jnp.asarray(0.0)))
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(before), strict=True):
         assert (a.shape, a.dtype, a.weak_type) == (b.shape, b.dtype, b.weak_type)
     assert int(rule.code(state)) == 0
 

@@ -8,8 +8,9 @@ import pytest
 from backends.fleet import SANDBOX_URL
 from backends.sandbox.connection import KEY_VARIABLE
 from backends.sandbox.process import SandboxProcess
-from ledger import Database, JobBook, Journal, Ledger, NewRun
+from ledger import JobBook, Journal, Ledger, NewRun
 from tasks.durable import Buyer
+from tests.databases import new_journal
 from tests.unit.tasks.buying import KEY, QUICK, close_fleets, fleet
 
 
@@ -24,7 +25,7 @@ def buyer(tmp_path: Path, sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv(KEY_VARIABLE, KEY.get_secret_value())
     monkeypatch.setenv(SANDBOX_URL, sandbox.url)
     sandbox.control().clear()
-    journal = Journal(Database(f"sqlite:///{tmp_path / 'journal.db'}"))
+    journal = Journal(new_journal(tmp_path / "journal.db"))
     run_id = journal.create_run(
         NewRun(name="run", kind="pauli", spec_json="{}", problem_sha256="", versions_json="{}")
     )
@@ -42,6 +43,6 @@ def buyer(tmp_path: Path, sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPat
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journal]:
     """A journal of its own, in a home of its own."""
     monkeypatch.setenv("SHOTWISE_HOME", str(tmp_path))
-    database = Database(f"sqlite:///{tmp_path / 'journal.db'}")
+    database = new_journal(tmp_path / "journal.db")
     yield Journal(database)
     database.close()

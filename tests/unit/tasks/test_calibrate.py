@@ -23,6 +23,7 @@ from tasks.evaluate import plan_iteration
 from tasks.prepare import prepare
 from tasks.routing import decide, quarantined
 from tasks.state import initial
+from tests.databases import new_journal
 
 BITS, SHOTS = 8_000, 4_000
 
@@ -61,7 +62,7 @@ def test_a_steady_device_is_not_called_drifting() -> None:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'journal.db'}")
+    database = new_journal(tmp_path / "journal.db")
     yield database
     database.close()
 

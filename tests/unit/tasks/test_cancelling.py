@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from backends.fleet import SANDBOX_URL
 from backends.sandbox.connection import KEY_VARIABLE
 from backends.sandbox.process import SandboxProcess
-from ledger import Database, JobPhase, Journal, Ledger, NewRun, jobs_of
+from ledger import JobPhase, Journal, Ledger, NewRun, jobs_of
 from shotwise.errors import CannotRunError
 from shotwise.spec import RunSpec, validate
 from tasks.cancelling import cancel
@@ -23,6 +23,7 @@ from tasks.purchase import open_buyer, purchase
 from tasks.reconcile import reconcile
 from tasks.routing import routing_request
 from tasks.state import initial
+from tests.databases import new_journal
 
 DEVICES = ("sandbox-noisy", "sandbox-cheap")
 KEY = SecretStr("test-key-of-the-cancelling-suite")
@@ -40,7 +41,7 @@ def journal(tmp_path: Path, sandbox: SandboxProcess, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(KEY_VARIABLE, KEY.get_secret_value())
     monkeypatch.setenv(SANDBOX_URL, sandbox.url)
     monkeypatch.setenv("SHOTWISE_HOME", str(tmp_path))
-    database = Database(f"sqlite:///{tmp_path / 'journal.db'}")
+    database = new_journal(tmp_path / "journal.db")
     yield Journal(database)
     database.close()
     for device in DEVICES:

@@ -12,17 +12,18 @@ from click.testing import CliRunner
 from sqlalchemy import update
 
 from flows.cli_compare import compare as command
-from ledger import Database, Journal, NewRun
+from ledger import Journal, NewRun
 from ledger.tables import runs
 from shotwise.errors import SpecError
 from tasks.compare import compare, sparkline
 from tasks.report import bias_text, energy_text, error_text, html_report
+from tests.databases import new_journal
 from tests.unit.tasks.journals import enter_run
 
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    database = Database(f"sqlite:///{tmp_path / 'shotwise.db'}")
+    database = new_journal(tmp_path / "shotwise.db")
     yield Journal(database)
     database.close()
 

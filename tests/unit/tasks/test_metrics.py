@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from ledger import Database, Journal, Ledger, NewRun
+from ledger import Journal, Ledger, NewRun
 from ledger.statistics import record_reconciliation
 from tasks.metrics import LABEL_VALUES_MAX, JournalCollector
+from tests.databases import new_journal
 from tests.unit.tasks.journals import enter_run, enter_trouble
 
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    database = Database(f"sqlite:///{tmp_path / 'journal.db'}")
+    database = new_journal(tmp_path / "journal.db")
     yield Journal(database)
     database.close()
 

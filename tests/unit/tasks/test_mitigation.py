@@ -31,6 +31,7 @@ from tasks.retries import RetryPolicy
 from tasks.routing import routing_request
 from tasks.state import initial
 from tasks.treatment import calibration_spent
+from tests.databases import new_journal
 
 jax.config.update("jax_enable_x64", True)
 MANILA, LIMA = "sim-manila", "sim-lima"
@@ -77,7 +78,7 @@ class Run:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'journal.db'}")
+    opened = new_journal(tmp_path / "journal.db")
     yield opened
     opened.close()
 

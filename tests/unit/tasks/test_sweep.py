@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ledger import Database, Journal
+from ledger import Journal
 from shotwise.errors import SpecError
 from tasks.sweep import enter_runs, finished_rows, grid, sweep_name
+from tests.databases import new_journal
 
 H2 = Path(__file__).parents[3] / "examples" / "h2.yaml"
 
@@ -30,7 +31,7 @@ def test_the_same_points_have_the_same_name_and_runs_entered_once(tmp_path: Path
     assert (
         sweep_name(points) == sweep_name(grid(H2, [], ["seed=1,2"])) != sweep_name(grid(H2, [], ["seed=1,3"]))
     )
-    journal = Journal(Database(f"sqlite:///{tmp_path / 'journal.db'}"))
+    journal = Journal(new_journal(tmp_path / "journal.db"))
     first = enter_runs(journal, "a", points)
     assert enter_runs(journal, "a", points) == first
     assert len(journal.all_runs()) == 2
@@ -56,7 +57,7 @@ def test_a_grid_is_bounded_before_it_is_built() -> None:
 
 def test_a_sweep_is_answered_from_the_journal_once_nothing_is_left_to_do(tmp_path: Path) -> None:
     points = grid(H2, [], ["seed=1,2"])
-    journal = Journal(Database(f"sqlite:///{tmp_path / 'journal.db'}"))
+    journal = Journal(new_journal(tmp_path / "journal.db"))
     assert finished_rows(journal, "a", points) is None
     run_ids = enter_runs(journal, "a", points)
     for energy, run_id in enumerate(run_ids):
