@@ -1,11 +1,21 @@
 """Optimizers that choose their own shots, on landscapes with known noise."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optimizers import AdaptiveDescent, BayesNewton, Evaluation, Frequencies, Sampling, build_optimizer
+from optimizers import (
+    AdaptiveDescent,
+    BayesNewton,
+    Evaluation,
+    Frequencies,
+    Optimizer,
+    Sampling,
+    build_optimizer,
+)
 from shotwise.errors import SpecError
 from shotwise.spec import OptimizerSpec
 
@@ -14,6 +24,27 @@ SPECTRUM = tuple(Frequencies(0.5, 2) for _ in range(D))
 MINIMUM = np.array([0.4, 0.0, 0.0, -0.3, 0.0, 0.0])
 DEPTH = np.array([1.0, 0.5, 0.6, 0.8, 0.4, 0.5])
 KEY = jax.random.PRNGKey(0)
+
+
+# compiled once for equal optimizers, not for each
+@partial(jax.jit, static_argnums=(0, 1))
+def start(optimizer: Optimizer, parameters: int):
+    return optimizer.init(jnp.zeros(parameters), KEY)
+
+
+@partial(jax.jit, static_argnums=0)
+def ask(optimizer: Optimizer, state):
+    return optimizer.ask(state)
+
+
+@partial(jax.jit, static_argnums=0)
+def wish(optimizer: Optimizer, state):
+    return optimizer.shots(state)
+
+
+@partial(jax.jit, static_argnums=0)
+def tell(optimizer: Optimizer, state, evaluation: Evaluation):
+    return optimizer.tell(state, evaluation)
 
 
 def energy(points: np.ndarray) -> np.ndarray:
@@ -26,14 +57,13 @@ def energy(points: np.ndarray) -> np.ndarray:
 def minimise(optimizer, *, shots_max: float, seed: int, deviation: float = 0.5):
     """Drive with Gaussian shot noise; (state, shots, energies at the guesses)."""
     rng = np.random.default_rng(seed)
-    state = optimizer.init(jnp.zeros(D), KEY)
-    ask, tell, wish = jax.jit(optimizer.ask), jax.jit(optimizer.tell), jax.jit(optimizer.shots)
+    state = start(optimizer, D)
     spent, seen = 0.0, []
     while spent < shots_max and not bool(state.last.stalled):
-        points, shots = np.asarray(ask(state)), np.ceil(np.asarray(wish(state)))
+        points, shots = np.asarray(ask(optimizer, state)), np.ceil(np.asarray(wish(optimizer, state)))
         variances = deviation**2 / shots
         values = energy(points) + rng.normal(size=len(points)) * np.sqrt(variances)
-        state = tell(state, Evaluation(jnp.asarray(values), jnp.asarray(variances), shots=jnp.asarray(shots)))
+        state = tell(optimizer, state, Evaluation(values, variances, shots=shots))
         spent += shots.sum()
         seen.append(float(energy(np.asarray(state.last.parameters)[None])[0]))
     return state, spent, seen
@@ -66,34 +96,36 @@ def test_parameters_that_noise_alone_moves_stay_where_they_started() -> None:
 def test_shots_grow_towards_the_end_and_go_to_parameters_that_matter() -> None:
     optimizer = newton()
     rng = np.random.default_rng(0)
-    state, tell = optimizer.init(jnp.zeros(D), KEY), jax.jit(optimizer.tell)
+    state = start(optimizer, D)
     totals = []
     for _ in range(12):
-        points, shots = np.asarray(optimizer.ask(state)), np.ceil(np.asarray(optimizer.shots(state)))
+        points, shots = np.asarray(ask(optimizer, state)), np.ceil(np.asarray(wish(optimizer, state)))
         totals.append(shots.sum())
         variances = 0.25 / shots
         values = energy(points) + rng.normal(size=len(points)) * np.sqrt(variances)
-        state = tell(state, Evaluation(jnp.asarray(values), jnp.asarray(variances)))
+        state = tell(optimizer, state, Evaluation(values, variances))
     assert totals[-1] > 3 * totals[0]
     assert min(totals) >= 10 * D
-    per_parameter = np.asarray(optimizer.shots(state))[1:].reshape(D, -1).sum(axis=1)
+    per_parameter = np.asarray(wish(optimizer, state))[1:].reshape(D, -1).sum(axis=1)
     assert per_parameter[0] > per_parameter[1]
+
+
+believed = jax.jit(BayesNewton._spread_share, static_argnums=0)
 
 
 def share_learned(coupling: float, seed: int, iterations: int) -> float:
     """Which share of the usual spread of couplings is believed in where they have this standard deviation."""
     rng, optimizer = np.random.default_rng(seed), newton()
     couplings = np.triu(rng.normal(size=(D, D)) * coupling, 1)
-    state, tell = optimizer.init(jnp.zeros(D), KEY), jax.jit(optimizer.tell)
+    state = start(optimizer, D)
     for _ in range(iterations):
-        points, shots = np.asarray(optimizer.ask(state)), 1e3 * np.ceil(np.asarray(optimizer.shots(state)))
+        points, shots = np.asarray(ask(optimizer, state)), 1e3 * np.ceil(np.asarray(wish(optimizer, state)))
         waves = np.sin(points - MINIMUM)
         values = (DEPTH * (1 - np.cos(points - MINIMUM))).sum(axis=1)
         values += np.einsum("pj,jk,pk->p", waves, couplings, waves)
         values += rng.normal(size=len(points)) * 0.5 / np.sqrt(shots)
-        evaluation = Evaluation(jnp.asarray(values), jnp.asarray(0.25 / shots), shots=jnp.asarray(shots))
-        state = tell(state, evaluation)
-    return float(optimizer._spread_share(state))
+        state = tell(optimizer, state, Evaluation(values, 0.25 / shots, shots=shots))
+    return float(believed(optimizer, state))
 
 
 def test_how_strongly_parameters_are_coupled_is_learned_from_the_second_centre_on() -> None:
@@ -116,7 +148,7 @@ def test_where_fees_are_paid_the_first_iteration_tries_to_be_the_last() -> None:
         optimizer = BayesNewton(
             SPECTRUM, shots_first=10.0, shots_overhead=fee, resolution=resolution, variance=2.0
         )
-        return float(jnp.sum(optimizer.init(jnp.zeros(D), KEY).shots[1:]))
+        return float(np.asarray(start(optimizer, D).shots)[1:].sum())
 
     assert first_shots(0.0, 1e-3) == pytest.approx(10.0 * D)
     assert first_shots(1e6, 1e-2) == pytest.approx(1e6 / 3)  # it is seen for less than a third of the fees
@@ -126,8 +158,7 @@ def test_where_fees_are_paid_the_first_iteration_tries_to_be_the_last() -> None:
 def test_the_first_derivatives_are_exact_up_to_the_degree() -> None:
     for degree in (1, 2, 3):
         optimizer = BayesNewton((Frequencies(0.5, degree),), shots_first=1.0)
-        state = optimizer.init(jnp.zeros(1), KEY)
-        x = np.asarray(optimizer.ask(state))[:, 0]
+        x = np.asarray(ask(optimizer, start(optimizer, 1)))[:, 0]
         k = 0.5 * np.arange(1, degree + 1)
         values = (np.cos(np.outer(x, k)) * [0.3, -0.2, 0.1][:degree]).sum(1)
         values += (np.sin(np.outer(x, k)) * [0.5, 0.4, -0.3][:degree]).sum(1)
@@ -148,17 +179,10 @@ def adaptive(rule: str, **sampling) -> AdaptiveDescent:
 
 def told(optimizer: AdaptiveDescent, slope: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Shots that the rule asks for after one gradient with these single-shot deviations."""
-    state = optimizer.init(jnp.zeros(len(slope)), KEY)
-    run = np.asarray(optimizer.shots(state))
-    one = jnp.asarray(np.array([0.0]))
-    evaluation = Evaluation(
-        one,
-        one,
-        jnp.asarray(slope[None]),
-        jnp.asarray(deviation**2 / run[0, 1:])[None],
-        shots=jnp.asarray(run),
-    )
-    return np.asarray(optimizer.shots(optimizer.tell(state, evaluation)))[0, 1:]
+    state, zero = start(optimizer, len(slope)), np.zeros(1)
+    run = np.asarray(wish(optimizer, state))
+    evaluation = Evaluation(zero, zero, slope[None], (deviation**2 / run[0, 1:])[None], shots=run)
+    return np.asarray(wish(optimizer, tell(optimizer, state, evaluation)))[0, 1:]
 
 
 def test_gcans_follows_its_equation() -> None:
@@ -197,7 +221,7 @@ def test_a_step_beyond_stability_is_refused() -> None:
 def test_a_second_tell_does_not_compile_again() -> None:
     for optimizer in (newton(),):
         tell = jax.jit(optimizer.tell)
-        state = optimizer.init(jnp.zeros(D), KEY)
+        state = start(optimizer, D)
         points = optimizer.points_per_ask
         for _ in range(3):
             state = tell(state, Evaluation(jnp.ones(points), jnp.ones(points), shots=jnp.ones(points)))

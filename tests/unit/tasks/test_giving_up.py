@@ -284,6 +284,7 @@ def test_a_provider_that_takes_nothing_now_is_knocked_at_again(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, submit, refused = Run(journal), LocalProvider.submit, []
+    run.buyer = replace(run.buyer, retry_policy=replace(QUICK, unavailable_s=60))
 
     def turns_away(self: LocalProvider, plan, token: str) -> str:
         if len(refused) < 2 * QUICK.attempts_max:

@@ -189,7 +189,7 @@ def test_adapt_grows_until_its_gradients_vanish() -> None:
         ansatz={"kind": "adapt"},
         optimizer={"name": "lbfgs"},
     )
-    state, _ = compiled(prepared, [STEPS_MAX])
+    state, _ = run(prepared)
     result = result_of(prepared, state)
     assert result.operators == len(state.operators) > 3
     assert result.error is not None
