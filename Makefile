@@ -35,7 +35,7 @@ down: setup  ## end what `make up` started; state stays
 	@$(BIN)/shotwise down
 
 test: setup  ## run all tests but the long campaigns, which have targets of their own (campaign-...)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 campaign-resume: setup  ## kill thirty runs and a scan at seeded moments and compare every byte
 	$(BIN)/python -m pytest -m campaign -s tests/simulation/test_resume.py tests/simulation/test_scan.py tests/simulation/test_sweep.py
