@@ -104,19 +104,13 @@ def budget_entries(account: str, limit: int, as_json: bool) -> None:
 @json_option("Print a JSON array.")
 def budget_disputes(account: str, accepted: tuple[str, ...], waived: tuple[str, ...], as_json: bool) -> None:
     """What was billed above the limits of ACCOUNT and of all below it, until it is accepted or waived."""
-    from shotwise.errors import SpecError
+    from tasks.disputes import verdicts
 
-    resolved = (*accepted, *waived)
-    ledger = open_ledger(make=bool(resolved))
+    ledger = open_ledger(make=bool(accepted or waived))
     ledger.balance(account)  # one that is not there is an error
-    for token in resolved:
-        disputes = [e for e in ledger.open_disputes(account) if e.token == token]
-        if not disputes:
-            raise SpecError(
-                "TOKEN", token, "nothing is disputed", f"see `shotwise budget disputes {account}`"
-            )
-        for dispute in disputes:
-            ledger.resolve(token, dispute.step or "", accept=token in accepted, note="by hand")
+    if accepted or waived:
+        ended = verdicts(ledger.open_disputes(account), accepted, waived, account)
+        ledger.resolve_all(ended, note="by hand")
     left = ledger.open_disputes(account)
     if as_json:
         click.echo(json.dumps([asdict(entry) for entry in left]))

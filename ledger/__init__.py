@@ -40,7 +40,7 @@ from ledger.records import (
     RunState,
     now_us,
 )
-from ledger.rules import Entry, EntryKind, Reservation, ReservationState
+from ledger.rules import Entry, EntryKind, Reservation, ReservationState, Verdict
 from ledger.submissions import Submission, Submissions
 
 __all__ = [
@@ -83,6 +83,7 @@ __all__ = [
     "Submission",
     "Submissions",
     "Unchanged",
+    "Verdict",
     "claim_submission",
     "decisions_of",
     "device_histories",

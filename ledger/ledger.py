@@ -6,6 +6,8 @@ Code that must commit a row of its own together with an operation uses the funct
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 
 from ledger import accounts, early_release, fast_path, reservations
@@ -14,7 +16,7 @@ from ledger.amounts import Amount, Balance, Currency
 from ledger.audit import Difference, audit
 from ledger.database import Database
 from ledger.records import now_us
-from ledger.rules import Entry, EntryKind, Reservation
+from ledger.rules import Entry, EntryKind, Reservation, Verdict
 from ledger.tables import accounts as accounts_table
 from ledger.tables import entries as entries_table
 
@@ -100,6 +102,18 @@ class Ledger:
         """See `ledger.reservations.resolve`."""
         with early_release.write(self.database) as connection:
             return reservations.resolve(connection, token, step, accept=accept, at_us=now_us(), note=note)
+
+    def resolve_all(self, verdicts: Sequence[Verdict], *, note: str = "") -> None:
+        """End disputes of one tenant, all of them or none.
+
+        Raises: as `ledger.reservations.resolve`; nothing was changed.
+        """
+        at = now_us()
+        with early_release.write(self.database) as connection:
+            for each in verdicts:
+                reservations.resolve(
+                    connection, each.token, each.step, accept=each.accept, at_us=at, note=note
+                )
 
     def find(self, token: str) -> Reservation:
         """A reservation as it is now. Raises ReservationError where there is none."""

@@ -103,6 +103,15 @@ class Reservation:
     corrections: int = 0
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """How the dispute that a token's `step` opened ends: spent after all, or never owed."""
+
+    token: str
+    step: str
+    accept: bool
+
+
 def bill_step(reference: str) -> str:
     return f"bill:{reference}"
 

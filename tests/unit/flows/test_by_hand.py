@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from flows.cli import cli
-from ledger import Amount, Database, Journal, Ledger, jobs_of
+from ledger import Amount, BudgetExceededError, Database, Journal, Ledger, jobs_of
 from shotwise.errors import CannotRunError, ShotwiseError, SpecError
 from tests.unit.tasks.journals import enter_run
 
@@ -56,6 +56,49 @@ def test_a_disputed_bill_is_accepted_or_waived(home: Path) -> None:
     assert ledger.find(first).disputed == Amount()
     with pytest.raises(SpecError, match="nothing is disputed"):
         said("budget", "disputes", "lab", "--waive", first)
+
+
+def disputed(home: Path, *over: int) -> tuple[Ledger, list[str]]:
+    """A ledger with disputes of so many micro-USD on one run, and their tokens."""
+    database = Database(f"sqlite:///{home / 'shotwise.db'}")
+    run_id = enter_run(Journal(database), "paid", [-1.0 - at for at in range(len(over))], micro_usd=250)
+    ledger = Ledger(database)
+    ledger.set_limit("lab/p", micro_usd=250 * len(over))
+    tokens = [job.token for job in jobs_of(database, run_id)]
+    for token, micro_usd in zip(tokens, over, strict=True):
+        ledger.correct(token, "late", Amount(0, micro_usd))
+    return ledger, tokens
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--accept", 0, "--waive", 0), "accepted and waived"),
+        (("--accept", 0, "--accept", 0), "named twice"),
+        (("--accept", 0, "--accept", "typo"), "nothing is disputed"),
+        (("--waive", 0, "--accept", "typo"), "nothing is disputed"),
+    ],
+)
+def test_a_command_that_names_a_token_wrongly_ends_no_dispute(
+    home: Path, arguments: tuple[str | int, ...], why: str
+) -> None:
+    ledger, tokens = disputed(home, 100)
+    ledger.set_limit("lab/p", micro_usd=1000)
+    before = ledger.entries("lab")
+    named = [tokens[each] if isinstance(each, int) else each for each in arguments]
+    with pytest.raises(SpecError, match=why):
+        said("budget", "disputes", "lab", *named)
+    assert ledger.entries("lab") == before
+
+
+def test_of_several_verdicts_all_are_entered_or_none(home: Path) -> None:
+    ledger, (first, second) = disputed(home, 100, 300)
+    ledger.set_limit("lab/p", micro_usd=700)
+    before = ledger.entries("lab")
+    with pytest.raises(BudgetExceededError):
+        said("budget", "disputes", "lab", "--accept", first, "--accept", second)
+    assert ledger.entries("lab") == before
+    assert ledger.audit() == []
 
 
 def test_a_folder_that_cannot_be_made_is_said_in_a_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
