@@ -91,6 +91,32 @@ def test_a_command_that_names_a_token_wrongly_ends_no_dispute(
     assert ledger.entries("lab") == before
 
 
+def test_a_token_may_be_named_by_its_beginning(home: Path) -> None:
+    ledger, (first, second) = disputed(home, 100, 300)
+    assert first[:12] in said("budget", "entries", "lab")
+    with pytest.raises(SpecError, match="at least 8 characters"):
+        said("budget", "disputes", "lab", "--waive", first[:7])
+    with pytest.raises(SpecError, match="accepted and waived"):
+        said("budget", "disputes", "lab", "--waive", first[:12], "--accept", first)
+    said("budget", "disputes", "lab", "--waive", first[:12])
+    assert [entry.token for entry in ledger.open_disputes("lab")] == [second]
+
+
+def test_the_beginning_of_several_tokens_names_none(home: Path) -> None:
+    ledger = Ledger(Database(f"sqlite:///{home / 'shotwise.db'}"))
+    ledger.open_account("lab/p")
+    ledger.set_limit("lab", micro_usd=100)
+    tokens = ("deadbeef-1", "deadbeef-2", "deadbeef-22")
+    for token in tokens:
+        ledger.reserve(token, "lab/p", Amount(0, 1))
+    for token in tokens:
+        ledger.settle(token, Amount(0, 1000))
+    with pytest.raises(SpecError, match="3 disputed tokens begin so"):
+        said("budget", "disputes", "lab", "--waive", "deadbeef")
+    said("budget", "disputes", "lab", "--waive", "deadbeef-2")  # a whole one is itself
+    assert [entry.token for entry in ledger.open_disputes("lab")] == ["deadbeef-1", "deadbeef-22"]
+
+
 def test_of_several_verdicts_all_are_entered_or_none(home: Path) -> None:
     ledger, (first, second) = disputed(home, 100, 300)
     ledger.set_limit("lab/p", micro_usd=700)
