@@ -98,17 +98,26 @@ def budget_entries(account: str, limit: int, as_json: bool) -> None:
 
 
 @budget.command("disputes")
-@click.argument("account")
+@click.argument("account", required=False)
 @click.option("--accept", "accepted", multiple=True, metavar="TOKEN", help="Spend what was billed for TOKEN.")
 @click.option("--waive", "waived", multiple=True, metavar="TOKEN", help="It was never owed.")
 @json_option("Print a JSON array.")
-def budget_disputes(account: str, accepted: tuple[str, ...], waived: tuple[str, ...], as_json: bool) -> None:
-    """What was billed above the limits of ACCOUNT and of all below it, until it is accepted or waived."""
+def budget_disputes(
+    account: str | None, accepted: tuple[str, ...], waived: tuple[str, ...], as_json: bool
+) -> None:
+    """What was billed above the limits of ACCOUNT and of all below it, until it is accepted or waived.
+
+    Without ACCOUNT: of all accounts.
+    """
     from tasks.disputes import verdicts
 
-    ledger = open_ledger(make=bool(accepted or waived))
-    ledger.balance(account)  # one that is not there is an error
-    if accepted or waived:
+    ends = bool(accepted or waived)
+    if ends and account is None:
+        raise click.UsageError("name the ACCOUNT whose disputes shall end")
+    ledger = open_ledger(make=ends)
+    if account is not None:
+        ledger.balance(account)  # one that is not there is an error
+    if ends and account is not None:
         ended = verdicts(ledger.open_disputes(account), accepted, waived, account)
         ledger.resolve_all(ended, note="by hand")
     left = ledger.open_disputes(account)

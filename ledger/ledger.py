@@ -148,9 +148,10 @@ class Ledger:
             query = query.where(entries_table.c.entry_id < before)
         return self._entries(query)
 
-    def open_disputes(self, account: str) -> list[Entry]:
-        """What was billed at or below an account and neither accepted nor waived yet, oldest first."""
-        query = _under(account).where(entries_table.c.kind == EntryKind.DISPUTED)
+    def open_disputes(self, account: str | None = None) -> list[Entry]:
+        """What was billed and neither accepted nor waived yet, at or below an account or all, in order."""
+        every = select(entries_table) if account is None else _under(account)
+        query = every.where(entries_table.c.kind == EntryKind.DISPUTED)
         disputed = self._entries(query.order_by(entries_table.c.entry_id))
         closed = {(entry.token, entry.step) for entry in disputed}
         return [

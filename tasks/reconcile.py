@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from backends.prices import Price
@@ -23,6 +23,7 @@ from ledger import (
 )
 from ledger.statistics import record_reconciliation
 from shotwise.errors import ShotwiseError
+from shotwise.words import quantity
 
 
 class DifferenceKind(StrEnum):
@@ -42,13 +43,21 @@ class DifferenceKind(StrEnum):
     """A job that is out although its run has ended; `shotwise cancel` brings it to its end."""
     STILL_UNKNOWN = "still unknown"
     """Nobody knows yet whether the job was bought; its reservation is held."""
+    DISPUTED = "disputed"
+    """What was billed and no limit had room for, until somebody accepts or waives it."""
     UNAVAILABLE = "provider unavailable"
     LEDGER = "ledger audit"
 
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """One difference. Amounts in micro-USD; `corrected` where the ledger was brought to the bill."""
+    """One difference, or an open dispute. Amounts in micro-USD.
+
+    Attributes:
+        corrected: the ledger was brought to the bill, and nothing of it is disputed that was not before.
+        account: what pays for the job, where that is known.
+        disputed_micro_usd: what is disputed now; of a difference, because it was to be corrected.
+    """
 
     kind: DifferenceKind
     device: str
@@ -57,6 +66,24 @@ class Discrepancy:
     other_micro_usd: int
     note: str = ""
     corrected: bool = False
+    account: str = ""
+    disputed_micro_usd: int = 0
+
+    @property
+    def told(self) -> str:
+        """The note, with what was done about it and what is left to do."""
+        ask = f"no room; `shotwise budget disputes {self.account}`"
+        if self.kind is DifferenceKind.DISPUTED:
+            return ask
+        outcome = f"(disputed: {ask})" if self.disputed_micro_usd else "(corrected)" if self.corrected else ""
+        return f"{self.note} {outcome}".strip()
+
+
+def count_told(found: Sequence[Discrepancy]) -> str:
+    """How many differences there are, and how many disputes are open."""
+    differences = quantity(sum(d.kind is not DifferenceKind.DISPUTED for d in found), "difference")
+    disputes = sum(d.disputed_micro_usd > 0 for d in found)
+    return f"{differences}, {quantity(disputes, 'open dispute')}" if disputes else differences
 
 
 def reconcile(
@@ -98,10 +125,35 @@ def reconcile(
 def reconcile_and_record(
     database: Database, open_provider: Callable[[str], Provider], *, correct: bool = False
 ) -> list[Discrepancy]:
-    """`reconcile`, and how many differences of each kind are left is entered for the metrics."""
+    """`reconcile` and the open disputes; how many of each kind are left is entered for the metrics."""
     found = reconcile(database, open_provider, correct=correct)
+    found += _open_disputes(database, {d.token for d in found if d.disputed_micro_usd})
     left = Counter(d.kind.value for d in found if not d.corrected)
     record_reconciliation(database, {kind.value: left[kind.value] for kind in DifferenceKind})
+    return found
+
+
+def _open_disputes(database: Database, without: Collection[str]) -> list[Discrepancy]:
+    """A row for each token that has an open dispute, less those of which it is said already."""
+    ledger = Ledger(database)
+    tokens = dict.fromkeys(entry.token for entry in ledger.open_disputes() if entry.token is not None)
+    wanted = [token for token in tokens if token not in without]
+    devices = {job.token: job.device for job in jobs_of(database)} if wanted else {}
+    found = []
+    for token in wanted:
+        now = ledger.find(token)
+        spent, disputed = now.spent.micro_usd, now.disputed.micro_usd
+        found.append(
+            Discrepancy(
+                DifferenceKind.DISPUTED,
+                devices.get(token, ""),
+                token,
+                spent,
+                spent + disputed,
+                account=now.account,
+                disputed_micro_usd=disputed,
+            )
+        )
     return found
 
 
@@ -183,17 +235,25 @@ def _job_against_bill(
     guessed = job.price_json is None and any(line.computed for line in lines)  # at a price of another time
     if job.state.ended and billed != posted and not guessed:
         kind = DifferenceKind.BILL_HIGHER if billed > posted else DifferenceKind.BILL_LOWER
-        corrected, note = correct, ""
-        if correct:
-            try:
-                corrected = _correct(ledger, reservation, billed)
-            except ReservationError as error:
-                corrected, note = False, str(error)
-        found.append(Discrepancy(kind, job.device, job.token, posted, billed, note, corrected))
+        difference = Discrepancy(kind, job.device, job.token, posted, billed, account=reservation.account)
+        found.append(_corrected(ledger, reservation, difference) if correct else difference)
     return found
 
 
-def _correct(ledger: Ledger, reservation: Reservation, billed: int) -> bool:
+def _corrected(ledger: Ledger, before: Reservation, difference: Discrepancy) -> Discrepancy:
+    """A difference from the bill, entered, and what came of it."""
+    billed = difference.other_micro_usd
+    try:
+        now = _correct(ledger, before, billed)
+    except ReservationError as error:
+        return replace(difference, note=str(error))
+    disputed = now.disputed.micro_usd
+    if disputed > before.disputed.micro_usd:
+        return replace(difference, disputed_micro_usd=disputed)
+    return replace(difference, corrected=(now.spent + now.disputed).micro_usd == billed)
+
+
+def _correct(ledger: Ledger, reservation: Reservation, billed: int) -> Reservation:
     """Make what is entered what is billed, and look; a lower bill ends disputes, which were not owed."""
     posted = (reservation.spent + reservation.disputed).micro_usd
     if billed < posted:
@@ -207,4 +267,4 @@ def _correct(ledger: Ledger, reservation: Reservation, billed: int) -> bool:
         reference = f"bill-{reservation.corrections}-{posted}-{billed}"
         ledger.correct(reservation.token, reference, Amount(0, billed - posted), note="provider's bill")
         reservation = ledger.find(reservation.token)
-    return (reservation.spent + reservation.disputed).micro_usd == billed
+    return reservation

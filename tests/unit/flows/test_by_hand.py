@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from click import UsageError
 from click.testing import CliRunner
 
 from flows.cli import cli
+from flows.exit_codes import EXIT_FAILED
 from ledger import Amount, BudgetExceededError, Database, Journal, Ledger, jobs_of
 from shotwise.errors import CannotRunError, ShotwiseError, SpecError
 from tests.unit.tasks.journals import enter_run
@@ -125,6 +127,29 @@ def test_of_several_verdicts_all_are_entered_or_none(home: Path) -> None:
         said("budget", "disputes", "lab", "--accept", first, "--accept", second)
     assert ledger.entries("lab") == before
     assert ledger.audit() == []
+
+
+def test_open_disputes_of_all_accounts_are_listed(home: Path) -> None:
+    _, (token,) = disputed(home, 100)
+    assert token in said("budget", "disputes")
+    with pytest.raises(UsageError, match="ACCOUNT"):
+        said("budget", "disputes", "--waive", token)
+
+
+def test_reconciling_ends_with_4_while_a_bill_is_disputed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the bill says: the entry stays until somebody accepts or waives it."""
+    ledger, (token,) = disputed(home, 100)
+    monkeypatch.setattr("tasks.reconcile.reconcile", lambda *_, **__: [])
+    (entry,) = ledger.open_disputes()
+    for arguments in (("reconcile",), ("reconcile", "--correct")):
+        done = CliRunner().invoke(cli, arguments)
+        assert done.exit_code == EXIT_FAILED
+        assert f"disputed: garnet {token[:12]}" in done.output
+        assert f"`shotwise budget disputes {entry.account}`" in done.output
+    said("budget", "disputes", entry.account, "--waive", token)
+    assert CliRunner().invoke(cli, ["reconcile"]).exit_code == 0
 
 
 def test_a_folder_that_cannot_be_made_is_said_in_a_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

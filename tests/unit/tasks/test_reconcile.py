@@ -8,7 +8,8 @@ import pytest
 from backends.prices import Price
 from backends.provider import TODAYS, BillLine, Provider, ProviderUnavailable
 from ledger import Amount, Journal, Ledger, jobs_of
-from tasks.reconcile import DifferenceKind, Discrepancy, reconcile
+from ledger.statistics import latest_reconciliation
+from tasks.reconcile import DifferenceKind, Discrepancy, count_told, reconcile, reconcile_and_record
 from tests.unit.tasks.journals import enter_run
 
 ACCOUNT = "lab/p"
@@ -88,3 +89,61 @@ def test_a_job_bought_while_the_bill_is_read_is_not_called_unknown(journal: Jour
         return Buying(lines)  # pyright: ignore[reportReturnType]
 
     assert reconcile(journal.database, open_provider) == []
+
+
+def test_a_correction_without_room_is_told_as_a_dispute_until_it_ends(journal: Journal, paid: str) -> None:
+    """Nobody may take a bill for entered that no limit had room for."""
+    ledger = Ledger(journal.database)
+    ledger.set_limit(ACCOUNT, micro_usd=250)
+    (job,) = jobs_of(journal.database, paid)
+    billing = Billing([BillLine(job.vendor_job_id or "", job.token, 1000)])
+
+    def found(*, correct: bool) -> list[Discrepancy]:
+        return reconcile_and_record(journal.database, lambda _: billing, correct=correct)  # pyright: ignore
+
+    account = f"{ACCOUNT}/{paid}"
+    (first,) = found(correct=True)
+    assert (first.kind, first.corrected, first.disputed_micro_usd) == (DifferenceKind.BILL_HIGHER, False, 750)
+    assert f"(disputed: no room; `shotwise budget disputes {account}`)" in first.told
+    assert count_told([first]) == "1 difference, 1 open dispute"
+    for correct in (True, False):
+        (later,) = found(correct=correct)
+        assert (later.kind, later.token, later.device) == (DifferenceKind.DISPUTED, job.token, "garnet")
+        assert (later.journal_micro_usd, later.other_micro_usd, later.corrected) == (250, 1000, False)
+        assert f"`shotwise budget disputes {account}`" in later.told
+        assert count_told([later]) == "0 differences, 1 open dispute"
+    latest = latest_reconciliation(journal.database)
+    assert latest is not None
+    assert latest[1]["disputed"] == 1
+    ledger.resolve(job.token, ledger.open_disputes()[0].step or "", accept=False)
+    (higher,) = found(correct=False)
+    assert higher.kind is DifferenceKind.BILL_HIGHER
+
+
+def test_a_correction_with_room_is_corrected_although_another_part_is_disputed(
+    journal: Journal, paid: str
+) -> None:
+    ledger = Ledger(journal.database)
+    ledger.set_limit(ACCOUNT, micro_usd=250)
+    corrected(journal, paid, 1000)
+    ledger.set_limit(ACCOUNT, micro_usd=500)
+    (found,) = corrected(journal, paid, 1100)
+    assert found.corrected
+    assert [amount.micro_usd for amount in entered(journal, paid)] == [350, 750]
+
+
+def test_the_nightly_flow_names_disputes(
+    journal: Journal, paid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import reconcile as nightly
+
+    row = Discrepancy(DifferenceKind.DISPUTED, "garnet", "t", 1, 3, account="lab/p/run", disputed_micro_usd=2)
+    kept: dict[str, str] = {}
+    monkeypatch.setattr(nightly, "compare_records", lambda correct: [row])
+    monkeypatch.setattr(
+        nightly, "create_markdown_artifact", lambda text, **told: kept.update(told, text=text)
+    )
+    (result,) = nightly.reconcile_ledger.fn()
+    assert "`shotwise budget disputes lab/p/run`" in kept["text"]
+    assert kept["description"] == "0 differences, 1 open dispute"
+    assert (result["kind"], result["account"], result["disputed_micro_usd"]) == ("disputed", "lab/p/run", 2)
