@@ -52,6 +52,11 @@ class Amount:
         return " and ".join(quantity(currency, self.of(currency)) for currency in Currency)
 
     @property
+    def told(self) -> str:
+        """As `str`, less the currency of which there is nothing."""
+        return " and ".join(quantity(c, self.of(c)) for c in Currency if self.of(c)) or str(self)
+
+    @property
     def usd(self) -> float:
         """The money, for what shows or draws it."""
         return self.micro_usd / 1e6

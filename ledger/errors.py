@@ -23,12 +23,17 @@ class BudgetExceededError(CannotRunError):
         account: the one whose limit it is: the account asked for, or one above it.
         currency: which limit.
         asked, left: in that currency's unit; left is never below 0.
+        disputed: what more would be left if nothing were disputed there.
     """
 
-    def __init__(self, account: str, currency: Currency, asked: int, left: int) -> None:
+    def __init__(self, account: str, currency: Currency, asked: int, left: int, disputed: int = 0) -> None:
         self.account, self.currency, self.asked, self.left = account, currency, asked, left
+        self.disputed = disputed
         asked_and_left = f"asked {quantity(currency, asked)}, left {quantity(currency, left)}"
         remedy = "raise it with `shotwise budget set`, or ask for less"
+        if disputed:
+            asked_and_left += f", disputed {quantity(currency, disputed)}"
+            remedy = f"end what is disputed (`shotwise budget disputes {account}`), {remedy}"
         super().__init__(f"budget of {account}", asked_and_left, "not enough left", remedy)
         self.args = (f"budget of {account}: {asked_and_left}; {remedy}",)
 

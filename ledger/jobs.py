@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, Connection, func, insert, select, update
+from sqlalchemy import Column, Connection, case, func, insert, select, update
 
 from ledger import reservations
 from ledger.amounts import Amount
@@ -293,6 +293,16 @@ def spent_by_device(database: Database, run_id: str) -> dict[str, Amount]:
     )
     with database.read() as connection:
         return {device: Amount(int(shots), int(cost)) for device, shots, cost in connection.execute(query)}
+
+
+def above_quotes_micro_usd(database: Database, run_id: str) -> int:
+    """What a run's ended jobs cost above what was reserved for each."""
+    above = case(
+        (jobs.c.cost_micro_usd > jobs.c.quote_micro_usd, jobs.c.cost_micro_usd - jobs.c.quote_micro_usd)
+    )
+    query = select(func.sum(above)).where(jobs.c.run_id == run_id, jobs.c.state.in_(_ENDED))
+    with database.read() as connection:
+        return int(connection.execute(query).scalar() or 0)
 
 
 def decisions_of(database: Database, run_id: str) -> list[tuple[int, int, int, str]]:

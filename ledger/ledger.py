@@ -125,6 +125,11 @@ class Ledger:
         with self.database.read() as connection:
             return accounts.balances_to(connection, account)[-1]
 
+    def balances_to(self, account: str) -> list[Balance]:
+        """From the tenant down to one account. Raises SpecError where there is none."""
+        with self.database.read() as connection:
+            return accounts.balances_to(connection, account)
+
     def available(self, account: str, currency: Currency) -> dict[str, int]:
         """What an account and those above it may still reserve: of each that exists and has a limit."""
         with self.database.read() as connection:

@@ -58,7 +58,15 @@ def settle(connection: Connection, token: str, actual: Amount, *, at_us: int, no
         return _same_end(connection, token, actual)
     spent, disputed = posting.amount, NOTHING
     if above:
-        charged = _charge_or_dispute(connection, token, account, rules.excess(above), at_us=at_us, note=note)
+        why = f"{above.told} above the quote"
+        charged = _charge_or_dispute(
+            connection,
+            token,
+            account,
+            rules.excess(above),
+            at_us=at_us,
+            note=f"{note}: {why}" if note else why,
+        )
         spent, disputed = (spent + above, disputed) if charged else (spent, above)
     return Reservation(token, account, ReservationState.SETTLED, reserved, actual, spent, disputed)
 

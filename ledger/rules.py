@@ -220,10 +220,12 @@ def refusal(path: Iterable[Balance], posting: Posting) -> BudgetExceededError | 
         for currency in Currency:
             limit = balance.limit(currency)
             left = (TOTAL_MAX if limit is None else limit) - balance.used(currency)
-            if posting.held.of(currency) > 0:
-                left -= balance.disputed.of(currency)
+            disputed = balance.disputed.of(currency) if posting.held.of(currency) > 0 else 0
+            left -= disputed
             if grows.of(currency) > max(left, 0):
-                return BudgetExceededError(balance.account, currency, grows.of(currency), max(left, 0))
+                return BudgetExceededError(
+                    balance.account, currency, grows.of(currency), max(left, 0), disputed
+                )
     return None
 
 

@@ -28,6 +28,7 @@ from tasks.driving import StopAsked
 from tasks.durable import Buyer
 from tasks.evaluate import BatchResult, answer_from
 from tasks.free_iterations import Segment, iterate_for_a_while, sample
+from tasks.overbilling import AS_QUOTED, Overbilling, overbilling_of
 from tasks.prepared import Prepared
 from tasks.purchase import purchase
 from tasks.recording import is_recorded
@@ -167,10 +168,17 @@ def finish(prepared: Prepared, lease: Lease, state: LoopState, final: FinalEvalu
         calibration_shots=calibrations.shots,
         calibration_cost_usd=calibrations.usd,
         predicted_bias=predicted_bias(lease.database, lease.run_id),
+        overbilling=_overbilling(prepared, lease),
     )
     kept = ansatz_json(prepared, lease.run_id, state, final)
     lease.finish(state=result.state, reason=result.reason, result_json=result.to_json(), ansatz_json=kept)
     return result
+
+
+def _overbilling(prepared: Prepared, lease: Lease) -> Overbilling:
+    if prepared.fleet is None:
+        return AS_QUOTED
+    return overbilling_of(lease.database, prepared.spec.account.of_run(lease.run_id), lease.run_id)
 
 
 def _commit(

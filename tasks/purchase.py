@@ -54,8 +54,7 @@ def open_buyer(
     """
     if prepared.fleet is None:
         return None
-    budget, payer = prepared.spec.budget, prepared.spec.account
-    account = f"{payer.tenant}/{payer.project}/{lease.run_id}"
+    budget, account = prepared.spec.budget, prepared.spec.account.of_run(lease.run_id)
     ledger = Ledger(lease.database)
     ledger.open_limited(account, shots=budget.shots, micro_usd=budget.micro_usd, note="spec")
     return Buyer(JobBook(lease, account), prepared.fleet, sleep=sleep, hold=hold, check_stop=check_stop)

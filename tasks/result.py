@@ -27,6 +27,7 @@ from tasks.evaluate import (
 )
 from tasks.gradient import gradient_of
 from tasks.interval import half_width
+from tasks.overbilling import AS_QUOTED, Overbilling
 from tasks.prepared import Prepared
 from tasks.sampling import final_shots, final_sigmas
 from tasks.state import LoopState, Sample
@@ -62,6 +63,7 @@ class RunResult:
         spent_by_phase: shots and USD of pilot, optimization and final evaluation.
         spent_by_device: shots and USD of every device.
         method: the optimizer, the gradient and the grouping that were used, `auto` resolved, with the reason.
+        overbilling: what was billed above its quotes when it ended, and where that is disputed.
     """
 
     run_id: str
@@ -100,6 +102,7 @@ class RunResult:
     baseline_method: str | None = None
     predicted_bias: float | None = None
     disagreement: float | None = None
+    overbilling: Overbilling = AS_QUOTED
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -116,7 +119,8 @@ class RunResult:
     def from_json(cls, text: str) -> RunResult:
         """Read `to_json` of any version back."""
         told = known_fields(cls, json.loads(text))
-        return cls(**{**told, "state": RunState(told["state"])})
+        billed = Overbilling(**known_fields(Overbilling, told.get("overbilling", {})))
+        return cls(**{**told, "state": RunState(told["state"]), "overbilling": billed})
 
 
 @dataclass(frozen=True, eq=False)

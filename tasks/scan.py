@@ -20,6 +20,7 @@ from shotwise.errors import RunFailedError
 from shotwise.spec import BondScan, BudgetSpec, MoleculeSpec, QaoaAnsatz, RunSpec
 from shotwise.version_compatibility import known_fields
 from tasks.interval import half_width
+from tasks.overbilling import AS_QUOTED, Overbilling
 from tasks.result import RunResult
 from tasks.starts import transfer_parameters
 
@@ -41,11 +42,12 @@ class ScanPoint:
     shots: int
     cost_usd: float
     parameters: tuple[float, ...]
+    overbilling: Overbilling = AS_QUOTED
 
     @classmethod
     def of(cls, value: float, result: RunResult) -> ScanPoint:
         names = "run_id reason energy energy_std_error reference_energy iterations evaluations shots cost_usd"
-        found = {name: getattr(result, name) for name in names.split()}
+        found = {name: getattr(result, name) for name in (*names.split(), "overbilling")}
         return cls(value, parameters=tuple(result.parameters), **found)
 
     def record(self, index: int) -> IterationRecord:
@@ -207,7 +209,10 @@ def scan_rows(result: ScanResult) -> list[list[str]]:
 def scan_totals(result: ScanResult) -> str:
     """What all points took, in one line."""
     shots, usd = sum(point.shots for point in result.points), sum(point.cost_usd for point in result.points)
-    return f"{len(result.points)} points, {shots:,} shots, ${usd:.2f}"
+    billed = [
+        f"; {point.run_id}: {warning}" for point in result.points if (warning := point.overbilling.warning)
+    ]
+    return f"{len(result.points)} points, {shots:,} shots, ${usd:.2f}{''.join(billed)}"
 
 
 SCAN_COLUMNS = ("", "energy", "+- (95 %)", "reference", "error", "iterations", "shots", "ended")
@@ -246,4 +251,6 @@ def plot_scan(result: ScanResult, path: Path, *, unit: str) -> None:
 
 
 def _point(kept: dict) -> ScanPoint:
-    return ScanPoint(**{**known_fields(ScanPoint, kept), "parameters": tuple(kept["parameters"])})
+    billed = Overbilling(**known_fields(Overbilling, kept.get("overbilling", {})))
+    told = {**known_fields(ScanPoint, kept), "parameters": tuple(kept["parameters"]), "overbilling": billed}
+    return ScanPoint(**told)

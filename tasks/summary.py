@@ -28,7 +28,7 @@ def summary_rows(result: RunResult, unit: str, *, recursive: bool = False) -> li
     suffix = f" {unit}" if unit else ""
     rows: _Rows = [
         ("state", f"{result.state} ({result.reason})"),
-        ("  what next", _advice(result.reason)),
+        ("  what next", _advice(result)),
         *_energy_rows(result, suffix, "energy of the recursion" if recursive else "energy"),
         *_cut_rows(result, recursive),
         *_spending_rows(result),
@@ -42,7 +42,7 @@ def _energy_rows(result: RunResult, suffix: str, name: str) -> _Rows:
     """The energy and what is known of how good it is."""
     noisy = result.predicted_bias is not None
     return [
-        (name, _energy(result.energy, suffix, result.energy_std_error) or _why_without(result.reason)),
+        (name, _energy(result.energy, suffix, result.energy_std_error) or _why_without(result)),
         ("  beside the interval", _bias(result, suffix)),
         ("  warning", _bias_warning(result)),
         ("  the devices disagree", _disagreement(result.disagreement)),
@@ -82,6 +82,7 @@ def _spending_rows(result: RunResult) -> _Rows:
         ("energy evaluations", str(result.evaluations) if result.evaluations else None),
         ("shots", f"{result.shots:,}" if spent else None),
         ("cost", f"${result.cost_usd:.2f}" if spent else None),
+        ("  warning", result.overbilling.warning),
         *((f"  {name}", _amount(amount)) for name, amount in phases.items()),
         *((f"  on {name}", _amount(amount)) for name, amount in result.spent_by_device.items()),
         ("  of it calibrations", _amount(calibrations)),
@@ -105,12 +106,24 @@ def _amount(spent: Mapping[str, float]) -> str | None:
     return f"{spent['shots']:,.0f} shots, ${spent['cost_usd']:.2f}"
 
 
-def _advice(reason: str) -> str | None:
-    return None if reason == Reason.CONVERGED else Reason(reason).advice
+def _advice(result: RunResult) -> str | None:
+    if _ended_by_disputes(result):
+        account = result.overbilling.disputes_account
+        return (
+            f"Bills above the quotes are disputed and took the budget's room: see `shotwise budget disputes "
+            f"{account}`, accept them under a higher limit or waive them, and start a new run."
+        )
+    return None if result.reason == Reason.CONVERGED else Reason(result.reason).advice
 
 
-def _why_without(reason: str) -> str | None:
-    return "not measured: no budget was left for it" if reason == Reason.BUDGET_REACHED else None
+def _why_without(result: RunResult) -> str | None:
+    if _ended_by_disputes(result):
+        return "not measured: disputed bills took the room that was kept for it"
+    return "not measured: no budget was left for it" if result.reason == Reason.BUDGET_REACHED else None
+
+
+def _ended_by_disputes(result: RunResult) -> bool:
+    return result.reason == Reason.BUDGET_REACHED and result.overbilling.disputes_took_room
 
 
 def _bias(result: RunResult, suffix: str) -> str | None:

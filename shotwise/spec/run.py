@@ -262,6 +262,10 @@ class AccountSpec(Section):
     tenant: AccountName = "default"
     project: AccountName = "default"
 
+    def of_run(self, run_id: str) -> str:
+        """The account of a run."""
+        return f"{self.tenant}/{self.project}/{run_id}"
+
 
 _EXPECTATION_ONLY = ("rotosolve", "qng", *SHOT_CHOOSERS)
 """Optimizers that fit an expectation, or set shots by its variance."""

@@ -15,6 +15,7 @@ from problems import Elimination, interpolate
 from shotwise.errors import SpecError
 from shotwise.spec import BondScan, RunSpec, validate
 from tasks import recursion, scan
+from tasks.overbilling import Overbilling
 from tasks.scan import (
     ScanPoint,
     ScanResult,
@@ -69,6 +70,9 @@ def test_a_scan_whose_last_point_ended_for_the_budget_did(reasons: list[str], en
 def test_a_scan_says_what_its_points_took() -> None:
     curve = ScanResult("scan-1", "completed", "converged", "bond", (point(0.5, 700), point(0.7, 400)))
     assert scan_totals(curve) == "2 points, 1,100 shots, $0.50"
+    billed = replace(curve.points[0], overbilling=Overbilling(2.5))
+    dear = ScanResult.from_json(replace(curve, points=(billed, curve.points[1])).to_json())
+    assert scan_totals(dear).endswith(f"$0.50; {billed.run_id}: billed $2.50 above the quotes")
 
 
 def test_layers_are_interpolated_along_a_scan() -> None:

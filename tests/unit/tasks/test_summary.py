@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from optimizers import Reason
+from tasks.overbilling import Overbilling
 from tasks.result import RunResult
 from tasks.summary import summary_rows
 
@@ -67,6 +68,21 @@ def test_phases_come_in_order_and_rows_without_content_are_left_out() -> None:
     assert "  pilot" not in names
     free = dict(summary_rows(replace(RESULT, shots=0, cost_usd=0.0, evaluations=0), "Ha"))
     assert not free.keys() & {"shots", "cost", "energy evaluations"}
+
+
+def test_bills_above_the_quotes_are_warned_of_and_named_where_they_are_disputed() -> None:
+    charged = dict(summary_rows(replace(RESULT, overbilling=Overbilling(0.0003)), "Ha"))
+    assert charged["  warning"] == "billed $0.0003 above the quotes"
+    billed = Overbilling(4.5, 3.25, "lab/p/run", disputes_took_room=True)
+    spent = replace(RESULT, reason=Reason.BUDGET_REACHED, energy=None, overbilling=billed)
+    assert RunResult.from_json(spent.to_json()) == spent
+    told = dict(summary_rows(spent, "Ha"))
+    ask = "`shotwise budget disputes lab/p/run`"
+    assert told["  warning"] == f"billed $4.50 above the quotes; $3.25 is disputed and takes its room: {ask}"
+    assert ask in told["  what next"]
+    assert told["energy"] == "not measured: disputed bills took the room that was kept for it"
+    other = dict(summary_rows(replace(spent, reason=Reason.ITERATION_LIMIT), "Ha"))
+    assert other["  what next"] == Reason.ITERATION_LIMIT.advice
 
 
 @pytest.mark.parametrize(("bias", "warned"), [(None, False), (0.0019, False), (0.0123, True)])
