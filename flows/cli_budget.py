@@ -31,7 +31,7 @@ def budget(context: click.Context) -> None:
 @click.argument("account", required=False)
 @json_option("Print a JSON array.")
 def budget_show(account: str | None = None, as_json: bool = False) -> None:
-    """Limits, what is held and spent, and what is left."""
+    """Limits, what is held, spent and disputed, and what is left."""
     ledger = open_ledger()
     if account is not None:
         ledger.balance(account)  # one that is not there is an error
@@ -154,8 +154,13 @@ def _limit(option: str, text: str, unit: int) -> int | None:
 def _print_balances(balances: Sequence[Balance]) -> None:
     from flows.terminal import print_table
 
-    columns = ("account", "limit", "held", "spent", "left", "shots limit", "shots held", "shots spent")
-    print_table(columns, [_balance_row(balance) for balance in balances])
+    columns = ("account", "limit", "held", "spent", "disputed", "left")
+    columns += ("shots limit", "shots held", "shots spent")
+    rows = [_balance_row(balance) for balance in balances]
+    if any(balance.disputed.shots for balance in balances):  # as good as never
+        columns += ("shots disputed",)
+        rows = [[*row, f"{balance.disputed.shots:,}"] for row, balance in zip(rows, balances, strict=True)]
+    print_table(columns, rows)
 
 
 def _balance_row(balance: Balance) -> list[str]:
@@ -170,6 +175,7 @@ def _balance_row(balance: Balance) -> list[str]:
         usd(limit),
         usd(balance.held.micro_usd),
         usd(balance.posted.micro_usd),
+        usd(balance.disputed.micro_usd),
         usd(balance.left(Currency.MICRO_USD)),
         "none" if shots is None else f"{shots:,}",
         f"{balance.held.shots:,}",

@@ -39,7 +39,7 @@ def show(run_id: str, as_json: bool, decisions: bool) -> None:
     from flows.terminal import print_table
 
     if record.result_json:
-        _print_found(home, record)
+        _print_found(home, journal, record)
     else:
         reason = details["reason"]
         state = f"{record.state} ({reason})" if reason else record.state
@@ -58,7 +58,7 @@ def show_result(home: Home, journal: Journal, run_id: str, *, as_json: bool) -> 
         click.echo(json.dumps({k: v for k, v in details.items() if k not in ("spec", "versions")}))
         return
     if record.result_json:
-        _print_found(home, record)
+        _print_found(home, journal, record)
     click.echo(f"details    shotwise show {run_id}")
     click.echo(f"compare    shotwise compare {run_id} RUN")
     click.echo("watch      shotwise ui   (Prefect and MLflow)")
@@ -66,9 +66,10 @@ def show_result(home: Home, journal: Journal, run_id: str, *, as_json: bool) -> 
         click.echo(f"plot       {home.plot(run_id)}")
 
 
-def _print_found(home: Home, record: RunRecord) -> None:
+def _print_found(home: Home, journal: Journal, record: RunRecord) -> None:
     from flows.terminal import print_table
     from shotwise.units import unit_of
+    from tasks.cost_now import cost_now
     from tasks.run_records import result_of, spec_fields
     from tasks.scan import SCAN_COLUMNS, ScanResult, scan_rows, scan_totals
     from tasks.summary import summary_rows
@@ -84,6 +85,8 @@ def _print_found(home: Home, record: RunRecord) -> None:
         recursive = spec_fields(record)["ansatz"]["kind"] == "rqaoa"
         rows = summary_rows(found, unit_of(record.kind), recursive=recursive)
         print_table(("", ""), rows, title=record.run_id)
+    if now := cost_now(journal.database, record):
+        click.echo(f"ledger now: {now.told}")
 
 
 def _meant(spec: dict[str, Any]) -> dict[str, Any]:
@@ -110,14 +113,17 @@ def _spec_rows(section: dict[str, Any], prefix: str = "") -> list[tuple[str, str
 
 def _details(journal: Journal, record: RunRecord) -> dict[str, Any]:
     """Everything about a run as plain data; the result's fields at the top level."""
+    from tasks.cost_now import cost_now
     from tasks.run_records import result_fields, row_of, spec_fields
 
+    now = cost_now(journal.database, record)
     flow_run_ids = journal.flow_run_ids(record.run_id)
     row = row_of(record)
     return {
         **row,
         **result_fields(record),
         **{name: row[name] for name in ("state", "reason")},
+        "ledger_now": None if now is None else asdict(now),
         "mlflow_run_id": record.mlflow_run_id,
         "prefect_flow_run_id": flow_run_ids[-1] if flow_run_ids else None,
         "spec": spec_fields(record),

@@ -54,6 +54,12 @@ def minimises_tail(spec: dict[str, Any]) -> bool:
     return spec.get("objective", {}).get("kind") == "cvar"
 
 
+def account_of(record: RunRecord, run_id: str) -> str:
+    """The account of a run, or of a point of it where it is a scan."""
+    payer = spec_fields(record).get("account") or {}
+    return f"{payer.get('tenant', 'default')}/{payer.get('project', 'default')}/{run_id}"
+
+
 def result_of(record: RunRecord) -> RunResult | ScanResult | None:
     """What a run or a scan found, None while it has found nothing."""
     if not record.result_json:

@@ -136,6 +136,17 @@ def test_open_disputes_of_all_accounts_are_listed(home: Path) -> None:
         said("budget", "disputes", "--waive", token)
 
 
+def test_what_is_disputed_is_a_column_of_budgets(home: Path) -> None:
+    ledger, (token,) = disputed(home, 30_000)
+    shown = said("budget", "show", "lab")
+    assert "disputed" in shown
+    assert "$0.03" in shown
+    assert "shots disputed" not in shown
+    ledger.set_limit("lab/p", shots=100)
+    ledger.correct(token, "more", Amount(7, 0))
+    assert "shots disputed" in said("budget", "show", "lab")
+
+
 def test_reconciling_ends_with_4_while_a_bill_is_disputed(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """`shotwise show` and what is printed at the end of a run: for people, with nothing of Python in it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ from click.testing import CliRunner
 
 from flows.cli import cli
 from flows.cli_show import show_result
-from ledger import Database, Journal, NewRun
+from ledger import Amount, Database, Journal, Ledger, NewRun, RunState
 from shotwise.home import Home
 from shotwise.spec import validate
 from tasks.result import RunResult
+from tasks.scan import ScanPoint, ScanResult
 
 SPEC = {
     "name": "triangle",
@@ -32,7 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     return Home.from_environment()
 
 
-def enter(home: Home, result: RunResult | None, **changed: object) -> tuple[Journal, str]:
+def enter(home: Home, result: RunResult | ScanResult | None, **changed: object) -> tuple[Journal, str]:
     journal = Journal(Database(home.database_url))
     text = validate({**SPEC, **changed}).canonical_json()
     run_id = journal.create_run(NewRun("triangle", "maxcut", text, "", "{}"))
@@ -76,6 +78,42 @@ def test_a_run_without_a_result_says_how_it_stands(home: Home) -> None:
     shown = printed("show", run_id)
     assert "created" in shown
     assert "60 entries; --json prints them" in shown
+
+
+def test_a_cost_that_the_ledger_has_otherwise_now_is_told_beside_the_result(home: Home) -> None:
+    journal, run_id = enter(home, replace(RESULT, cost_usd=1.0, shots=10), account={"tenant": "lab"})
+    account, ledger = f"lab/default/{run_id}", Ledger(journal.database)
+    ledger.open_account(account)
+    ledger.reserve("t", account, Amount(10, 1_000_000))
+    ledger.settle("t", Amount(10, 1_000_000))
+    assert "ledger now" not in printed("show", run_id)
+    assert json.loads(printed("show", run_id, "--json"))["ledger_now"] is None
+    stored = journal.run(run_id).result_json
+    ledger.correct("t", "march", Amount(0, -250_000))
+    assert "ledger now: $0.75 spent, $0.00 disputed\n" in printed("show", run_id)
+    ledger.set_limit("lab", micro_usd=750_000)
+    ledger.correct("t", "april", Amount(0, 2_000_000))
+    ask = f"`shotwise budget disputes {account}`"
+    assert f"ledger now: $0.75 spent, $2.00 disputed ({ask})" in printed("show", run_id)
+    told = json.loads(printed("show", run_id, "--json"))
+    assert told["ledger_now"] == {"spent_usd": 0.75, "disputed_usd": 2.0, "disputes_account": account}
+    assert (told["cost_usd"], journal.run(run_id).result_json) == (1.0, stored)
+
+
+def test_the_points_of_a_scan_are_added_up(home: Home) -> None:
+    points = tuple(
+        ScanPoint(at, f"scan.00{at}", "converged", -1.0, 0.01, -1.0, 1, 1, 10, 1.0, ()) for at in range(2)
+    )
+    journal, run_id = enter(home, ScanResult("scan", RunState.COMPLETED, "converged", "layers", points))
+    ledger = Ledger(journal.database)
+    for point in points:
+        account = f"default/default/{point.run_id}"
+        ledger.open_account(account)
+        ledger.set_limit(account, micro_usd=1_000_000)
+        ledger.reserve(point.run_id, account, Amount(10, 1_000_000))
+        ledger.settle(point.run_id, Amount(10, 1_500_000))
+    told = "ledger now: $2.00 spent, $1.00 disputed (`shotwise budget disputes default/default`)"
+    assert told in printed("show", run_id)
 
 
 def test_the_default_device_is_not_shown_where_a_policy_chooses(home: Home) -> None:
