@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import time
@@ -250,11 +251,16 @@ def _sandbox_names() -> tuple[str, ...]:
 
 def _sandbox_description(name: str) -> DeviceDescription:
     """A sandbox's device in the catalog's words, with the price and queue of now."""
-    from backends.sandbox.adapter import SandboxProvider
+    from backends.sandbox.adapter import DeviceUnknown, SandboxProvider
 
     try:
         with SandboxProvider(name, _sandbox_url(name), honours_tokens=False) as provider:
             remote = provider.description()
+    except DeviceUnknown:
+        close = difflib.get_close_matches(name, _sandbox_names(), n=3)
+        remedy = f"did you mean {' or '.join(close)}? " if close else ""
+        remedy += "`shotwise devices --all` lists them all"
+        raise CannotRunError("execution.device", name, "no such device", remedy) from None
     except ProviderUnavailable as error:
         raise UnreachableError(
             "execution.device", name, str(error), "check the sandbox's address and key"

@@ -85,11 +85,15 @@ def _reasons(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def _set_quarantines(quarantined: tuple[str, ...], released: tuple[str, ...]) -> None:
-    """Quarantine and release by hand, once every device is known to exist."""
+    """Quarantine and release by hand, once every device is known to exist and is named one way."""
     from ledger import DeviceHealth
+    from shotwise.errors import SpecError
     from tasks.fleet import open_fleet
 
     names = (*quarantined, *released)
+    for name in released:
+        if name in quarantined:
+            raise SpecError("DEVICE", name, "quarantined and released in one command", "name it once")
     if not names:
         return
     with open_fleet(names) as fleet:

@@ -70,6 +70,10 @@ _LATER = frozenset({425, 429})
 M = TypeVar("M", bound=BaseModel)
 
 
+class DeviceUnknown(ProviderUnavailable):
+    """The sandbox answers that it has no device of that name."""
+
+
 class SandboxProvider:
     """One device of a sandbox. Synchronous, thread-safe, reuses its connections.
 
@@ -181,8 +185,16 @@ class SandboxProvider:
         return lines
 
     def description(self) -> DeviceDescription:
-        """Limits, queue and today's price. Raises ProviderUnavailable."""
-        return self._read(self._query("GET", self._device_path), DeviceDescription)
+        """Limits, queue and today's price.
+
+        Raises:
+            DeviceUnknown: the sandbox has no such device.
+            ProviderUnavailable: no usable answer.
+        """
+        answer = self._query("GET", self._device_path)
+        if answer.status == 404 and answer.code == "device_unknown":
+            raise DeviceUnknown(f"{self._name}: the sandbox has no such device")
+        return self._read(answer, DeviceDescription)
 
     def calibration(self, now_us: int = 0) -> Calibration | None:
         """The latest snapshot as published by the sandbox's own clock, None where there is none.

@@ -39,6 +39,12 @@ def test_a_device_is_taken_out_of_use_and_back() -> None:
         said("devices", "--quarantine", "sim-nowhere")
 
 
+def test_a_device_is_not_taken_out_of_use_and_back_in_one_command(home: Path) -> None:
+    with pytest.raises(SpecError, match="quarantined and released"):
+        said("devices", "--quarantine", "sim-lima", "--release", "sim-lima")
+    assert not (home / "shotwise.db").exists()
+
+
 def test_a_disputed_bill_is_accepted_or_waived(home: Path) -> None:
     database = Database(f"sqlite:///{home / 'shotwise.db'}")
     run_id = enter_run(Journal(database), "paid", [-1.0, -1.1], micro_usd=250)

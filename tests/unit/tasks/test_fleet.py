@@ -5,9 +5,13 @@ from pathlib import Path
 import pytest
 
 from backends.catalog import LocalProvider
-from backends.fleet import Fleet
+from backends.fleet import SANDBOX_URL, Fleet
+from backends.sandbox.connection import KEY_VARIABLE
+from backends.sandbox.process import SandboxProcess
 from ledger import Database
+from shotwise.errors import CannotRunError, UnreachableError
 from tasks.fleet import open_fleet
+from tests.unit.tasks.buying import KEY
 
 
 def test_what_a_block_opened_is_closed_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,6 +22,18 @@ def test_what_a_block_opened_is_closed_after_it(tmp_path: Path, monkeypatch: pyt
         fleet.provider("sim-lima")
         assert closed == []
     assert closed == ["sim-lima"]
+
+
+def test_a_device_that_the_sandbox_does_not_have_is_told_as_unknown(
+    sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, KEY.get_secret_value())
+    monkeypatch.setenv(SANDBOX_URL, sandbox.url)
+    with open_fleet() as fleet, pytest.raises(CannotRunError, match="no such device") as caught:
+        fleet.description("sandbox-idael")
+    assert not isinstance(caught.value, UnreachableError)
+    assert "did you mean sandbox-ideal" in str(caught.value)
+    assert "HTTP" not in str(caught.value)
 
 
 def test_reconciling_leaves_no_device_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
