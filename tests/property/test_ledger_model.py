@@ -1,6 +1,7 @@
 """The ledger against a model that adds everything up anew: 10,000 random steps without a difference."""
 
 import contextlib
+import copy
 import os
 import shutil
 import tempfile
@@ -25,6 +26,7 @@ from ledger import (
     Ledger,
     LimitTooLowError,
     ReservationError,
+    Verdict,
     reservations,
 )
 from ledger.amounts import NOTHING
@@ -244,6 +246,35 @@ class LedgerModel(RuleBasedStateMachine):
         if verdict is None:
             reservation.verdicts[step] = accept
             reservation.spent += amount if accept else NOTHING
+
+    @precondition(lambda self: any(p.disputes for p in self.reservations.values()))
+    @rule(data=st.data())
+    def resolve_together(self, data: st.DataObject) -> None:
+        """Several disputes, each one way, in one transaction: all of them, or none."""
+        opened = sorted((token, step) for token, p in self.reservations.items() for step in p.disputes)
+        chosen = data.draw(st.lists(st.sampled_from(opened), min_size=1, max_size=4, unique=True))
+        verdicts = [Verdict(token, step, data.draw(st.booleans())) for token, step in chosen]
+        before = copy.deepcopy(self.reservations)
+        expected = next((error for each in verdicts if (error := self.end_dispute(each))), None)
+        try:
+            self.ledger.resolve_all(verdicts)
+        except (ReservationError, BudgetExceededError) as error:
+            self.reservations = before
+            self.agree(type(error), expected)
+            return
+        self.agree(None, expected)
+
+    def end_dispute(self, verdict: Verdict) -> type[Exception] | None:
+        """Enter a verdict into the model, or say how it is refused."""
+        reservation = self.reservations[verdict.token]
+        amount, known = reservation.disputes[verdict.step], reservation.verdicts.get(verdict.step)
+        if known is not None:
+            return None if known == verdict.accept else ReservationError
+        if verdict.accept and not self.fits(reservation.account, amount):
+            return BudgetExceededError
+        reservation.verdicts[verdict.step] = verdict.accept
+        reservation.spent += amount if verdict.accept else NOTHING
+        return None
 
     @rule()
     def audit(self) -> None:
