@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -18,6 +22,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from deployments.environment import HEARTBEAT_S
+from deployments.pauses import with_pauses
 
 WORK_POOL = "shotwise"
 QUEUES = {"critical": 1, "default": 2, "low": 3}
@@ -32,16 +37,42 @@ FILE = Path(__file__).parent / "prefect.yaml"
 
 
 def apply() -> None:
-    """Pool, queues, automation, deployments."""
-    for deployment in yaml.safe_load(FILE.read_text())["deployments"]:
-        import_module(deployment["entrypoint"].rpartition(".")[0])
+    """Pool, queues, automation, deployments; what is paused stays so."""
+    declared = yaml.safe_load(FILE.read_text())
+    names = [_full_name(deployment) for deployment in declared["deployments"]]
     with get_client(sync_client=True) as client:
         _await_server(client)
         _pool(client)
         for name, priority in QUEUES.items():
             _queue(client, name, priority)
         _automation(client)
-    _deployments()
+        declared["deployments"] = [
+            with_pauses(deployment, _known(client, name))
+            for deployment, name in zip(declared["deployments"], names, strict=True)
+        ]
+    with _file_of(declared) as path:
+        _deployments(path)
+
+
+def _full_name(deployment: Mapping[str, Any]) -> str:
+    """The flow's name and the deployment's."""
+    module, _, function = deployment["entrypoint"].rpartition(".")
+    return f"{getattr(import_module(module), function).name}/{deployment['name']}"
+
+
+def _known(client: SyncPrefectClient, name: str) -> dict[str, Any] | None:
+    try:
+        return client.read_deployment_by_name(name).model_dump(mode="json")
+    except ObjectNotFound:
+        return None
+
+
+@contextmanager
+def _file_of(declared: Mapping[str, Any]) -> Iterator[Path]:
+    with TemporaryDirectory(prefix="shotwise-") as folder:
+        path = Path(folder) / FILE.name
+        path.write_text(yaml.safe_dump(declared, sort_keys=False))
+        yield path
 
 
 def _await_server(client: SyncPrefectClient) -> None:
@@ -110,11 +141,11 @@ def _automation(client: SyncPrefectClient) -> None:
         client._client.post("/automations/", json=automation)
 
 
-def _deployments() -> None:
+def _deployments(path: Path) -> None:
     """By Prefect's own command, so that what it says of the file is what anybody gets who runs it by hand."""
     from prefect.cli import app
 
-    sys.argv = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(FILE)]
+    sys.argv = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(path)]
     try:
         app()
     except SystemExit as end:

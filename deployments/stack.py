@@ -27,6 +27,7 @@ from deployments.databases import Databases
 from deployments.environment import client_environment, mlflow_environment, prefect_environment
 from deployments.exposure import Exposure, in_url
 from deployments.first_up import check_can_hand_over, hand_over_journal, retire_journal
+from deployments.pauses import paused_deployments
 from deployments.service import Service, stop
 from shotwise.errors import CannotRunError, RunFailedError
 from shotwise.home import MLFLOW_UI_PORT, Home
@@ -135,6 +136,14 @@ class Stack:
             for service in (*self.workers, self.keeper):
                 service.check_alive()
         return self.team
+
+    def paused(self) -> list[str]:
+        """Deployments that somebody paused, of services that are up.
+
+        Raises:
+            RunFailedError: Prefect's server does not say.
+        """
+        return paused_deployments(self.team.prefect_api_url, self.exposure.prefect_credentials)
 
     def down(self) -> bool:
         """End what runs, workers first; whether anything did. State stays."""

@@ -34,6 +34,8 @@ def up(**chosen: object) -> None:
     click.echo(f"Prefect   {team.prefect_api_url.removesuffix('/api')}")
     click.echo(f"MLflow    {team.mlflow_url}")
     click.echo(f"logs      {stack.home.logs}")
+    if paused := stack.paused():
+        click.echo(f"paused    {', '.join(paused)}: resume them in Prefect's UI")
     click.echo(f"up after {time.monotonic() - began:.0f} s; send a run with `shotwise submit SPEC`")
 
 
