@@ -35,6 +35,9 @@ from shotwise.words import quantity
 SANDBOX_URL = "SHOTWISE_SANDBOX_URL"
 SANDBOX_PREFIX = "sandbox-"
 
+UNKNOWN_SUCCESS = 0.0
+"""Of a device that has errors and tells none: what is not known to work is not chosen."""
+
 _STATUS_KEPT_US = 30 * 1_000_000
 _PREDICTIONS_KEPT = 4096
 
@@ -183,8 +186,13 @@ class Fleet:
         key = (name, workload.key, None if calibration is None else calibration.errors)
         if key in self._predictions and not _in_sandbox(name):
             return self._predictions[key]
+        description = self.description(name)
         use, success = self._use(name, workload.plan, calibration)
-        predicted = predict(workload, self.description(name), success, self._usage(name, use))
+        uncalibrated = calibration is None and description.calibration != "none"
+        predicted = predict(
+            workload, description, UNKNOWN_SUCCESS if uncalibrated else success, self._usage(name, use)
+        )
+        predicted = replace(predicted, uncalibrated=uncalibrated)
         if len(self._predictions) >= _PREDICTIONS_KEPT:
             self._predictions.clear()
         self._predictions[key] = predicted
@@ -193,7 +201,10 @@ class Fleet:
     def _use(
         self, name: str, plan: ExecutionPlan, calibration: Calibration | None
     ) -> tuple[HardwareUse | None, float]:
-        """What the circuit does to the hardware where the device can tell, and its predicted success."""
+        """What the circuit does to the hardware where the device can tell, and its predicted success.
+
+        Without a calibration that of a device without errors.
+        """
         found = self.provider(name).hardware_use(plan)
         if found is not None:
             return found

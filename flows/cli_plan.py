@@ -159,8 +159,8 @@ def _candidate_row(scored: ScoredCandidate) -> tuple[str, ...]:
         candidate.device,
         dollars(candidate.cost_micro_usd, 4),
         duration(candidate.time_s),
-        f"{candidate.error:.1e}",
-        f"{candidate.success:.3f}",
+        "unknown" if candidate.uncalibrated else f"{candidate.error:.1e}",
+        "unknown" if candidate.uncalibrated else f"{candidate.success:.3f}",
         scored.reason,
     )
 

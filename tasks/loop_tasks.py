@@ -33,7 +33,7 @@ from tasks.prepared import Prepared
 from tasks.purchase import purchase
 from tasks.recording import is_recorded
 from tasks.result import FinalEvaluation, RunResult, build_result, final_exact, final_from, final_plan
-from tasks.routing import predicted_bias, routing_request, step_request
+from tasks.routing import predicted_bias, routing_request, step_request, uncalibrated_devices
 from tasks.state import LoopState, to_bytes
 from tasks.telemetry import span
 from tasks.treatment import calibration_spent
@@ -169,6 +169,7 @@ def finish(prepared: Prepared, lease: Lease, state: LoopState, final: FinalEvalu
         calibration_cost_usd=calibrations.usd,
         predicted_bias=predicted_bias(lease.database, lease.run_id),
         overbilling=_overbilling(prepared, lease),
+        uncalibrated=uncalibrated_devices(lease.database, lease.run_id),
     )
     kept = ansatz_json(prepared, lease.run_id, state, final)
     lease.finish(state=result.state, reason=result.reason, result_json=result.to_json(), ansatz_json=kept)

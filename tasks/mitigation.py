@@ -104,7 +104,7 @@ def choice(prepared: Prepared, device: str, plan: ExecutionPlan) -> tuple[Choice
         return None, "none: a CVaR is of single samples, which no technique mends"
     known = prepared.fleet.noise(device, plan) if prepared.problem.n_qubits <= QUBITS_MAX else None
     if known is None:
-        why = "has no errors to mitigate, or compiles circuits itself"
+        why = "has no errors to mitigate, tells none, or compiles circuits itself"
         if named is not None and prepared.fleet.description(device).calibration != "none":
             raise CannotRunError(
                 "execution.mitigation", device, why, "use another device or mitigation: auto"

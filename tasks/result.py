@@ -44,6 +44,8 @@ class RunResult:
             the energy is not biased by having been selected. None where no budget was left for that.
         predicted_bias: |bias| that the devices were predicted to add to the energy, mitigation considered;
             the standard error does not contain it. None where nothing was routed.
+        uncalibrated: devices among them that told no calibration: their bias cannot be predicted, and counts
+            as the largest that noise can make.
         disagreement: chi square per degree of freedom of the devices that measured the energy, where it is
             more than noise explains; the standard error was widened by its root.
         error: energy - reference_energy.
@@ -103,6 +105,7 @@ class RunResult:
     predicted_bias: float | None = None
     disagreement: float | None = None
     overbilling: Overbilling = AS_QUOTED
+    uncalibrated: list[str] = field(default_factory=list)
 
     @property
     def interval(self) -> tuple[float, float] | None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backends.dispatch import Decision, RoutingRequest, select
+from backends.dispatch import Candidate, Decision, RoutingRequest, select
 from ledger import BatchId, Currency, Database, DeviceHealth, Ledger, decisions_of, dollars
 from measurement import SHOTS_PER_GROUP_MIN, ExecutionPlan
 from shotwise.errors import CannotRunError, NoRoomError, UnreachableError
@@ -84,13 +84,19 @@ def predicted_bias(database: Database, run_id: str) -> float | None:
 
     None where nothing was routed, or no final evaluation was.
     """
-    biases = []
-    for _, batch, _, text in decisions_of(database, run_id):
-        if not BatchId.from_number(batch).final:
-            continue
-        told = [scored.candidate.bias for scored in Decision.from_json(text).chosen]
-        biases += [bias for bias in told if math.isfinite(bias)]
-    return max(biases, default=None)
+    biases = [candidate.bias for candidate in _reporting(database, run_id)]
+    return max(filter(math.isfinite, biases), default=None)
+
+
+def uncalibrated_devices(database: Database, run_id: str) -> list[str]:
+    """Of those which the reported energy was sent to, devices whose errors nothing was known of."""
+    return sorted({c.device for c in _reporting(database, run_id) if c.uncalibrated})
+
+
+def _reporting(database: Database, run_id: str) -> list[Candidate]:
+    """The devices that the reported energy was sent to, as they were predicted."""
+    texts = [text for _, batch, _, text in decisions_of(database, run_id) if BatchId.from_number(batch).final]
+    return [scored.candidate for text in texts for scored in Decision.from_json(text).chosen]
 
 
 def check_can_start(prepared: Prepared, ledger: Ledger) -> None:

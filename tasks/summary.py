@@ -129,10 +129,18 @@ def _ended_by_disputes(result: RunResult) -> bool:
 def _bias(result: RunResult, suffix: str) -> str | None:
     if not result.predicted_bias or result.energy is None:
         return None
+    if result.uncalibrated:
+        return f"a bias that nobody can predict, of up to about {result.predicted_bias:.1e}{suffix}"
     return f"a bias of about {result.predicted_bias:.1e}{suffix}, predicted from the devices' calibration"
 
 
 def _bias_warning(result: RunResult) -> str | None:
+    if result.uncalibrated and result.energy is not None:
+        devices = ", ".join(result.uncalibrated)
+        return (
+            f"no calibration of {devices} was to be had: nothing is known of the errors there, and the true "
+            "energy may well lie outside the interval"
+        )
     half = half_width(result.energy_std_error or 0.0)
     if not result.predicted_bias or result.energy is None or result.predicted_bias <= half:
         return None

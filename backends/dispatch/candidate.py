@@ -24,6 +24,7 @@ class Candidate:
         precise_micro_usd: expected cost at the precision asked for: with so many more shots (1 / success^2)
             that energies rescaled for the noise have the standard error that noiseless ones would.
         success: predicted probability that nothing goes wrong in a shot, 1 for noiseless simulators.
+        uncalibrated: it has errors and tells none just now: success and bias are the worst that can be.
         bias: predicted |bias| of one energy, in its unit.
         std_error: of one energy at the planned shots, from the groups' weights.
         waiting_jobs: jobs ahead in the queue.
@@ -41,6 +42,7 @@ class Candidate:
     bias: float = 0.0
     std_error: float = 0.0
     waiting_jobs: int = 0
+    uncalibrated: bool = False
 
     @property
     def time_s(self) -> float:

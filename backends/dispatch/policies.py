@@ -13,7 +13,7 @@ steps of an optimization and the evaluation that it reports, so it asks two ques
 
 Limits: real noise moves the minimum a little, most on devices of little success; b is a prediction that ranks
 devices better than it measures them. Free devices tie at zero; the smaller predicted error breaks every tie,
-then time.
+then time. What tells no errors is last wherever a policy weighs them, at any price.
 
 `explore_exploit` walks cheaply far from the optimum and finishes on the best device, as Qoncord does (MICRO
 2024). `ensemble` shares a batch by the inverse of the predicted mean square errors, after EQC (ISCA 2022).
@@ -117,6 +117,13 @@ POLICIES: dict[str, Policy] = {
 }
 
 
+def weighs_quality(policy: str, request: RoutingRequest) -> bool:
+    """Whether a policy's first question is of a device's errors, or of a price that depends on them."""
+    if policy == "explore_exploit":
+        return not _explores(request)
+    return policy not in ("cheapest", "fastest", "least_busy")
+
+
 def criteria(policy: str, request: RoutingRequest) -> tuple[Criterion, ...]:
     """What the entries of a policy's scores are, in order."""
     match policy:
@@ -141,7 +148,8 @@ def shares(
 ) -> tuple[tuple[str, float], ...]:
     """How a batch is split over the ranked candidates: whole to the first, but for two policies."""
     if policy == "ensemble":
-        chosen = list(ranked[:SHARING_DEVICES_MAX])
+        alike = [candidate for candidate in ranked if candidate.uncalibrated == ranked[0].uncalibrated]
+        chosen = alike[:SHARING_DEVICES_MAX]
         while len(chosen) > 1 and not _affords(chosen, request):
             chosen.pop()
         return _in_proportion(chosen, [1.0 / max(candidate.error**2, 1e-30) for candidate in chosen])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backends.dispatch.candidate import Candidate, Decision, RoutingRequest, ScoredCandidate
-from backends.dispatch.policies import POLICIES, Criterion, Score, criteria, shares
+from backends.dispatch.policies import POLICIES, Criterion, Score, criteria, shares, weighs_quality
 from shotwise.errors import CannotRunError, UnreachableError
 
 
@@ -23,9 +23,10 @@ def select(candidates: Sequence[Candidate], request: RoutingRequest, policy: str
     score_of = POLICIES["balanced" if only else policy]
     refused = [(c, why) for c in candidates if (why := _refusal(c, request, only))]
     lost = {id(c) for c, _ in refused}
+    weighed = weighs_quality(policy, request)
     scored = sorted(
         ((score_of(c, request), c.device, c) for c in candidates if id(c) not in lost),
-        key=lambda row: row[:2],
+        key=lambda row: (weighed and row[2].uncalibrated, *row[:2]),
     )
     if not scored:
         silent = any(c.silent and why == c.refusal for c, why in refused)
@@ -39,12 +40,15 @@ def select(candidates: Sequence[Candidate], request: RoutingRequest, policy: str
     chosen = {device for device, _ in route}
     best = scored[0]
     told = criteria(policy, request)
-    ranked = [
-        ScoredCandidate(
-            c, score[0], "chosen" if c.device in chosen else _why_lost(told, score, best[0], best[1])
-        )
-        for score, _, c in scored
-    ]
+    ranked = []
+    for score, device, c in scored:
+        if device in chosen:
+            why = "chosen"
+        elif weighed and c.uncalibrated and not best[2].uncalibrated:
+            why = "no calibration: nothing is known of its errors"
+        else:
+            why = _why_lost(told, score, best[0], best[1])
+        ranked.append(ScoredCandidate(c, score[0], why))
     ranked += [ScoredCandidate(c, None, why) for c, why in refused]
     return Decision(policy, route, tuple(ranked), request)
 

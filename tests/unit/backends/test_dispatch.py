@@ -94,6 +94,18 @@ def test_a_decision_is_recorded_with_what_it_was_asked_and_all_that_it_was_told(
     assert tuple(told) == decision.candidates
 
 
+@pytest.mark.parametrize("policy", ["balanced", "best_fidelity", "ensemble", "explore_exploit"])
+@pytest.mark.parametrize("final", [False, True])
+def test_a_device_that_tells_no_errors_is_last_where_errors_are_weighed(policy: str, final: bool) -> None:
+    mute = Candidate("mute", success=0.0, bias=0.15, std_error=0.1, uncalibrated=True)  # free, and at once
+    decision = select([mute, *FLEET], RoutingRequest(progress=0.9, final=final), policy)
+    last = decision.candidates[-1]
+    assert (last.candidate, last.reason) == (mute, "no calibration: nothing is known of its errors")
+    assert "mute" not in decision.devices
+    assert select([mute], RoutingRequest(), policy).devices == ("mute",)
+    assert select([mute, *FLEET], RoutingRequest(), "cheapest").devices == ("mute",)
+
+
 def test_explore_exploit_turns_to_the_best_device_to_finish() -> None:
     assert select(FLEET, RoutingRequest(progress=0.1), "explore_exploit").devices == ("cheap",)
     assert select(FLEET, RoutingRequest(progress=0.9), "explore_exploit").devices == ("good",)

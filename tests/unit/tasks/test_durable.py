@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from sqlalchemy import select, update
 
-from backends.fleet import SANDBOX_URL
+from backends.fleet import SANDBOX_URL, CalibrationPolicy
 from backends.jax_device import JaxDevice
 from backends.prices import Price
 from backends.provider import TODAYS, BillLine
 from backends.sandbox import FaultKind, FaultSpec
 from backends.sandbox.adapter import SandboxProvider
 from backends.sandbox.process import SandboxProcess
+from backends.transpile.success import spread_of
 from ledger import (
     Amount,
     BudgetExceededError,
@@ -391,6 +392,21 @@ def test_a_device_with_a_bad_calibration_is_no_candidate(
     assert fired(sandbox, kind) >= 1
     assert reason in (refusals[NO_TOKENS] or "")
     assert refusals[IDEAL] is None
+
+
+def test_nothing_good_is_expected_of_a_device_whose_calibration_is_missing_though_it_is_allowed(
+    buyer: Buyer, sandbox: SandboxProcess
+) -> None:
+    hamiltonian = PauliSum.from_strings({"ZZ": 1.0, "XX": 0.5})
+    missing = FaultSpec(kind=FaultKind.CALIBRATION_MISSING, device=NO_TOKENS, times=None)
+    sandbox.control().inject(missing)
+    allowing = replace(fleet(), calibration_policy=CalibrationPolicy(allow_bad=True))
+    found = allowing.candidates(plan(), qubit_wise_commuting(hamiltonian), hamiltonian)
+    told = {candidate.device: candidate for candidate in found}
+    assert told[NO_TOKENS].refusal is None
+    assert (told[NO_TOKENS].success, told[NO_TOKENS].uncalibrated) == (0.0, True)
+    assert told[NO_TOKENS].bias == pytest.approx(spread_of(hamiltonian, 0b01))
+    assert (told[IDEAL].success, told[IDEAL].uncalibrated, told[IDEAL].bias) == (1.0, False, 0.0)
 
 
 @pytest.mark.parametrize("device", [IDEAL, NO_TOKENS])

@@ -21,7 +21,7 @@ from measurement import ExecutionPlan
 from tasks.driving import StopAsked
 from tasks.durable import DeviceGaveUpError
 from tasks.evaluate import plan_iteration
-from tasks.routing import decide, predicted_bias, routing_request
+from tasks.routing import decide, predicted_bias, routing_request, uncalibrated_devices
 from tasks.treatment import calibration_spent
 from tests.unit.tasks.by_hand import (
     MANILA,
@@ -44,6 +44,19 @@ def test_the_bias_of_the_devices_that_measured_the_result_is_told(journal: Journ
     final = predicted_bias(journal.database, run.run_id)
     assert final is not None
     assert 1e-3 < final < 1.0
+
+
+def test_devices_whose_calibration_was_missing_are_told_with_the_result(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(journal, policy="cheapest", devices=[MANILA], allow_bad_calibration=True)
+    assert run.prepared.fleet is not None
+    monkeypatch.setattr(run.prepared.fleet.provider(MANILA), "calibration", lambda now_us: None)
+    run.buy(final=True)
+    assert uncalibrated_devices(journal.database, run.run_id) == [MANILA]
+    known = predicted_bias(journal.database, run.run_id)
+    assert known is not None
+    assert known > 0.5
 
 
 def test_a_device_that_would_take_too_many_jobs_takes_none(journal: Journal) -> None:

@@ -91,6 +91,12 @@ def test_a_bias_beyond_the_error_bar_is_warned_of(bias: float | None, warned: bo
     assert told.get("  warning", "").startswith("the predicted bias is larger than the error bar") is warned
 
 
+def test_a_device_without_a_calibration_is_warned_of() -> None:
+    told = dict(summary_rows(replace(RESULT, predicted_bias=0.0001, uncalibrated=["sim-manila"]), "Ha"))
+    assert told["  warning"].startswith("no calibration of sim-manila was to be had")
+    assert told["  beside the interval"] == "a bias that nobody can predict, of up to about 1.0e-04 Ha"
+
+
 def test_a_recursion_says_which_number_is_its_answer() -> None:
     cut = replace(RESULT, cut_value=7.5, best_cut_value=8.0, best_value=-8.0, bitstring="0101")
     told = dict(summary_rows(cut, "", recursive=True))
