@@ -75,6 +75,16 @@ class DeviceHealth:
                 for row in connection.execute(query).mappings()
             ]
 
+    def since_release(self, device: str, *, limit: int) -> list[Probe]:
+        """As `history`, but nothing from before a person last released the device: that is accepted."""
+        of_device = quarantines.c.device == device
+        by_hand = quarantines.c.probe_id.is_(None) & quarantines.c.quarantined.is_(False)
+        query = select(func.max(quarantines.c.at_us)).where(of_device, by_hand)
+        with self.database.read() as connection:
+            released_us = connection.execute(query).scalar()
+        found = self.history(device, limit=limit)
+        return found if released_us is None else [probe for probe in found if probe.at_us > released_us]
+
     def quarantined(self) -> dict[str, str]:
         """Devices that shall not be used now, with the reason."""
         newest = select(func.max(quarantines.c.change_id)).group_by(quarantines.c.device)

@@ -86,7 +86,7 @@ class Judgement:
 
 
 def judge(found: Findings, history: Sequence[Probe], limits: Limits = Limits()) -> Judgement:
-    """Hold a probe against a device's earlier good ones."""
+    """Hold a probe against a device's earlier good ones, of which the first of all are good by themselves."""
     ceilings = (
         ("readout", found.readout_error, limits.readout_max),
         ("mirror", found.mirror_error, limits.mirror_max),
@@ -160,7 +160,7 @@ def probe_device(database: Database, fleet: Fleet, device: str, *, shots: int) -
         mirror_error(mirror, outcomes[1]),
         mirror.plan.shots_total,
     )
-    judged = judge(found, health.history(device, limit=100))
+    judged = judge(found, health.since_release(device, limit=100))
     probe = Probe(
         device=device,
         at_us=now_us(),

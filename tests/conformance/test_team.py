@@ -1,6 +1,7 @@
 """Submissions, cancellations and quarantines, the same on SQLite and PostgreSQL."""
 
 import time
+from dataclasses import replace
 
 from ledger import Database, DeviceHealth, IterationRecord, Journal, NewRun, Probe, Submissions, now_us
 
@@ -78,3 +79,8 @@ def test_the_latest_change_says_whether_a_device_is_quarantined(database: Databa
     health.enter(probe, quarantined=False)
     assert health.quarantined() == {"b": "by hand"}
     assert [p.verdict for p in health.history("a")] == ["good", "drifting", "good"]
+    assert len(health.since_release("a", limit=9)) == 3, "a good probe released it"
+    health.set("a", quarantined=False, reason="by hand")
+    later = replace(probe, at_us=now_us() + 1)
+    health.enter(later)
+    assert health.since_release("a", limit=9) == [later]

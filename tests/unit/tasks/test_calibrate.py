@@ -133,6 +133,23 @@ def test_a_drifting_device_is_quarantined_and_released_after_a_good_probe(
     fleet.close()
 
 
+def test_a_drifted_device_that_a_person_released_is_held_against_its_probes_since(
+    database: Database, tmp_path: Path
+) -> None:
+    health = DeviceHealth(database)
+    for _ in range(10):
+        health.enter(Probe("sim-manila", 1, 1, 0.0001, 0.001, ProbeVerdict.GOOD, "before it drifted"))
+    fleet = Fleet(("sim-manila",), tmp_path / "jobs")
+    assert probe_device(database, fleet, "sim-manila", shots=200)[1] is True
+    health.set("sim-manila", quarantined=False, reason="by hand")
+    for _ in range(Limits.history_min + 1):
+        probe, standing = probe_device(database, fleet, "sim-manila", shots=200)
+        assert (probe.verdict, standing) == ("good", None)
+    assert probe.reason == f"as in its last {Limits.history_min} good probes"
+    assert health.quarantined() == {}
+    fleet.close()
+
+
 def test_after_a_probe_that_failed_comes_a_new_one(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
