@@ -95,7 +95,8 @@ def _print_plan(planned: RunPlan) -> None:
     ]
     if planned.mitigation:
         prices.append(("mitigation", planned.mitigation))
-        prices.append(("a readout calibration at most", dollars(planned.calibration_micro_usd)))
+        most_usd = dollars(planned.calibration_micro_usd)
+        prices.append(("a readout calibration at most", f"{planned.calibration_shots:,} shots, {most_usd}"))
     if planned.decision is not None or planned.refusal is None:  # else no device said a price
         rows += prices
     if planned.refusal:

@@ -10,6 +10,7 @@ import numpy as np
 
 from backends.catalog import jobs_refusal
 from backends.dispatch import Candidate
+from ledger import Amount
 from measurement import Estimates, ExecutionPlan, Grouping
 from measurement.mitigation import (
     QUBITS_MAX,
@@ -152,17 +153,19 @@ def with_mitigation(prepared: Prepared, candidate: Candidate, plan: ExecutionPla
     )
 
 
-def calibration_quote_micro_usd(prepared: Prepared, devices: Iterable[str], plan: ExecutionPlan) -> int:
+def calibration_quote(prepared: Prepared, devices: Iterable[str], plan: ExecutionPlan) -> Amount:
     """Worst case of the readout calibrations that the devices' treatments would ask for."""
     execution, fleet = prepared.shots_execution, prepared.fleet
     if execution.mitigation == "none" or execution.readout_from == "snapshot" or fleet is None:
-        return 0
+        return Amount()
     prepares = calibration_plan(plan, calibration_shots(plan), plan.seed)
     found = {device: choice(prepared, device, plan)[0] for device in devices}
-    return sum(
-        fleet.quote_micro_usd(device, prepares)
-        for device, picked in found.items()
-        if picked is not None and picked.chosen.treatment.readout
+    asking = [
+        device for device, picked in found.items() if picked is not None and picked.chosen.treatment.readout
+    ]
+    return Amount(
+        len(asking) * prepares.shots_total,
+        sum(fleet.quote_micro_usd(device, prepares) for device in asking),
     )
 
 

@@ -11,7 +11,7 @@ from ledger import Ledger, dollars
 from measurement import ExecutionPlan
 from shotwise.errors import CannotRunError, UnreachableError
 from tasks.evaluate import plan_iteration
-from tasks.mitigation import calibration_quote_micro_usd, choice
+from tasks.mitigation import calibration_quote, choice
 from tasks.prepared import Prepared
 from tasks.result import final_plan, method_of
 from tasks.routing import (
@@ -51,7 +51,8 @@ class RunPlan:
             without a limit.
         refusal: why nothing can run it, None where something can.
         mitigation: what would be picked on the route and why, None where nothing is asked for.
-        calibration_micro_usd: worst case of one readout calibration of every device on the route.
+        calibration_shots, calibration_micro_usd: worst case of one readout calibration of every device on the
+            route.
     """
 
     n_qubits: int
@@ -72,6 +73,7 @@ class RunPlan:
     iteration_micro_usd: int = 0
     final_micro_usd: int = 0
     pilot_micro_usd: int = 0
+    calibration_shots: int = 0
     calibration_micro_usd: int = 0
     mitigation: str | None = None
     seconds: float = 0.0
@@ -124,7 +126,8 @@ class RunPlan:
 
     @property
     def fixed_shots(self) -> int:
-        return self.pilot_shots + self.final_shots
+        """As `fixed_micro_usd`."""
+        return self.pilot_shots + self.calibration_shots + self.final_shots
 
     def affordable(self, *, shots: int | None, micro_usd: int | None) -> int | None:
         """How many iterations fit into what is left, None for no limit."""
@@ -254,6 +257,7 @@ def _priced(
     at_end = final_request(replace(request, micro_usd_spent=prepared.iterations_max * each))
     final_decision = decide(prepared, final, at_end, without)
     learning = decide(prepared, pilot, step, without) if pilot else None
+    calibration = calibration_quote(prepared, decision.devices, batch)
     return replace(
         planned,
         decision=decision,
@@ -263,7 +267,8 @@ def _priced(
         pilot_micro_usd=worst_case_micro_usd(prepared, pilot, learning) if pilot and learning else 0,
         seconds=decision.time_s,
         mitigation=_mitigation(prepared, decision, batch),
-        calibration_micro_usd=calibration_quote_micro_usd(prepared, decision.devices, batch),
+        calibration_shots=calibration.shots,
+        calibration_micro_usd=calibration.micro_usd,
     )
 
 

@@ -17,8 +17,8 @@ from shotwise.errors import CannotRunError, NoRoomError, UnreachableError
 from tasks.durable import Buyer
 from tasks.evaluate import plan_iteration
 from tasks.health import unhealthy_devices
-from tasks.mitigation import calibration_quote_micro_usd, with_mitigation
 from tasks.patience import ask_before_start
+from tasks.mitigation import calibration_quote, with_mitigation
 from tasks.prepared import Prepared
 from tasks.result import final_plan
 from tasks.state import LoopState, initial
@@ -206,7 +206,7 @@ def fits(
         decision = decide(prepared, plan, with_final_reserved(prepared, state, request, without), without)
         rest = left - worst_case_micro_usd(prepared, plan, decision)
         if state.iteration == 0:
-            rest -= calibration_quote_micro_usd(prepared, decision.devices, plan)
+            rest -= calibration_quote(prepared, decision.devices, plan).micro_usd
         wanted = worst_case_micro_usd(
             prepared, final, decide(prepared, final, final_request(request), without)
         )

@@ -105,10 +105,17 @@ def test_what_is_affordable_leaves_room_for_all_else() -> None:
         enough = beside + iterations * plan.iteration_micro_usd
         assert plan.affordable(shots=None, micro_usd=enough) == iterations
         assert plan.affordable(shots=None, micro_usd=enough + plan.iteration_micro_usd - 1) == iterations
-    shots = plan.pilot_shots + plan.final_shots + 2 * plan.shots
+    assert 4_000 <= plan.calibration_shots <= 40_000
+    shots = plan.pilot_shots + plan.calibration_shots + plan.final_shots + 2 * plan.shots
     assert plan.affordable(shots=shots, micro_usd=None) == 2
     assert plan.affordable(shots=None, micro_usd=None) is None
     assert planned(execution, budget={"shots": shots}).iterations_affordable == 2
+
+
+def test_a_worst_case_in_shots_has_room_for_the_readout_calibration() -> None:
+    plain, mitigated = planned({"shots": 300}), planned({"shots": 300, "mitigation": ["readout"]})
+    assert plain.worst_case_shots is not None
+    assert mitigated.worst_case_shots == plain.worst_case_shots + 4_000
 
 
 def test_a_circuit_that_grows_has_no_worst_case_but_the_budget() -> None:
