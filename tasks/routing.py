@@ -111,6 +111,7 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
         return
     state = initial(prepared)
     plan = plan_iteration(prepared, state)
+    _check_shots(prepared, ledger, plan.shots_total + final_plan(prepared, state).shots_total)
     limits = money_limits(prepared, ledger)
     without = excluded_devices(prepared, ledger.database)
     if not limits:
@@ -122,6 +123,16 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
         problem = "no device takes one iteration and the final evaluation for that in the worst case"
         more = "; `shotwise plan` lists what each device would cost"
         raise no_room(prepared, name, f"{dollars(left)} left", problem, more)
+
+
+def _check_shots(prepared: Prepared, ledger: Ledger, need: int) -> None:
+    """Refuse a run whose tenant or project has too few shots left, as where it is frozen."""
+    payer = prepared.spec.account
+    available = ledger.available(f"{payer.tenant}/{payer.project}", Currency.SHOTS)
+    account, left = min(available.items(), key=lambda limit: limit[1], default=("", need))
+    if left < need:
+        problem = f"one iteration and the final evaluation take {need:,} shots"
+        raise no_room(prepared, f"budget of {account}", f"{left:,} shots left", problem)
 
 
 def money_limits(prepared: Prepared, ledger: Ledger | None) -> dict[str, int]:

@@ -8,10 +8,10 @@ from types import TracebackType
 
 from httpx import HTTPError, HTTPStatusError, codes
 
-from ledger import Database, Holder, Journal, RunState, Submissions
-from shotwise.errors import CannotRunError
+from ledger import Currency, Database, Holder, Journal, Ledger, RunState, Submissions
+from shotwise.errors import CannotRunError, NoRoomError
 from shotwise.home import Home
-from shotwise.spec import RunSpec
+from shotwise.spec import RqaoaAnsatz, RunSpec, ShotsExecution
 from tasks.flow_runs import ON_DEMAND, FlowRuns, get_client
 from tasks.prefect_settings import apply_client_settings
 from tasks.provenance import new_run
@@ -74,9 +74,11 @@ class Submitter:
         The journal comes first. If this process dies before the server hears of the run, the keeper tells it.
 
         Raises:
+            NoRoomError: a limit leaves no room for its first step; it is not entered.
             CannotRunError: the server is not reached; the run stays entered, and starts when it is.
         """
         spec = resolve_start(spec, self._journal)
+        check_room(spec, self._journal.database)
         run_id = self._submissions.enter(
             new_run(spec),
             deployment=f"{spec.flow}/{ON_DEMAND}",
@@ -91,6 +93,36 @@ class Submitter:
             remedy += f"; run {run_id} is entered and starts as soon as a worker hears of it"
             raise CannotRunError("PREFECT_API_URL", self._home.root, problem, remedy) from None
         return run_id
+
+
+def check_room(spec: RunSpec, database: Database) -> None:
+    """Refuse a run that a limit leaves no room for, as far as this machine can tell.
+
+    Nothing is built of a run that no limit holds for. What else is missing here, a device or its
+    credentials, the worker may have.
+
+    Raises:
+        SpecError: the problem that it names cannot be built.
+        NoRoomError: the limits have no room for its first step.
+    """
+    if not _is_limited(spec, Ledger(database)):
+        return
+    from tasks.readiness import check_ready
+
+    try:
+        check_ready(spec, database, new=True)
+    except NoRoomError:
+        raise
+    except CannotRunError:
+        return
+
+
+def _is_limited(spec: RunSpec, ledger: Ledger) -> bool:
+    """Whether a limit holds for what a run buys; recursive QAOA and exact runs buy nothing."""
+    if isinstance(spec.ansatz, RqaoaAnsatz) or not isinstance(spec.execution, ShotsExecution):
+        return False
+    payer = f"{spec.account.tenant}/{spec.account.project}"
+    return spec.budget.micro_usd is not None or any(ledger.available(payer, each) for each in Currency)
 
 
 def _in_words(error: HTTPError) -> tuple[str, str]:
