@@ -40,8 +40,10 @@ def compare(run_ids: tuple[str, ...], html: Path | None, as_json: bool) -> None:
 
 def _write(path: Path, comparison: Comparison) -> None:
     from shotwise.errors import SpecError
+    from shotwise.home import Home
     from tasks.report import html_report
 
+    Home.from_environment().keep_plot_cache()
     text = html_report(comparison)
     try:
         path.write_text(text, encoding="utf-8")

@@ -86,6 +86,7 @@ def _drive(
     if reason is Reason.CONVERGED:  # as far as every point is
         reason = reason_of(points)
     curve = ScanResult(lease.run_id, RunState.COMPLETED, reason, axis_of(spec), points)
+    run.home.keep_plot_cache()
     plot_scan(curve, run.home.curve(lease.run_id), unit=unit_of(spec.problem.kind))
     lease.finish(state=curve.state, reason=curve.reason, result_json=curve.to_json())
     return curve

@@ -1,6 +1,6 @@
 """Where everything of one installation lives: one folder, `SHOTWISE_HOME`, default `./.shotwise`.
 
-Prefect's and MLflow's files are kept there too, so nothing is written to the user's home.
+Prefect's, MLflow's and matplotlib's files are kept there too, so nothing is written to the user's home.
 """
 
 from __future__ import annotations
@@ -107,6 +107,16 @@ class Home:
     def molecules(self) -> Path:
         """Integrals and ground states of molecules that were built before."""
         return self.root / "cache" / "molecules"
+
+    @property
+    def plot_cache(self) -> Path:
+        """What matplotlib keeps of its own: the fonts that it found."""
+        return self.root / "cache" / "matplotlib"
+
+    def keep_plot_cache(self) -> None:
+        """Have matplotlib keep that here, if it is not imported yet, and the user names no other place."""
+        if not os.environ.get("MPLCONFIGDIR"):
+            os.environ["MPLCONFIGDIR"] = str(self.plot_cache)
 
     @property
     def plots(self) -> Path:

@@ -27,7 +27,7 @@ class _Runs:
         self._client = open_store(home)
         self._journal = Journal(Database(home.database_url))
         self._tracked: dict[str, TrackedRun] = {}
-        _import_plots()
+        _import_plots(home)
 
     def begin(self, run_id: str) -> None:
         with _said():
@@ -65,8 +65,9 @@ def _said() -> Iterator[list[Exception]]:
         traceback.print_exc()
 
 
-def _import_plots() -> None:
+def _import_plots(home: Home) -> None:
     """Import beside the loop what its end will need."""
+    home.keep_plot_cache()
     import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401
 
