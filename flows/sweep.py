@@ -29,7 +29,8 @@ from shotwise.home import Home
 from shotwise.spec import ExactExecution, RunSpec
 from tasks.loop_tasks import task_runs_of
 from tasks.recording import without_recording
-from tasks.run_records import row_of, spec_of
+from tasks.run_records import spec_of
+from tasks.sweep import point_row
 from tasks.tracker import Tracker
 
 Runner = Literal["processes", "threads", "dask"]
@@ -93,9 +94,9 @@ def drive_point(run_id: str) -> dict[str, Any]:
             else:
                 _drive_recorded(spec, run_id, told)
         except ShotwiseError as error:
-            return told | {"run_id": run_id, "state": journal.run(run_id).state, "error": str(error)}
+            return told | point_row(journal.run(run_id), str(error))
         record = journal.run(run_id)
-    return told | row_of(record)
+    return told | point_row(record)
 
 
 def _drive_recorded(spec: RunSpec, run_id: str, told: dict[str, Any]) -> None:
@@ -126,4 +127,6 @@ def sweep(sweep_id: str, run_ids: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _failed(run_id: str, message: str | None) -> dict[str, Any]:
-    return {"run_id": run_id, "state": RunState.FAILED, "error": message}
+    """The row of a point whose process was lost, whatever the journal says of it yet."""
+    record = Journal(Database(Home.from_environment().database_url)).run(run_id)
+    return point_row(record, message) | {"state": RunState.FAILED}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ledger import Journal, RunState
+from ledger import Journal, RunRecord, RunState
 from shotwise.errors import UNSHOWN, SpecError
 from shotwise.spec import RunSpec, load_spec
 from shotwise.spec.load import parse
@@ -96,7 +96,12 @@ def finished_rows(
     """The rows of a sweep whose every point is completed; None where something is left to do."""
     known = {record.run_id: record for record in journal.all_runs() if record.state is RunState.COMPLETED}
     run_ids = [point.run_id(sweep_id) for point in points]
-    return [row_of(known[run_id]) for run_id in run_ids] if known.keys() >= set(run_ids) else None
+    return [point_row(known[run_id]) for run_id in run_ids] if known.keys() >= set(run_ids) else None
+
+
+def point_row(record: RunRecord, error: str | None = None) -> dict[str, Any]:
+    """What became of a point, of the same fields however it went; `error` is why it did not end."""
+    return {**row_of(record), "error": error}
 
 
 def _axis(text: str) -> tuple[str, ...]:

@@ -7,10 +7,14 @@ import sys
 import threading
 from pathlib import Path
 
-from flows.sweep import end_with_parent
+import pytest
+
+from flows.sweep import _failed, drive_point, end_with_parent
 from ledger import Database, Journal
+from tasks.sweep import enter_runs, grid
 from tests.unit.tasks.journals import enter_run
 
+H2 = Path(__file__).parents[3] / "examples" / "h2.yaml"
 SWEEP = """
 import multiprocessing, os, sys, time
 from concurrent.futures import ProcessPoolExecutor
@@ -38,6 +42,25 @@ def test_a_worker_ends_with_the_sweep_that_started_it(tmp_path: Path) -> None:
             os.kill(worker, signal.SIGKILL)
             raise
     assert rest == b""
+
+
+def test_a_row_has_the_same_fields_whether_or_not_another_process_drives_the_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"sqlite:///{tmp_path / 'shotwise.db'}"
+    monkeypatch.setenv("SHOTWISE_HOME", str(tmp_path))
+    monkeypatch.setenv("DATABASE_URL", address)
+    monkeypatch.setattr("tasks.driving._BUSY_WAIT_S", 0.0)
+    journal = Journal(Database(address))
+    ended = enter_run(journal, "ended", [-1.0])
+    (driven,) = enter_runs(journal, "a", grid(H2, [], ["seed=1"]))
+    journal.acquire(driven)
+    rows = [drive_point(ended), drive_point(driven), _failed(driven, "its process is gone")]
+    assert [set(row) for row in rows] == 3 * [{"run_id", "name", "state", "reason", "energy", "error"}]
+    assert (rows[0]["state"], rows[0]["error"]) == ("completed", None)
+    assert (rows[1]["name"], rows[1]["state"], rows[1]["energy"]) == ("h2", "running", None)
+    assert "drives" in rows[1]["error"]
+    assert (rows[2]["state"], rows[2]["error"]) == ("failed", "its process is gone")
 
 
 def test_the_process_of_the_sweep_itself_goes_on() -> None:
