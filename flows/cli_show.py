@@ -30,7 +30,7 @@ def show(run_id: str, as_json: bool, decisions: bool) -> None:
     home, journal = Home.from_environment(), open_journal()
     record = journal.run(run_id)
     if decisions:
-        _show_decisions(journal, run_id, as_json=as_json)
+        _show_decisions(journal, record, as_json=as_json)
         return
     details = _details(journal, record)
     if as_json:
@@ -131,20 +131,43 @@ def _details(journal: Journal, record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _show_decisions(journal: Journal, run_id: str, *, as_json: bool) -> None:
+def _show_decisions(journal: Journal, record: RunRecord, *, as_json: bool) -> None:
     from backends.dispatch import Decision
     from ledger import decisions_of
 
-    rows = decisions_of(journal.database, run_id)
+    rows = decisions_of(journal.database, record.run_id)
     found = [(i, batch, Decision.from_json(text)) for i, batch, _, text in rows]
     if as_json:
         click.echo(json.dumps([{"iteration": i, "batch": batch, **asdict(each)} for i, batch, each in found]))
         return
     if not found:
-        click.echo(f"{run_id} was not routed: its spec names a device that is called directly")
+        click.echo(f"{record.run_id} was not routed: {_why_unrouted(record)}")
     for iteration, _, decision in found:
         where = ", ".join(decision.devices)
         print_decision(decision, title=f"iteration {iteration}: {where} ({decision.policy})")
+
+
+def _why_unrouted(record: RunRecord) -> str:
+    from ledger import CALIBRATION
+    from tasks.run_records import spec_fields
+
+    told = spec_fields(record)
+    if record.kind == CALIBRATION:
+        return f"it is a probe of {told['device']}"
+    if told.get("scan"):
+        return f"its points are runs of their own, as {record.run_id}.000"
+    if told["ansatz"]["kind"] == "rqaoa":
+        return "recursive QAOA runs no circuits on devices"
+    execution = told["execution"]
+    if execution["mode"] == "exact" or not (execution.get("policy") or _is_bought(execution["device"])):
+        return "its spec names a device that is called directly"
+    return "it has bought nothing yet" if not record.state.has_ended else "it bought nothing"
+
+
+def _is_bought(device: str) -> bool:
+    from backends import DEVICE_NAMES
+
+    return device not in DEVICE_NAMES
 
 
 COMMANDS = (show,)

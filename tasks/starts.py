@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ledger import Database, Journal
+from ledger import Database, Journal, RunRecord
 from problems import interpolate
 from shotwise.errors import SpecError
 from shotwise.home import Home
 from shotwise.spec import AnsatzSpec, QaoaAnsatz, RunSpec
-from tasks.run_records import result_fields, spec_of
+from tasks.run_records import result_fields, spec_fields, spec_of
 
 _RUN = "run:"
 
@@ -35,13 +35,25 @@ def resolve_start(spec: RunSpec, journal: Journal | None = None) -> RunSpec:
         record = journal.run(start.removeprefix(_RUN))
     except SpecError:
         raise SpecError("ansatz.start", start, "no such run", "list the runs with `shotwise runs`") from None
-    found = result_fields(record).get("parameters")  # a scan has none
+    found = result_fields(record).get("parameters")
     if not found:
-        raise SpecError("ansatz.start", start, "it has no final parameters", "let it come to its end first")
+        raise SpecError("ansatz.start", start, *_why_without(record))
     parameters = transfer_parameters(spec_of(record).ansatz, found, spec.ansatz)
     return spec.model_copy(
         update={"ansatz": spec.ansatz.model_copy(update={"parameters": tuple(parameters.tolist())})}
     )
+
+
+def _why_without(record: RunRecord) -> tuple[str, str]:
+    """(why a run has no parameters to start from, the remedy)."""
+    told = spec_fields(record)
+    if told.get("scan"):
+        return "a scan has no parameters of its own", f"name one of its points, as in {record.run_id}.000"
+    if told.get("ansatz", {}).get("kind") == "rqaoa":
+        return "recursive QAOA has no parameters to start from", "name a run with ansatz qaoa"
+    if record.state.has_ended:
+        return "it ended without final parameters", "name another run"
+    return "it has no final parameters", "let it come to its end first"
 
 
 def transfer_parameters(source: AnsatzSpec, parameters: list[float], target: AnsatzSpec) -> np.ndarray:

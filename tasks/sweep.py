@@ -51,6 +51,7 @@ def grid(path: Path, fixed: Sequence[str], varied: Sequence[str]) -> tuple[Sweep
             points.
     """
     axes = [_axis(text) for text in varied]
+    _check_fields(fixed, varied)
     total = 1
     for axis in axes:
         total *= len(axis)
@@ -102,6 +103,29 @@ def finished_rows(
 def point_row(record: RunRecord, error: str | None = None) -> dict[str, Any]:
     """What became of a point, of the same fields however it went; `error` is why it did not end."""
     return {**row_of(record), "error": error}
+
+
+def _check_fields(fixed: Sequence[str], varied: Sequence[str]) -> None:
+    """Refuse a field that another option would overwrite: they are applied in order, `varied` last."""
+    before = [("--set", _field(text)) for text in fixed]
+    for field in map(_field, varied):
+        for option, earlier in before:
+            if not f"{earlier}.".startswith(f"{field}."):
+                continue
+            if option == "--set":
+                raise SpecError("--set", earlier, "--over varies it", "leave one of them out")
+            if earlier == field:
+                raise SpecError(
+                    "--over", field, "varied twice", f"give all its values at once: {field}=1,2,3"
+                )
+            raise SpecError(
+                "--over", earlier, f"{field}, varied after it, overwrites it", "leave one of them out"
+            )
+        before.append(("--over", field))
+
+
+def _field(text: str) -> str:
+    return text.partition("=")[0]
 
 
 def _axis(text: str) -> tuple[str, ...]:

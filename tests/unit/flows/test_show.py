@@ -122,3 +122,21 @@ def test_the_default_device_is_not_shown_where_a_policy_chooses(home: Home) -> N
     assert "execution.device " not in printed("show", routed)
     _, called = enter(home, None, execution=execution)
     assert "execution.device " in printed("show", called)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({}, "its spec names a device that is called directly"),
+        ({"execution": {"mode": "shots", "shots": 99}}, "its spec names a device that is called directly"),
+        ({"ansatz": {"kind": "rqaoa"}}, "recursive QAOA runs no circuits on devices"),
+        ({"execution": {"mode": "shots", "shots": 99, "device": "sim-lima"}}, "it has bought nothing yet"),
+        (
+            {"scan": {"layers": [1, 2]}},
+            "its points are runs of their own",
+        ),
+    ],
+)
+def test_why_a_run_has_no_decisions_is_said(home: Home, changed: dict, why: str) -> None:
+    _, run_id = enter(home, None, **changed)
+    assert f"{run_id} was not routed: {why}" in printed("show", run_id, "--decisions")

@@ -156,9 +156,16 @@ def test_a_start_in_another_run_is_written_into_the_spec(tmp_path: Path) -> None
     assert resolve_start(resolved, journal) is resolved, "the numbers are in the spec: no journal is asked"
     assert resolve_start(shallow, journal) is shallow
     unfinished = entered(journal, shallow, None)
+    recursive = entered(journal, validate({"problem": CUT, "ansatz": {"kind": "rqaoa"}}), [])
+    layers = {"scan": {"layers": [1, 2]}, "ansatz": {"kind": "qaoa"}}
+    curve = entered(journal, validate({"problem": CUT, **layers}), [])
+    ended = entered(journal, shallow, [])
     for start, layers, words in (
         ("run:none", 3, "no such run"),
-        (f"run:{unfinished}", 3, "no final parameters"),
+        (f"run:{unfinished}", 3, "it has no final parameters .* let it come to its end first"),
+        (f"run:{recursive}", 3, "recursive QAOA has no parameters to start from"),
+        (f"run:{curve}", 3, f"a scan has no parameters of its own .* as in {curve}.000"),
+        (f"run:{ended}", 3, "it ended without final parameters"),
         (f"run:{run_id}", 1, "more than the 1"),
     ):
         with pytest.raises(SpecError, match=words):

@@ -44,6 +44,36 @@ def test_what_makes_no_grid_is_refused(varied: str) -> None:
         grid(H2, [], [varied])
 
 
+@pytest.mark.parametrize(
+    ("fixed", "varied", "said"),
+    [
+        ([], ["seed=1,2", "seed=3"], "--over: varied twice (got 'seed'); give all its values at once"),
+        (["seed=3"], ["seed=1,2"], "--set: --over varies it (got 'seed'); leave one of them out"),
+        (
+            ["optimizer.name=adam"],
+            ["optimizer={name: spsa}"],
+            "--set: --over varies it (got 'optimizer.name')",
+        ),
+        (
+            [],
+            ["optimizer.name=adam", "optimizer={name: spsa}"],
+            "--over: optimizer, varied after it, overwrites",
+        ),
+    ],
+)
+def test_a_field_that_another_option_would_overwrite_is_refused(
+    fixed: list[str], varied: list[str], said: str
+) -> None:
+    with pytest.raises(SpecError) as refused:
+        grid(H2, fixed, varied)
+    assert str(refused.value).startswith(said)
+
+
+def test_a_part_of_what_is_set_may_be_varied() -> None:
+    points = grid(H2, ["optimizer={name: adam, max_iterations: 5}"], ["optimizer.name=adam,lbfgs"])
+    assert [point.spec.optimizer.max_iterations for point in points] == [5, 5]
+
+
 def test_a_scan_is_not_swept() -> None:
     with pytest.raises(SpecError, match="many runs by itself"):
         grid(H2.with_name("h2_scan.yaml"), [], ["seed=1,2"])
