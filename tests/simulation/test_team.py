@@ -205,6 +205,19 @@ def test_a_second_up_is_harmless_and_forged_requests_are_refused(team: Folder) -
     refused.value.close()
 
 
+@pytest.mark.timeout(600)
+def test_what_is_paused_in_prefect_is_named_by_up_and_stays_so(team: Folder) -> None:
+    deployment = ask(team, "deployments/name/qaoa/maxcut-hourly")["id"]
+    ask(team, f"deployments/{deployment}/pause_deployment", {})
+    (team.home / "team" / "deployments.sha256").unlink()  # as after an update
+    done = team.command("up")
+    assert done.returncode == 0, done.stderr
+    assert "paused    qaoa/maxcut-hourly: resume" in done.stdout
+    assert ask(team, f"deployments/{deployment}")["paused"]
+    ask(team, f"deployments/{deployment}/resume_deployment", {})
+    assert "paused" not in team.command("up").stdout
+
+
 @pytest.mark.timeout(300)
 def test_a_taken_port_is_one_clear_line(team: Folder) -> None:
     with tempfile.TemporaryDirectory(prefix="shotwise-") as folder:
