@@ -17,8 +17,8 @@ from shotwise.errors import CannotRunError, NoRoomError, UnreachableError
 from tasks.durable import Buyer
 from tasks.evaluate import plan_iteration
 from tasks.health import unhealthy_devices
-from tasks.patience import ask_before_start
 from tasks.mitigation import calibration_quote, with_mitigation
+from tasks.patience import ask_before_start
 from tasks.prepared import Prepared
 from tasks.result import final_plan
 from tasks.state import LoopState, initial
