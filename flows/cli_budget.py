@@ -109,6 +109,7 @@ def budget_disputes(
 
     Without ACCOUNT: of all accounts.
     """
+    from ledger import BY_HAND
     from tasks.disputes import verdicts
 
     ends = bool(accepted or waived)
@@ -119,7 +120,7 @@ def budget_disputes(
         ledger.balance(account)  # one that is not there is an error
     if ends and account is not None:
         ended = verdicts(ledger.open_disputes(account), accepted, waived, account)
-        ledger.resolve_all(ended, note="by hand")
+        ledger.resolve_all(ended, note=BY_HAND)
     left = ledger.open_disputes(account)
     if as_json:
         click.echo(json.dumps([asdict(entry) for entry in left]))

@@ -30,7 +30,7 @@ def reconcile(correct: bool, as_json: bool) -> None:
             amounts = f"ours {dollars(d.journal_micro_usd, 6)}, theirs {dollars(d.other_micro_usd, 6)}"
             click.echo(f"{d.kind}: {d.device} {d.token[:12]} {amounts} {d.told}")
         click.echo(count_told(found))
-    if any(not d.corrected for d in found):
+    if any(d.remains for d in found):
         sys.exit(EXIT_FAILED)
 
 

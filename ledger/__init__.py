@@ -41,10 +41,11 @@ from ledger.records import (
     RunState,
     now_us,
 )
-from ledger.rules import Entry, EntryKind, Reservation, ReservationState, Verdict
+from ledger.rules import BY_HAND, Entry, EntryKind, Reservation, ReservationState, Verdict
 from ledger.submissions import Submission, Submissions
 
 __all__ = [
+    "BY_HAND",
     "CALIBRATION",
     "UNCHANGED",
     "Amount",

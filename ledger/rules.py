@@ -22,6 +22,8 @@ from ledger.errors import BudgetExceededError, LimitTooLowError, ReservationErro
 
 RESERVE_STEP = "reserve"
 END_STEP = "end"
+BY_HAND = "by hand"
+"""Note of entries that end a dispute by a person's word."""
 EXCESS_STEP = "excess"
 
 
@@ -91,6 +93,7 @@ class Reservation:
         spent: settled, excess and corrections together; never below 0.
         disputed: billed and not accepted, still open.
         corrections: how often a bill was entered after the end, disputed or not.
+        waived: of what was disputed, what a person said was never owed.
     """
 
     token: str
@@ -101,6 +104,7 @@ class Reservation:
     spent: Amount = NOTHING
     disputed: Amount = NOTHING
     corrections: int = 0
+    waived: Amount = NOTHING
 
 
 @dataclass(frozen=True)
@@ -130,8 +134,8 @@ def reservation(entries: Sequence[Entry]) -> Reservation | None:
     if first is None or first.token is None:
         return None
     state = ReservationState.HELD
-    settled = spent = disputed = NOTHING
-    corrections = 0
+    settled = spent = disputed = waived = NOTHING
+    corrections, steps = 0, {entry.step for entry in entries}
     for entry in entries:
         corrections += (entry.step or "").startswith(bill_step(""))
         if entry.kind is EntryKind.SETTLE or entry.step == EXCESS_STEP:
@@ -145,9 +149,14 @@ def reservation(entries: Sequence[Entry]) -> Reservation | None:
                 spent += entry.amount
             case EntryKind.DISPUTED:
                 disputed += entry.amount
+                opened = (entry.step or "").removeprefix(verdict_step(""))
+                if entry.note == BY_HAND and entry.amount.has_negative and accepted_step(opened) not in steps:
+                    waived -= entry.amount
             case _:
                 pass
-    return Reservation(first.token, first.account, state, first.amount, settled, spent, disputed, corrections)
+    return Reservation(
+        first.token, first.account, state, first.amount, settled, spent, disputed, corrections, waived
+    )
 
 
 def reserve(amount: Amount) -> Posting:

@@ -55,6 +55,7 @@ class Discrepancy:
 
     Attributes:
         corrected: the ledger was brought to the bill, and nothing of it is disputed that was not before.
+        waived: the bill is higher by what a person said was never owed.
         account: what pays for the job, where that is known.
         disputed_micro_usd: what is disputed now; of a difference, because it was to be corrected.
     """
@@ -68,6 +69,12 @@ class Discrepancy:
     corrected: bool = False
     account: str = ""
     disputed_micro_usd: int = 0
+    waived: bool = False
+
+    @property
+    def remains(self) -> bool:
+        """Whether somebody has yet to do something about it."""
+        return not (self.corrected or self.waived)
 
     @property
     def told(self) -> str:
@@ -76,7 +83,7 @@ class Discrepancy:
         if self.kind is DifferenceKind.DISPUTED:
             return ask
         outcome = f"(disputed: {ask})" if self.disputed_micro_usd else "(corrected)" if self.corrected else ""
-        return f"{self.note} {outcome}".strip()
+        return f"{self.note} {'(waived)' if self.waived else outcome}".strip()
 
 
 def count_told(found: Sequence[Discrepancy]) -> str:
@@ -128,7 +135,7 @@ def reconcile_and_record(
     """`reconcile` and the open disputes; how many of each kind are left is entered for the metrics."""
     found = reconcile(database, open_provider, correct=correct)
     found += _open_disputes(database, {d.token for d in found if d.disputed_micro_usd})
-    left = Counter(d.kind.value for d in found if not d.corrected)
+    left = Counter(d.kind.value for d in found if d.remains)
     record_reconciliation(database, {kind.value: left[kind.value] for kind in DifferenceKind})
     return found
 
@@ -235,22 +242,25 @@ def _job_against_bill(
     guessed = job.price_json is None and any(line.computed for line in lines)  # at a price of another time
     if job.state.ended and billed != posted and not guessed:
         kind = DifferenceKind.BILL_HIGHER if billed > posted else DifferenceKind.BILL_LOWER
-        difference = Discrepancy(kind, job.device, job.token, posted, billed, account=reservation.account)
-        found.append(_corrected(ledger, reservation, difference) if correct else difference)
+        owed = max(billed - reservation.waived.micro_usd, min(billed, posted))
+        difference = Discrepancy(
+            kind, job.device, job.token, posted, billed, account=reservation.account, waived=owed == posted
+        )
+        to_correct = correct and not difference.waived
+        found.append(_corrected(ledger, reservation, difference, owed) if to_correct else difference)
     return found
 
 
-def _corrected(ledger: Ledger, before: Reservation, difference: Discrepancy) -> Discrepancy:
-    """A difference from the bill, entered, and what came of it."""
-    billed = difference.other_micro_usd
+def _corrected(ledger: Ledger, before: Reservation, difference: Discrepancy, owed: int) -> Discrepancy:
+    """A difference from the bill, entered but for what was waived, and what came of it."""
     try:
-        now = _correct(ledger, before, billed)
+        now = _correct(ledger, before, owed)
     except ReservationError as error:
         return replace(difference, note=str(error))
     disputed = now.disputed.micro_usd
     if disputed > before.disputed.micro_usd:
         return replace(difference, disputed_micro_usd=disputed)
-    return replace(difference, corrected=(now.spent + now.disputed).micro_usd == billed)
+    return replace(difference, corrected=(now.spent + now.disputed).micro_usd == owed)
 
 
 def _correct(ledger: Ledger, reservation: Reservation, billed: int) -> Reservation:

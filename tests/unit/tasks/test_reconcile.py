@@ -7,7 +7,7 @@ import pytest
 
 from backends.prices import Price
 from backends.provider import TODAYS, BillLine, Provider, ProviderUnavailable
-from ledger import Amount, Journal, Ledger, jobs_of
+from ledger import BY_HAND, Amount, Journal, Ledger, Verdict, jobs_of
 from ledger.statistics import latest_reconciliation
 from tasks.reconcile import DifferenceKind, Discrepancy, count_told, reconcile, reconcile_and_record
 from tests.unit.tasks.journals import enter_run
@@ -118,6 +118,28 @@ def test_a_correction_without_room_is_told_as_a_dispute_until_it_ends(journal: J
     ledger.resolve(job.token, ledger.open_disputes()[0].step or "", accept=False)
     (higher,) = found(correct=False)
     assert higher.kind is DifferenceKind.BILL_HIGHER
+
+
+def test_what_a_person_waived_is_not_entered_again(journal: Journal, paid: str) -> None:
+    """Though there is room by now, and only what is billed beyond it is owed."""
+    ledger = Ledger(journal.database)
+    ledger.set_limit(ACCOUNT, micro_usd=250)
+    corrected(journal, paid, 1000)
+    (dispute,) = ledger.open_disputes()
+    ledger.resolve_all([Verdict(dispute.token or "", dispute.step or "", accept=False)], note=BY_HAND)
+    ledger.set_limit(ACCOUNT, micro_usd=5000)
+    for _ in range(2):
+        (found,) = corrected(journal, paid, 1000)
+        assert (found.waived, found.corrected, found.remains) == (True, False, False)
+        assert found.told == "(waived)"
+        assert [amount.micro_usd for amount in entered(journal, paid)] == [250, 0]
+    (found,) = corrected(journal, paid, 1100)
+    assert found.corrected
+    assert [amount.micro_usd for amount in entered(journal, paid)] == [350, 0]
+    (found,) = corrected(journal, paid, 1100)
+    assert found.waived
+    assert corrected(journal, paid, 350) == []
+    assert ledger.audit() == []
 
 
 def test_a_correction_with_room_is_corrected_although_another_part_is_disputed(
