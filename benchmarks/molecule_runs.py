@@ -99,9 +99,9 @@ def usd(tasks: int, shots: int) -> float:
 
 
 def iterate(
-    prepared: Prepared, device: DeviceDescription = SINGLE_CIRCUITS
+    prepared: Prepared, device: DeviceDescription | None = None
 ) -> Iterator[tuple[ExecutionPlan, LoopState]]:
-    """Every iteration's plan and the state after it; measured in the jobs that a device takes."""
+    """Every iteration's plan and the state after it; measured in the jobs of a device where one is named."""
     state = initial(prepared)
     while state.reason is None:
         plan = plan_iteration(prepared, state)
@@ -110,8 +110,10 @@ def iterate(
         yield plan, state
 
 
-def measured(prepared: Prepared, plan: ExecutionPlan, device: DeviceDescription) -> Outcome:
+def measured(prepared: Prepared, plan: ExecutionPlan, device: DeviceDescription | None) -> Outcome:
     """A plan's outcome, in jobs of that device."""
+    if device is None:
+        return prepared.device.sample(plan)
     batches = split_plan(plan, device)
     return join_outcomes(plan, batches, [prepared.device.sample(batch.plan) for batch in batches])
 

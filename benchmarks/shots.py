@@ -53,7 +53,7 @@ def own(optimizer: str, execution: str = ADAPTIVE, told: DeviceDescription | Non
         prepared = ready(molecule, seed, f"{{name: {optimizer}, max_iterations: 3000}}", execution)
         prepared = priced(prepared, told) if told else prepared
         bill = Bill()
-        for plan, state in iterate(prepared, told or SINGLE_CIRCUITS):
+        for plan, state in iterate(prepared, PROGRAM_SETS if told is PROGRAM_SETS else None):
             bill.add(plan.shots)
             if above_reference(prepared, state) < ACCURACY:
                 reached = Reached.by(bill)

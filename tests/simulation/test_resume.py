@@ -12,12 +12,16 @@ from tasks.prefect_server import PrefectServer
 from tests.simulation.command import Folder, kill_at
 
 SPEC = """
-name: h2
-problem: {kind: molecule, geometry: "H 0 0 0; H 0 0 0.7414"}
+name: lih
+problem:
+  kind: molecule
+  geometry: "Li 0 0 0; H 0 0 1.6"
+  active_space: {electrons: 2, orbitals: 3}
 optimizer: {name: adam, learning_rate: 0.1, max_iterations: 30}
 execution: {mode: shots, shots: 400}
 seed: 7
 """
+"""Iterations of a fifth of a second, so that a run is many segments."""
 
 
 def killed_and_resumed(folder: Folder, spec: Path, seed: int, *, kills: int) -> tuple[str, dict]:
@@ -56,7 +60,7 @@ def mlflow_points(folder: Folder, mlflow_run_id: str) -> list[tuple]:
 
 @pytest.mark.timeout(600)
 def test_a_killed_run_ends_as_if_undisturbed(tmp_path: Path) -> None:
-    spec = tmp_path / "h2.yaml"
+    spec = tmp_path / "lih.yaml"
     spec.write_text(SPEC)
     folder = Folder(tmp_path / "home")
     undisturbed = folder.json("run", str(spec), "--quiet")
@@ -78,7 +82,7 @@ def test_a_killed_run_ends_as_if_undisturbed(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_a_second_driver_is_refused_and_the_first_is_not_disturbed(tmp_path: Path) -> None:
-    spec = tmp_path / "h2.yaml"
+    spec = tmp_path / "lih.yaml"
     spec.write_text(SPEC.replace("max_iterations: 30", "max_iterations: 200"))
     folder = Folder(tmp_path / "home")
     first = folder.start("run", str(spec), "--quiet")
@@ -101,7 +105,7 @@ def test_thirty_of_thirty_killed_runs_end_byte_identical(tmp_path: Path) -> None
     server = PrefectServer.start(home)
     try:
         folder = Folder(home.root, server.wait())
-        spec = tmp_path / "h2.yaml"
+        spec = tmp_path / "lih.yaml"
         spec.write_text(SPEC)
         undisturbed = folder.json("run", str(spec), "--quiet")
         for seed in range(30):
