@@ -1,6 +1,6 @@
 """Why a run failed, in words of its own; and what earlier versions entered instead, read as these words.
 
-Errors are known by name: earlier versions entered that name, and none of the rooms is imported for it.
+Errors are known by name: earlier versions entered that name, and none of their packages is imported for it.
 """
 
 from __future__ import annotations
