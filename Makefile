@@ -60,7 +60,7 @@ audit: setup  ## look for known vulnerabilities of what is pinned; asks an advis
 	$(BIN)/uv run --with pip-audit --no-project pip-audit --strict --progress-spinner off --no-deps --disable-pip -r constraints.txt
 
 campaign-team: setup  ## Prefect's server away for a minute during a paid run
-	$(BIN)/python -m pytest -m campaign tests/simulation/test_team.py
+	$(BIN)/python -m pytest -m campaign tests/simulation/test_team.py tests/simulation/test_pauses.py
 
 campaign-scale: setup  ## two servers, two queues, one budget, on a full PostgreSQL and Redis
 	$(BIN)/python -m pytest -m campaign -rs tests/simulation/test_team_scale.py

@@ -176,8 +176,9 @@ def test_the_terminal_shows_no_traceback_and_where_to_look_next(folder: Folder) 
 def test_an_interrupted_run_says_how_to_resume_and_does(folder: Folder) -> None:
     known = len(folder.json("runs"))
     process = folder.start(
-        "run", str(EXAMPLES / "h2.yaml"), "--set", "execution={mode: shots, shots: 200}",
-        "--set", "optimizer.max_iterations=60", "--quiet",
+        "run", str(EXAMPLES / "h2.yaml"), "--set", "execution={mode: shots, shots: 400}",
+        "--set", "problem.geometry=Li 0 0 0; H 0 0 1.6", "--set", "optimizer.max_iterations=30", "--quiet",
+        "--set", "problem.active_space={electrons: 2, orbitals: 3}",  # many segments of a few iterations
     )  # fmt: skip
     while (
         len(folder.query("SELECT run_id FROM runs")) == known or not folder.iterations_done()

@@ -62,6 +62,7 @@ def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str,
         server.wait()
 
 
+@pytest.mark.campaign
 @pytest.mark.timeout(600)
 def test_what_was_paused_in_prefect_outlives_the_next_up(
     tmp_path: Path, team: tuple[str, dict[str, str]]
