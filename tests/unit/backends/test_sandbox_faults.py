@@ -356,7 +356,7 @@ def test_the_price_may_change_mid_run(sandbox: Sandbox, token: str) -> None:
     ("kind", "reason"),
     [
         (FaultKind.CALIBRATION_MISSING, "no calibration"),
-        (FaultKind.CALIBRATION_STALE, "days old"),
+        (FaultKind.CALIBRATION_STALE, "old, limit 1 day"),
         (FaultKind.CALIBRATION_FUTURE, "in the future"),
         (FaultKind.CALIBRATION_NAN, "no probability"),
         (FaultKind.CALIBRATION_ERROR_ONE, "error of 1"),

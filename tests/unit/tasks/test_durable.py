@@ -375,7 +375,7 @@ def test_a_higher_price_that_no_limit_has_room_for_is_disputed_and_never_overspe
     ("kind", "reason"),
     [
         (FaultKind.CALIBRATION_MISSING, "no calibration"),
-        (FaultKind.CALIBRATION_STALE, "days old"),
+        (FaultKind.CALIBRATION_STALE, "old, limit 1 day"),
         (FaultKind.CALIBRATION_FUTURE, "in the future"),
         (FaultKind.CALIBRATION_NAN, "no probability"),
         (FaultKind.CALIBRATION_ERROR_ONE, "error of 1"),
