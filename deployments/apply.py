@@ -135,8 +135,9 @@ def _automation(client: SyncPrefectClient) -> None:
     }
     named = {"automations": {"name": {"any_": [AUTOMATION]}}}
     known = client._client.post("/automations/filter", json=named).json()
-    if known:
-        client._client.put(f"/automations/{known[0]['id']}", json=automation)
+    if known:  # one that somebody disabled stays so
+        kept = {"enabled": known[0]["enabled"]}
+        client._client.put(f"/automations/{known[0]['id']}", json=automation | kept)
     else:
         client._client.post("/automations/", json=automation)
 

@@ -11,6 +11,39 @@ from ledger.amounts import NOTHING, Amount, Balance, Currency
 from ledger.rules import END_STEP, RESERVE_STEP, EntryKind
 from ledger.tables import entries
 
+_SPENT = (EntryKind.SETTLE, EntryKind.EXCESS, EntryKind.CORRECTION)
+_LIMITS = select(entries).where(
+    entries.c.entry_id.in_(
+        select(func.max(entries.c.entry_id))
+        .where(entries.c.kind == EntryKind.LIMIT)
+        .group_by(entries.c.account)
+    )
+)
+_BY_KIND = (
+    select(entries.c.account, entries.c.kind, func.sum(entries.c.shots), func.sum(entries.c.micro_usd))
+    .where(entries.c.kind != EntryKind.LIMIT)
+    .group_by(entries.c.account, entries.c.kind)
+)
+_ended = entries.alias("ended")
+_FREED = (
+    select(entries.c.account, func.sum(entries.c.shots), func.sum(entries.c.micro_usd))
+    .join(_ended, (_ended.c.token == entries.c.token) & (_ended.c.step == END_STEP))
+    .where(entries.c.step == RESERVE_STEP)
+    .group_by(entries.c.account)
+)
+_reserves, _ends = (func.sum(case((entries.c.step == step, 1), else_=0)) for step in (RESERVE_STEP, END_STEP))
+_accounts = func.count(entries.c.account.distinct())
+_spent_shots, _spent_micro_usd = (
+    func.sum(case((entries.c.kind.in_(_SPENT), column), else_=0))
+    for column in (entries.c.shots, entries.c.micro_usd)
+)
+_INCONSISTENT = (
+    select(entries.c.token, _reserves, _ends, _accounts, _spent_shots, _spent_micro_usd)
+    .where(entries.c.kind != EntryKind.LIMIT)
+    .group_by(entries.c.token)
+    .having(or_(_reserves != 1, _ends > 1, _accounts != 1, _spent_shots < 0, _spent_micro_usd < 0))
+)
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -51,12 +84,7 @@ def audit(connection: Connection) -> list[Difference]:
 def _from_entries(connection: Connection, known: list[Balance]) -> dict[str, Balance]:
     """What every account's balance must be, by its entries and those of the accounts below it."""
     balances = {balance.account: Balance(balance.account, None, None) for balance in known}
-    latest = (
-        select(func.max(entries.c.entry_id))
-        .where(entries.c.kind == EntryKind.LIMIT)
-        .group_by(entries.c.account)
-    )
-    for row in connection.execute(select(entries).where(entries.c.entry_id.in_(latest))):
+    for row in connection.execute(_LIMITS):
         limits = {"limit_shots": row.shots, "limit_micro_usd": row.micro_usd}
         balances[row.account] = replace(balances[row.account], **limits)
     for account, moved in _moved(connection):
@@ -74,23 +102,11 @@ def _from_entries(connection: Connection, known: list[Balance]) -> dict[str, Bal
 def _moved(connection: Connection) -> list[tuple[str, Balance]]:
     """What the entries of each account alone add up to."""
     totals = {}
-    by_kind = (
-        select(entries.c.account, entries.c.kind, func.sum(entries.c.shots), func.sum(entries.c.micro_usd))
-        .where(entries.c.kind != EntryKind.LIMIT)
-        .group_by(entries.c.account, entries.c.kind)
-    )
-    for account, kind, shots, micro_usd in connection.execute(by_kind):
+    for account, kind, shots, micro_usd in connection.execute(_BY_KIND):
         totals[account, EntryKind(kind)] = Amount(int(shots), int(micro_usd))
-    ended = entries.alias("ended")
-    reservations_ended = (
-        select(entries.c.account, func.sum(entries.c.shots), func.sum(entries.c.micro_usd))
-        .join(ended, (ended.c.token == entries.c.token) & (ended.c.step == END_STEP))
-        .where(entries.c.step == RESERVE_STEP)
-        .group_by(entries.c.account)
-    )
     freed = {
         account: Amount(int(shots), int(micro_usd))
-        for account, shots, micro_usd in connection.execute(reservations_ended)
+        for account, shots, micro_usd in connection.execute(_FREED)
     }
     moved = []
     for account in sorted({account for account, _ in totals}):
@@ -115,28 +131,6 @@ def _over_limit(entered: list[Balance]) -> list[Difference]:
 
 def _inconsistent_tokens(connection: Connection) -> list[Difference]:
     """Tokens that spend without a reservation, end on another account, or gave back more than they spent."""
-    spent_kinds = (EntryKind.SETTLE, EntryKind.EXCESS, EntryKind.CORRECTION)
-
-    def spent(column):
-        return func.sum(case((entries.c.kind.in_(spent_kinds), column), else_=0))
-
-    reserves = func.sum(case((entries.c.step == RESERVE_STEP, 1), else_=0))
-    ends = func.sum(case((entries.c.step == END_STEP, 1), else_=0))
-    places = func.count(entries.c.account.distinct())
-    tokens = (
-        select(entries.c.token, reserves, ends, places, spent(entries.c.shots), spent(entries.c.micro_usd))
-        .where(entries.c.kind != EntryKind.LIMIT)
-        .group_by(entries.c.token)
-        .having(
-            or_(
-                reserves != 1,
-                ends > 1,
-                places != 1,
-                spent(entries.c.shots) < 0,
-                spent(entries.c.micro_usd) < 0,
-            )
-        )
-    )
     return [
         Difference(
             token,
@@ -144,5 +138,5 @@ def _inconsistent_tokens(connection: Connection) -> list[Difference]:
             f"{reserved} promises, {ended} ends, {accounts} accounts, {shots} shots, {micro_usd} micro-USD",
             "1 promise, at most 1 end, 1 account, nothing below 0",
         )
-        for token, reserved, ended, accounts, shots, micro_usd in connection.execute(tokens)
+        for token, reserved, ended, accounts, shots, micro_usd in connection.execute(_INCONSISTENT)
     ]

@@ -1,24 +1,42 @@
-"""Device slots as Prefect global concurrency limits: how many jobs may be out at once, seen in the UI."""
+"""Device slots as Prefect global concurrency limits: how many jobs may be out at once, seen in the UI.
+
+Slots are leased through the client that a task run has open already. Prefect's own context manager makes
+three new ones for each slot, waits without hearing a request to stop, and sends two events for a slot, which
+its server is then busy with while the next slot is asked for.
+"""
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from enum import Enum, auto
+from uuid import UUID
 
 from httpx import HTTPError, HTTPStatusError, codes
 from prefect.client.orchestration import get_client
-from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
-from prefect.concurrency.sync import concurrency
-from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.client.schemas.objects import ConcurrencyLeaseHolder
+from prefect.client.schemas.responses import ConcurrencyLimitWithLeaseResponse
+from prefect.context import TaskRunContext
+from prefect.exceptions import ObjectAlreadyExists
 
 SLOTS_DEFAULT = 32
 _ASK_AGAIN_S = 1.0
 _PREFIX = "shotwise-device-"
 _AWAY_S_MAX = 120.0
-_known: set[str] = set()
+_LEASE_S = 300.0
+_RENEW_AFTER_S = 100.0
+_NONE_FREE = (codes.LOCKED, codes.UNPROCESSABLE_ENTITY)
+"""All slots are taken; the limit has none, as where somebody set it to 0 to spare a device."""
 _log = logging.getLogger(__name__)
+
+
+class _NoSlot(Enum):
+    TAKEN = auto()
+    AWAY = auto()
 
 
 @contextmanager
@@ -31,58 +49,79 @@ def device_slot(device: str, sleep: Callable[[float], None] = time.sleep) -> Ite
     is. Slots of a killed process come back when their lease ends. A server that is away is waited for
     `_AWAY_S_MAX`; after that, work that is paid for goes on without a slot: the vendor limits it, too.
     """
-    name = _PREFIX + device
-    give_up = time.monotonic() + _AWAY_S_MAX
-    with ExitStack() as held:
-        while not (taken := _taken(held, name)):
-            if taken is not None:
-                give_up = time.monotonic() + _AWAY_S_MAX  # it answers: all slots are taken
-            elif time.monotonic() > give_up:
-                _log.warning("no slot of %s: Prefect's server is away; going on without", device)
-                break
-            sleep(_ASK_AGAIN_S)
+    lease = _wait_for_slot(_PREFIX + device, sleep)
+    if lease is None:
+        _log.warning("no slot of %s: Prefect's server is away; going on without", device)
+        yield
+        return
+    with _kept(lease):
         yield
 
 
-def _taken(held: ExitStack, name: str) -> bool | None:
-    """Whether a slot is now held until the stack closes; None where the server does not answer.
-
-    Waiting is ours: Prefect's own wait hears no request to stop.
-    """
-    try:
-        _ensure(name)
-        slot = concurrency(name, occupy=1, strict=True, max_retries=0, raise_on_lease_renewal_failure=False)
-        held.enter_context(_given_back(slot))
-    except ConcurrencySlotAcquisitionError as error:
-        refusal = error.__cause__
-        if isinstance(refusal, HTTPStatusError) and refusal.response.status_code == codes.LOCKED:
-            return False
-        if isinstance(refusal, HTTPError) and not isinstance(refusal, HTTPStatusError):
+def _wait_for_slot(name: str, sleep: Callable[[float], None]) -> UUID | None:
+    """The lease of a slot; None where the server was away for too long."""
+    give_up = time.monotonic() + _AWAY_S_MAX
+    while isinstance(found := _take(name), _NoSlot):
+        if found is _NoSlot.TAKEN:
+            give_up = time.monotonic() + _AWAY_S_MAX  # it answers
+        elif time.monotonic() > give_up:
             return None
+        sleep(_ASK_AGAIN_S)
+    return found
+
+
+def _take(name: str) -> UUID | _NoSlot:
+    try:
+        leased = _lease(name)
+        if not leased.limits:  # Prefect gives a lease of nothing where there is no such limit
+            _make(name)
+            leased = _lease(name)
+    except HTTPStatusError as error:
+        if error.response.status_code in _NONE_FREE:
+            return _NoSlot.TAKEN
+        if error.response.is_server_error:
+            return _NoSlot.AWAY
         raise
     except HTTPError:
-        return None
-    return True
+        return _NoSlot.AWAY
+    return leased.lease_id
+
+
+def _lease(name: str) -> ConcurrencyLimitWithLeaseResponse:
+    context = TaskRunContext.get()
+    holder = None if context is None else ConcurrencyLeaseHolder(type="task_run", id=context.task_run.id)
+    with get_client(sync_client=True) as client:
+        answer = client.increment_concurrency_slots_with_lease([name], 1, "concurrency", _LEASE_S, holder)
+    return ConcurrencyLimitWithLeaseResponse.model_validate(answer.json())
+
+
+def _make(name: str) -> None:
+    with (
+        get_client(sync_client=True) as client,
+        suppress(ObjectAlreadyExists),
+    ):  # another driver made it since
+        client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=SLOTS_DEFAULT))
 
 
 @contextmanager
-def _given_back(slot: AbstractContextManager[None]) -> Iterator[None]:
-    """A slot that cannot be given back now comes back when its lease ends."""
-    slot.__enter__()
+def _kept(lease: UUID) -> Iterator[None]:
+    """Renew a lease until the block ends, then give the slot back: at once, or when the lease ends."""
+    over = threading.Event()
+    renewing = threading.Thread(target=_renew, args=(lease, over), name="slot", daemon=True)
+    renewing.start()
     try:
         yield
     finally:
-        with suppress(HTTPError):
-            slot.__exit__(None, None, None)
+        over.set()
+        with suppress(HTTPError), get_client(sync_client=True) as client:
+            client.release_concurrency_slots_with_lease(lease)
 
 
-def _ensure(name: str) -> None:
-    if name in _known:
-        return
-    with get_client(sync_client=True) as client:
+def _renew(lease: UUID, over: threading.Event) -> None:
+    while not over.wait(_RENEW_AFTER_S):
         try:
-            client.read_global_concurrency_limit_by_name(name)
-        except ObjectNotFound:
-            with suppress(ObjectAlreadyExists):  # another driver made it since
-                client.upsert_global_concurrency_limit_by_name(name, SLOTS_DEFAULT)
-    _known.add(name)
+            with get_client(sync_client=True) as client:
+                client.renew_concurrency_lease(lease, _LEASE_S)
+        except HTTPError as error:
+            if not over.is_set():
+                _log.warning("a device's slot could not be renewed: %s", error)

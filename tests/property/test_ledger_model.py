@@ -68,6 +68,7 @@ class LedgerModel(RuleBasedStateMachine):
         self.ledger = Ledger(self.database)
         self.limits: dict[str, tuple[int | None, int | None]] = {}
         self.reservations: dict[str, ExpectedReservation] = {}
+        self.unaudited = 0
 
     def teardown(self) -> None:
         differences = self.ledger.audit()
@@ -276,15 +277,18 @@ class LedgerModel(RuleBasedStateMachine):
         reservation.spent += amount if verdict.accept else NOTHING
         return None
 
+    @precondition(lambda self: self.unaudited >= 5)
     @rule()
     def audit(self) -> None:
         assert self.ledger.audit() == []
+        self.unaudited = 0
 
     # --- what always holds
 
     @invariant()
     def balances_are_the_models(self) -> None:
         LedgerModel.steps += 1
+        self.unaudited += 1
         for balance in self.ledger.balances():
             below = [
                 p
