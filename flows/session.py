@@ -39,7 +39,7 @@ def drive(
     """
     with prefect_server(home) as server:
         try:
-            if not server.was_started_here:  # else both cores are busy with its start
+            if not server.was_started_here:  # else both cores are busy: with its start and our imports
                 Tracker.of(home)
             return _drive(home, server, spec, run_id, line, on_entry)
         finally:
@@ -99,6 +99,7 @@ def _drive(
     from tasks.progress import entry_listener, progress_listener
 
     flow = flow_of(spec)
+    Tracker.of(home)  # while the server gets ready on the other core
     with contextlib.ExitStack() as stack:
         stack.enter_context(when_ready(server))
         if line:
