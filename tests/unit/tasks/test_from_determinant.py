@@ -40,7 +40,7 @@ def told_exactly(prepared: Prepared) -> tuple[BayesNewton, object, np.ndarray]:
     values = np.where(asked, exact_energies(prepared, stage.circuit, points), 0.0)
     noise = np.where(asked, 1e-12, 0.0)
     evaluation = Evaluation(jnp.asarray(values), jnp.asarray(noise), shots=jnp.asarray(wish))
-    return optimizer, optimizer.tell(state.optimizer, evaluation), asked
+    return optimizer, jax.jit(optimizer.tell)(state.optimizer, evaluation), asked
 
 
 def test_two_points_a_parameter_give_slopes_and_curvatures_at_hartree_fock() -> None:
