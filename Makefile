@@ -59,7 +59,7 @@ drill-load: setup  ## 50 runs at once on two workers
 audit: setup  ## look for known vulnerabilities of what is pinned; asks an advisory service on the network
 	$(BIN)/uv run --with pip-audit --no-project pip-audit --strict --progress-spinner off --no-deps --disable-pip -r constraints.txt
 
-campaign-team: setup  ## Prefect's server away for a minute during a paid run
+campaign-team: setup  ## Prefect's server away for a minute during a paid run; what was paused there outlives `up`
 	$(BIN)/python -m pytest -m campaign tests/simulation/test_team.py tests/simulation/test_pauses.py
 
 campaign-scale: setup  ## two servers, two queues, one budget, on a full PostgreSQL and Redis

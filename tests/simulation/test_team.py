@@ -5,8 +5,8 @@ import socket
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,14 @@ import psutil
 import pytest
 import yaml
 from pydantic import SecretStr
+from sqlalchemy import select
 
 from backends.fleet import SANDBOX_URL
 from backends.sandbox.connection import KEY_VARIABLE
 from backends.sandbox.process import SandboxProcess
+from ledger import Database, Journal, Ledger
+from ledger.tables import submissions
+from shotwise.home import Home
 from tests.simulation.command import Folder
 
 H2 = """
@@ -87,13 +91,42 @@ def status_of(team: Folder, run_id: str) -> dict:
 
 
 def wait_for(team: Folder, run_id: str, *states: str, iterations: int = 0) -> dict:
+    def is_there() -> bool:
+        with books(team) as database:
+            journal = Journal(database)
+            return journal.run(run_id).state in states and len(journal.iterations(run_id)) >= iterations
+
+    wait_until(is_there, f"{run_id} in state {states}; see the logs in {team.home / 'logs'}")
+    return status_of(team, run_id)
+
+
+@contextmanager
+def books(team: Folder) -> Iterator[Database]:
+    """Journal and ledger, to look into often: a command takes a second of a core that the team needs."""
+    database = Database(Home(team.home).database_url)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + _WAIT_S_MAX
-    while time.monotonic() < deadline:
-        row = status_of(team, run_id)
-        if row["state"] in states and row["iterations"] >= iterations:
-            return row
-        time.sleep(1)
-    raise AssertionError(f"{run_id} is {row}; see the logs in {team.home / 'logs'}")
+    while not holds():
+        assert time.monotonic() < deadline, f"never came: {what}"
+        time.sleep(0.5)
+
+
+def anything_is_held(team: Folder) -> bool:
+    with books(team) as database:
+        return any(balance.held for balance in Ledger(database).balances())
+
+
+def of_the_ui(team: Folder) -> list[str]:
+    """Runs of the deployment `scan/on-demand`."""
+    with books(team) as database, database.read() as connection:
+        query = select(submissions.c.run_id).where(submissions.c.deployment == "scan/on-demand")
+        return list(connection.execute(query).scalars())
 
 
 def flow_runs(team: Folder, run_id: str) -> list[dict]:
@@ -129,9 +162,13 @@ def test_a_submitted_run_is_driven_and_seen(tmp_path: Path, team: Folder) -> Non
     assert shown["energy"] == pytest.approx(-1.13727017, abs=1e-6)
     (seen,) = flow_runs(team, run_id)
     assert seen["work_queue_name"] == "critical"
-    while not (tracked_id := team.json("show", run_id)["mlflow_run_id"]):  # told after the run has ended
-        time.sleep(0.5)
-    url = f"{addresses(team)['mlflow_url']}/api/2.0/mlflow/runs/get?run_id={tracked_id}"
+
+    def tracked_id() -> str | None:
+        with books(team) as database:
+            return Journal(database).run(run_id).mlflow_run_id
+
+    wait_until(lambda: bool(tracked_id()), "the run in MLflow")
+    url = f"{addresses(team)['mlflow_url']}/api/2.0/mlflow/runs/get?run_id={tracked_id()}"
     with urllib.request.urlopen(url, timeout=30) as answer:
         tracked = json.load(answer)["run"]
     assert tracked["info"]["run_name"] == run_id
@@ -158,10 +195,7 @@ def test_a_driven_run_is_cancelled(tmp_path: Path, team: Folder) -> None:
     refused = team.command("resume", run_id)
     assert refused.returncode == 3
     assert "was cancelled" in refused.stderr
-    deadline = time.monotonic() + 60
-    while (state := flow_runs(team, run_id)[0]["state_type"]) == "RUNNING" and time.monotonic() < deadline:
-        time.sleep(1)
-    assert state == "CANCELLED"
+    wait_until(lambda: flow_runs(team, run_id)[0]["state_type"] == "CANCELLED", "the flow run's end")
 
 
 @pytest.mark.timeout(600)
@@ -171,23 +205,21 @@ def test_a_scan_that_prefects_ui_started_and_cancelled_ends_with_its_point(team:
     deployment = ask(team, "deployments/name/scan/on-demand")["id"]
     parameters = {"spec": {**yaml.safe_load(QUEUED), **scan}}
     asked = ask(team, f"deployments/{deployment}/create_flow_run", {"parameters": parameters})["id"]
-    deadline = time.monotonic() + _WAIT_S_MAX
-    while not (mine := [row for row in team.json("status") if row["deployment"] == "scan/on-demand"]):
-        assert time.monotonic() < deadline
-        time.sleep(1)
-    run_id = mine[0]["run_id"]
-    while not any(account["held"]["micro_usd"] for account in team.json("budget", "show")):
-        assert time.monotonic() < deadline
-        time.sleep(1)
+    wait_until(lambda: bool(of_the_ui(team)), "the run that Prefect's UI asked for")
+    (run_id,) = of_the_ui(team)
+    wait_until(lambda: anything_is_held(team), "a reservation")
     ask(team, f"flow_runs/{asked}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
     wait_for(team, run_id, "cancelled")
     assert team.json("show", f"{run_id}.000")["state"] == "cancelled"
     assert {account["held"]["micro_usd"] for account in team.json("budget", "show")} <= {0}
     assert team.command("reconcile").stdout.strip() == "0 differences"
     assert flow_runs(team, run_id) == [], "nobody had to go on with it"
-    while (state := ask(team, f"flow_runs/{asked}")["state"])["type"] == "CANCELLING":
-        assert time.monotonic() < deadline
-        time.sleep(1)
+
+    def state_of_flow_run() -> dict:
+        return ask(team, f"flow_runs/{asked}")["state"]
+
+    wait_until(lambda: state_of_flow_run()["type"] != "CANCELLING", "the end of the flow run")
+    state = state_of_flow_run()
     assert (state["type"], state["name"]) == ("CANCELLED", "Cancelled")
 
 
@@ -205,6 +237,7 @@ def test_a_second_up_is_harmless_and_forged_requests_are_refused(team: Folder) -
     refused.value.close()
 
 
+@pytest.mark.campaign
 @pytest.mark.timeout(600)
 def test_what_is_paused_in_prefect_is_named_by_up_and_stays_so(team: Folder) -> None:
     deployment = ask(team, "deployments/name/qaoa/maxcut-hourly")["id"]
