@@ -96,14 +96,23 @@ def runs(as_json: bool) -> None:
     from tasks.run_records import row_of
 
     journal = open_journal()
-    rows = [row_of(record) | {"state": journal.effective_state(record)} for record in journal.all_runs()]
+    rows: list[dict[str, Any]] = [
+        {**row_of(record), "state": journal.effective_state(record)} for record in journal.all_runs()
+    ]
     if as_json:
         click.echo(json.dumps(rows))
         return
     from flows.terminal import print_table
+    from tasks.interval import told
 
-    columns = ("run_id", "name", "state", "reason", "energy")
-    print_table(columns, [["" if row[c] is None else str(row[c]) for c in columns] for row in rows])
+    columns = ("run_id", "name", "state", "reason")
+    print_table(
+        (*columns, "energy, 95 %"),
+        [
+            [*(row[c] or "" for c in columns), told(row["energy"], row["energy_std_error"], row["unit"])]
+            for row in rows
+        ],
+    )
 
 
 @cli.command()

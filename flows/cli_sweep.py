@@ -52,12 +52,18 @@ def sweep(
         click.echo(json.dumps(rows))
     else:
         from flows.terminal import print_table
+        from tasks.interval import told
 
         shown = [
-            [", ".join(r["over"]), r["run_id"], r["state"], str(r.get("energy") or r.get("error") or "")]
+            [
+                ", ".join(r["over"]),
+                r["run_id"],
+                r["state"],
+                r["error"] or told(r["energy"], r["energy_std_error"], r["unit"]),
+            ]
             for r in rows
         ]
-        print_table(("point", "run_id", "state", "energy"), shown, title=sweep_id)
+        print_table(("point", "run_id", "state", "energy, 95 %"), shown, title=sweep_id)
     if any(row["state"] is not RunState.COMPLETED for row in rows):
         sys.exit(EXIT_FAILED)
 

@@ -24,3 +24,19 @@ def half_width(std_error: _Numbers) -> _Numbers:
 def upper_end(energy: float, std_error: float) -> float:
     """Where the interval ends: lowest of the best run, so that luck with few shots does not win."""
     return energy + half_width(std_error)
+
+
+def told(energy: float | None, std_error: float | None, unit: str, *, signed: bool = False) -> str:
+    """An energy with its 95 % interval, no more digits than it deserves; a dash where there is none.
+
+    Args:
+        signed: with a plus where it is positive, as a difference.
+    """
+    if energy is None:
+        return "–"
+    sign, suffix = "+" * signed, f" {unit}" * bool(unit)
+    if not std_error:
+        return f"{energy:{sign}.{3 if signed else 8}f}{suffix}"
+    half = half_width(std_error)
+    digits = max(0, min(8, 1 - int(f"{half:e}".rpartition("e")[2])))  # two of the interval
+    return f"{energy:{sign}.{digits}f} ± {half:.{digits}f}{suffix}"

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from shotwise.words import duration
 from tasks.compare import Comparison, RunView
 from tasks.comparison_plots import colour, convergence_svg, energy_against_cost_svg, spending_svg
-from tasks.interval import half_width
+from tasks.interval import told
 
 
 def html_report(comparison: Comparison) -> str:
@@ -37,25 +37,15 @@ def html_report(comparison: Comparison) -> str:
 
 
 def energy_text(run: RunView) -> str:
-    """An energy with its 95 % interval, no more digits than it deserves."""
-    if run.energy is None:
-        return "–"
-    unit = f" {run.unit}" if run.unit else ""
-    if not run.energy_std_error:
-        return f"{run.energy:.8f}{unit}"
-    half = half_width(run.energy_std_error)
-    return f"{run.energy:.{_digits(half)}f} ± {half:.{_digits(half)}f}{unit}"
+    """An energy with its 95 % interval."""
+    return told(run.energy, run.energy_std_error, run.unit)
 
 
 def error_text(run: RunView) -> str:
     """The energy above its reference, in mHa for molecules, with its 95 % interval where it has one."""
-    if run.error is None:
-        return "–"
-    scale, unit = (1e3, " mHa") if run.unit == "Ha" else (1.0, "")
-    half = half_width(scale * run.energy_std_error)
-    if not half:
-        return f"{scale * run.error:+.3f}{unit}"
-    return f"{scale * run.error:+.{_digits(half)}f} ± {half:.{_digits(half)}f}{unit}"
+    scale, unit = (1e3, "mHa") if run.unit == "Ha" else (1.0, "")
+    error = None if run.error is None else scale * run.error
+    return told(error, scale * run.energy_std_error, unit, signed=True)
 
 
 def bias_text(run: RunView) -> str:
@@ -63,8 +53,3 @@ def bias_text(run: RunView) -> str:
     if not run.predicted_bias:
         return "–"
     return f"about {run.predicted_bias:.1e}{f' {run.unit}' if run.unit else ''}"
-
-
-def _digits(half: float) -> int:
-    """Decimals that show two digits of an interval."""
-    return max(0, min(8, 1 - int(f"{half:e}".rpartition("e")[2])))

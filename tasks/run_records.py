@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger import Journal, RunRecord
 from shotwise.arrays import unpack
+from shotwise.units import unit_of
 from shotwise.version_compatibility import known_fields
 from tasks.failure import reason_as_told
 
@@ -103,4 +104,6 @@ def row_of(record: RunRecord) -> dict[str, Any]:
         "state": record.state,
         "reason": reason_as_told(record.reason),
         "energy": found.energy if found else None,
+        "energy_std_error": found.energy_std_error if found else None,
+        "unit": unit_of(record.kind),
     }

@@ -151,7 +151,9 @@ def test_mlflow_has_metrics_parameters_and_artifacts(folder: Folder, h2: dict) -
 def test_runs_show_and_export_tell_the_same(folder: Folder, h2: dict, cut: dict) -> None:
     listed = folder.json("runs")
     assert [r["run_id"] for r in listed] == [h2["run_id"], cut["run_id"]]
-    assert listed[0] == {k: h2[k] for k in ("run_id", "name", "state", "reason", "energy")}
+    assert listed[0] == {
+        k: h2[k] for k in ("run_id", "name", "state", "reason", "energy", "energy_std_error", "unit")
+    }
     shown = folder.json("show", h2["run_id"])
     assert shown["spec"]["problem"]["geometry"] == "H 0 0 0; H 0 0 0.7414"
     assert shown["parameters_sha256"] == h2["parameters_sha256"]

@@ -56,7 +56,8 @@ def test_a_row_has_the_same_fields_whether_or_not_another_process_drives_the_poi
     (driven,) = enter_runs(journal, "a", grid(H2, [], ["seed=1"]))
     journal.acquire(driven)
     rows = [drive_point(ended), drive_point(driven), _failed(driven, "its process is gone")]
-    assert [set(row) for row in rows] == 3 * [{"run_id", "name", "state", "reason", "energy", "error"}]
+    fields = {"run_id", "name", "state", "reason", "energy", "energy_std_error", "unit", "error"}
+    assert [set(row) for row in rows] == 3 * [fields]
     assert (rows[0]["state"], rows[0]["error"]) == ("completed", None)
     assert (rows[1]["name"], rows[1]["state"], rows[1]["energy"]) == ("h2", "running", None)
     assert "drives" in rows[1]["error"]
