@@ -17,8 +17,10 @@ from measurement import ExecutionPlan, Fees, Outcome
 from shotwise.spec import load_spec
 from tasks.advance import advance
 from tasks.evaluate import BatchResult, answer_from, exact_energies, plan_iteration
+from tasks.last_look import look_plan, plan_after
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
+from tasks.result import final_plan
 from tasks.state import LoopState, initial
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -108,6 +110,17 @@ def iterate(
         answer = answer_from(prepared, state, BatchResult.free(plan, measured(prepared, plan, device)))
         state, _ = advance(prepared, state, answer)
         yield plan, state
+
+
+def final_plans(
+    prepared: Prepared, state: LoopState, device: DeviceDescription | None = None
+) -> list[ExecutionPlan]:
+    """What is measured at the end, in order; the last is the final evaluation."""
+    look = look_plan(prepared, state)
+    if look is None:
+        return [final_plan(prepared, state)]
+    seen = BatchResult.free(look, measured(prepared, look, device))
+    return [look, plan_after(prepared, state, seen)]
 
 
 def measured(prepared: Prepared, plan: ExecutionPlan, device: DeviceDescription | None) -> Outcome:

@@ -31,6 +31,7 @@ from molecule_runs import (
     SINGLE_CIRCUITS,
     Bill,
     above_reference,
+    final_plans,
     iterate,
     priced,
     ready,
@@ -38,7 +39,6 @@ from molecule_runs import (
 from pennylane_ways import Reached, adam, rosalin, shots_max
 
 from backends.catalog import DeviceDescription
-from tasks.result import final_plan
 from tasks.state import initial
 
 Contender = Callable[[str, int], Reached]
@@ -121,7 +121,8 @@ def ends(seeds: int, molecules: list[str]) -> pd.DataFrame:
             for plan, after in iterate(prepared, PROGRAM_SETS):
                 state = after
                 steps.add(plan.shots)
-            final.add(final_plan(prepared, state).shots)
+            for plan in final_plans(prepared, state, PROGRAM_SETS):
+                final.add(plan.shots)
             runs.append(
                 {
                     "iterations": state.iteration,

@@ -28,12 +28,21 @@ from tasks.driving import StopAsked
 from tasks.durable import Buyer
 from tasks.evaluate import BatchResult, answer_from
 from tasks.free_iterations import Segment, iterate_for_a_while, sample
+from tasks.last_look import FINALS, look_plan, plan_after
 from tasks.overbilling import AS_QUOTED, Overbilling, overbilling_of
 from tasks.prepared import Prepared
 from tasks.purchase import purchase
 from tasks.recording import is_recorded
 from tasks.result import FinalEvaluation, RunResult, build_result, final_exact, final_from, final_plan
-from tasks.routing import predicted_bias, routing_request, step_request, uncalibrated_devices
+from tasks.routing import (
+    final_request,
+    fits_budget,
+    predicted_bias,
+    routing_request,
+    started_purchases,
+    step_request,
+    uncalibrated_devices,
+)
 from tasks.state import LoopState, to_bytes
 from tasks.telemetry import span
 from tasks.treatment import calibration_spent
@@ -142,14 +151,14 @@ def evaluate_finally(
     """The evaluation that the run ends with, independent of those that chose the parameters."""
     if not prepared.sampled:
         return final_exact(prepared, state)
-    plan = final_plan(prepared, state)
-    if buyer is None:
-        measured, job = sample(prepared, lease.run_id, state, plan, final=True)
-        lease.record(job)
-    else:
-        request = routing_request(prepared, buyer, state)
-        measured = purchase(prepared, buyer, state.iteration, plan, request, final=True)
-    return final_from(prepared, state, measured)
+    look = look_plan(prepared, state)
+    if look is None or not _has_room(prepared, buyer, state, look):
+        final = _measure_at_end(prepared, lease, buyer, state, final_plan(prepared, state), final=True)
+        return final_from(prepared, state, final)
+    seen = _measure_at_end(prepared, lease, buyer, state, look, final=False)
+    plan = plan_after(prepared, state, seen)
+    final = _measure_at_end(prepared, lease, buyer, state, plan, final=True)
+    return final_from(prepared, state, final, look=seen)
 
 
 @loop_task("classical-finish")
@@ -174,6 +183,33 @@ def finish(prepared: Prepared, lease: Lease, state: LoopState, final: FinalEvalu
     kept = ansatz_json(prepared, lease.run_id, state, final)
     lease.finish(state=result.state, reason=result.reason, result_json=result.to_json(), ansatz_json=kept)
     return result
+
+
+def _has_room(prepared: Prepared, buyer: Buyer | None, state: LoopState, look: ExecutionPlan) -> bool:
+    """Whether a look is affordable; what an earlier process decided is gone on with."""
+    if buyer is None:
+        return True
+    before = started_purchases(buyer, state.iteration)
+    if before.step or before.final:
+        return before.step
+    return fits_budget(prepared, buyer, state, look, finals=FINALS)
+
+
+def _measure_at_end(
+    prepared: Prepared,
+    lease: Lease,
+    buyer: Buyer | None,
+    state: LoopState,
+    plan: ExecutionPlan,
+    *,
+    final: bool,
+) -> BatchResult:
+    if buyer is None:
+        measured, job = sample(prepared, lease.run_id, state, plan, final=final)
+        lease.record(job)
+        return measured
+    request = final_request(routing_request(prepared, buyer, state))
+    return purchase(prepared, buyer, state.iteration, plan, request, final=final)
 
 
 def _overbilling(prepared: Prepared, lease: Lease) -> Overbilling:

@@ -13,6 +13,7 @@ from ledger import Amount, RunState
 from measurement import ExecutionPlan
 from optimizers import Need, Reason
 from shotwise.rng import Purpose
+from shotwise.spec import SHOTS_MAX
 from shotwise.version_compatibility import known_fields
 from tasks.evaluate import (
     BatchResult,
@@ -145,17 +146,19 @@ class FinalEvaluation:
     """See `measurement.Combination`."""
 
 
-def final_plan(prepared: Prepared, state: LoopState) -> ExecutionPlan:
+def final_plan(prepared: Prepared, state: LoopState, *, shots_max: int = SHOTS_MAX) -> ExecutionPlan:
     """One independent evaluation at the last parameters."""
     circuit = prepared.stage(state.operators).circuit
     angles = circuit.angles(state.parameters[None, :])
-    shots = np.array([final_shots(prepared, state)])
+    shots = np.array([min(final_shots(prepared, state), shots_max)])
     path = (Purpose.FINAL_MEASUREMENT, state.iteration)
     return plan_energies(prepared, circuit, angles, shots, final_sigmas(prepared, state), path)
 
 
-def final_from(prepared: Prepared, state: LoopState, measured: BatchResult) -> FinalEvaluation:
-    """The final evaluation of a sampled run."""
+def final_from(
+    prepared: Prepared, state: LoopState, measured: BatchResult, *, look: BatchResult | None = None
+) -> FinalEvaluation:
+    """The final evaluation of a sampled run, with what a `look` before it cost."""
     found = combined_estimates(prepared, measured)
     estimates = found.estimates
     circuit = measured.parts[0][0].circuit
@@ -165,9 +168,9 @@ def final_from(prepared: Prepared, state: LoopState, measured: BatchResult) -> F
         float(np.sqrt(estimates.variances[0])),
         best_sample(prepared, measured),
         fidelity_at(prepared, circuit, state.parameters),
-        1,
-        measured.shots,
-        measured.cost_micro_usd,
+        1 if look is None else 2,
+        measured.shots + (look.shots if look else 0),
+        measured.cost_micro_usd + (look.cost_micro_usd if look else 0),
         _tail(prepared, measured),
         _mitigation_of(measured),
         found.disagreement,

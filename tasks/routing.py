@@ -173,11 +173,13 @@ def started_purchases(buyer: Buyer, iteration: int) -> StartedPurchases:
     return StartedPurchases(step=False in kinds, final=True in kinds)
 
 
-def fits_budget(prepared: Prepared, buyer: Buyer, state: LoopState, plan: ExecutionPlan) -> bool:
-    """Whether the worst case of the next batch and of the final evaluation fits what is left."""
+def fits_budget(
+    prepared: Prepared, buyer: Buyer, state: LoopState, plan: ExecutionPlan, *, finals: int = 1
+) -> bool:
+    """Whether the worst case of the next batch and of the final evaluation fits what is left; see `fits`."""
     without = excluded_devices(prepared, buyer.book.lease.database)
     request = routing_request(prepared, buyer, state)
-    return buyer.with_retries(lambda: fits(prepared, state, plan, request, without))
+    return buyer.with_retries(lambda: fits(prepared, state, plan, request, without, finals=finals))
 
 
 def step_request(
@@ -199,11 +201,16 @@ def fits(
     plan: ExecutionPlan,
     request: RoutingRequest,
     without: Mapping[str, str],
+    *,
+    finals: int = 1,
 ) -> bool:
     """Whether a step is affordable without spending what the final evaluation is to cost.
 
     The final evaluation decides what the run reports, so the device that the policy wants for it is kept
     affordable; only a run that has measured nothing yet makes do with a cheaper one.
+
+    Args:
+        finals: how many times what it is planned to cost is kept.
 
     Raises:
         CannotRunError: no device can take the step, whatever the budget.
@@ -221,7 +228,7 @@ def fits(
         wanted = worst_case_micro_usd(
             prepared, final, decide(prepared, final, final_request(request), without)
         )
-        if wanted <= rest:
+        if finals * wanted <= rest:
             return True
         if state.iteration > 0:
             return False
