@@ -83,6 +83,7 @@ def _print_plan(planned: RunPlan) -> None:
             "the final evaluation",
             f"{planned.final_shots:,} shots, standard error about {planned.std_error:.1e} by sampling alone",
         ),
+        *([("perhaps a look before it", f"{planned.look_shots:,} shots")] if planned.look_shots else []),
         *planned.method.items(),
     ]
     prices = [

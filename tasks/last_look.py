@@ -31,9 +31,9 @@ _NOT_AFTER = (None, Reason.BUDGET_REACHED, Reason.DIVERGED)
 def look_plan(prepared: Prepared, state: LoopState) -> ExecutionPlan | None:
     """One evaluation where the run ended; None where as many shots are known already, or none are to spare.
 
-    Only a target error is planned by variances.
+    Fixed shots are not planned by variances.
     """
-    if prepared.shots_execution.target_std_error is None:
+    if prepared.shots_execution.shots is not None:
         return None
     final = final_shots(prepared, state)
     shots, budget = int(SHARE * final), prepared.spec.budget.shots

@@ -11,6 +11,7 @@ from ledger import Ledger, dollars
 from measurement import ExecutionPlan
 from shotwise.errors import CannotRunError, UnreachableError
 from tasks.evaluate import plan_iteration
+from tasks.last_look import SHARE
 from tasks.mitigation import calibration_quote, choice
 from tasks.prepared import Prepared
 from tasks.result import final_plan, method_of
@@ -38,6 +39,8 @@ class RunPlan:
         iterations_max: at most.
         std_error: of the final energy, from the groups' expected variances.
         final_shots: of the final evaluation.
+        look_shots: about how many may be taken beside them, where they are planned by variances that few
+            shots tell; taken only if the budget has room for twice the final evaluation.
         adaptive: whether iterations differ, because the optimizer chooses their shots or the circuit grows;
             those of the first are given, and no worst case is known but the budget.
         optimization_shots: about how many all iterations together will take.
@@ -68,6 +71,7 @@ class RunPlan:
     optimization_shots: int
     method: dict[str, str]
     pilot_shots: int = 0
+    look_shots: int = 0
     decision: Decision | None = None
     final_decision: Decision | None = None
     iteration_micro_usd: int = 0
@@ -185,6 +189,7 @@ def plan_run(
         optimization_shots=_optimization_shots(prepared, batch.shots_total),
         method=method_of(prepared, state),
         pilot_shots=pilot.shots_total if pilot else 0,
+        look_shots=_look_shots(prepared, final.shots_total),
     )
     if prepared.fleet is not None:
         try:
@@ -274,6 +279,11 @@ def _priced(
 
 def _std_error(prepared: Prepared, shots: int) -> float:
     return float(prepared.prior_variances.sigmas.sum()) / math.sqrt(shots)
+
+
+def _look_shots(prepared: Prepared, final_shots: int) -> int:
+    few = prepared.chooses_shots and prepared.shots_execution.shots is None
+    return int(SHARE * final_shots) if few else 0
 
 
 def _optimization_shots(prepared: Prepared, shots: int) -> int:
