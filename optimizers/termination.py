@@ -34,8 +34,8 @@ class Reason(enum.StrEnum):
 
 _ADVICE = {
     Reason.CONVERGED: "Nothing is left to do; lower optimizer.tolerance if you need more digits.",
-    Reason.PLATEAU: "The energy no longer falls by more than its error: spend more shots per evaluation, "
-    "lower the learning rate, or restart elsewhere with another seed.",
+    Reason.PLATEAU: "The energy no longer falls by more than its error. To go lower, give more shots or ask "
+    "for a smaller error, lower the learning rate if there is one, or restart elsewhere with another seed.",
     Reason.ITERATION_LIMIT: "Raise optimizer.max_iterations: the energy was still changing.",
     Reason.DIVERGED: "Lower optimizer.learning_rate or choose another optimizer: "
     "the energy or a parameter is no longer finite.",
