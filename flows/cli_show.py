@@ -70,8 +70,8 @@ def _print_found(home: Home, journal: Journal, record: RunRecord) -> None:
     from flows.terminal import print_table
     from shotwise.units import unit_of
     from tasks.cost_now import cost_now
-    from tasks.run_records import result_of, spec_fields
-    from tasks.scan import SCAN_COLUMNS, ScanResult, scan_rows, scan_totals
+    from tasks.run_records import spec_fields
+    from tasks.scan import SCAN_COLUMNS, ScanResult, result_of, scan_rows, scan_totals
     from tasks.summary import summary_rows
 
     found = result_of(record)

@@ -18,8 +18,6 @@ from tasks.failure import reason_as_told
 
 if TYPE_CHECKING:
     from shotwise.spec import RunSpec
-    from tasks.result import RunResult
-    from tasks.scan import ScanResult
 
 
 @dataclass(frozen=True)
@@ -59,17 +57,6 @@ def account_of(record: RunRecord, run_id: str) -> str:
     """The account of a run, or of a point of it where it is a scan."""
     payer = spec_fields(record).get("account") or {}
     return f"{payer.get('tenant', 'default')}/{payer.get('project', 'default')}/{run_id}"
-
-
-def result_of(record: RunRecord) -> RunResult | ScanResult | None:
-    """What a run or a scan found, None while it has found nothing."""
-    if not record.result_json:
-        return None
-    from tasks.result import RunResult
-    from tasks.scan import ScanResult
-
-    kind = ScanResult if "points" in result_fields(record) else RunResult
-    return kind.from_json(record.result_json)
 
 
 def result_fields(record: RunRecord) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ledger import IterationRecord, RunState, now_us
+from ledger import IterationRecord, RunRecord, RunState, now_us
 from optimizers import Reason
 from problems import with_bond_length
 from shotwise.errors import RunFailedError
@@ -22,6 +22,7 @@ from shotwise.version_compatibility import known_fields
 from tasks.interval import half_width
 from tasks.overbilling import AS_QUOTED, Overbilling
 from tasks.result import RunResult
+from tasks.run_records import result_fields
 from tasks.starts import transfer_parameters
 
 FORMAT = 1
@@ -254,3 +255,11 @@ def _point(kept: dict) -> ScanPoint:
     billed = Overbilling(**known_fields(Overbilling, kept.get("overbilling", {})))
     told = {**known_fields(ScanPoint, kept), "parameters": tuple(kept["parameters"]), "overbilling": billed}
     return ScanPoint(**told)
+
+
+def result_of(record: RunRecord) -> RunResult | ScanResult | None:
+    """What a run or a scan found, None while it has found nothing."""
+    if not record.result_json:
+        return None
+    kind = ScanResult if "points" in result_fields(record) else RunResult
+    return kind.from_json(record.result_json)

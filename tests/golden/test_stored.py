@@ -9,8 +9,8 @@ from backends.dispatch import Decision
 from ledger import RunRecord, RunState
 from tasks.failure import FailureReason
 from tasks.result import RunResult
-from tasks.run_records import Headline, headline, result_fields, result_of, row_of, spec_fields, spec_of
-from tasks.scan import ScanResult
+from tasks.run_records import Headline, headline, result_fields, row_of, spec_fields, spec_of
+from tasks.scan import ScanResult, result_of
 
 FIRST_RESULT = """{"approximation_ratio": null, "best_cut_value": null, "best_value": null, "bitstring": null,
 "cost_usd": 0.0, "cut_value": null, "energy": -1.137, "energy_std_error": 0.002, "error": 0.0003,
