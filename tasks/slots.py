@@ -16,7 +16,7 @@ from enum import Enum, auto
 from uuid import UUID
 
 from httpx import HTTPError, HTTPStatusError, codes
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import ConcurrencyLeaseHolder
 from prefect.client.schemas.responses import ConcurrencyLimitWithLeaseResponse
@@ -31,6 +31,7 @@ _LEASE_S = 300.0
 _RENEW_AFTER_S = 100.0
 _NONE_FREE = (codes.LOCKED, codes.UNPROCESSABLE_ENTITY)
 """All slots are taken; the limit has none, as where somebody set it to 0 to spare a device."""
+_counting = threading.Lock()
 _log = logging.getLogger(__name__)
 
 
@@ -90,17 +91,30 @@ def _take(name: str) -> UUID | _NoSlot:
 def _lease(name: str) -> ConcurrencyLimitWithLeaseResponse:
     context = TaskRunContext.get()
     holder = None if context is None else ConcurrencyLeaseHolder(type="task_run", id=context.task_run.id)
-    with get_client(sync_client=True) as client:
+    with _client() as client:
         answer = client.increment_concurrency_slots_with_lease([name], 1, "concurrency", _LEASE_S, holder)
     return ConcurrencyLimitWithLeaseResponse.model_validate(answer.json())
 
 
 def _make(name: str) -> None:
     with (
-        get_client(sync_client=True) as client,
+        _client() as client,
         suppress(ObjectAlreadyExists),
     ):  # another driver made it since
         client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=SLOTS_DEFAULT))
+
+
+@contextmanager
+def _client() -> Iterator[SyncPrefectClient]:
+    """The task run's client, open until its last user leaves; threads that share it count one at a time."""
+    shared = get_client(sync_client=True)
+    with _counting:
+        client = shared.__enter__()
+    try:
+        yield client
+    finally:
+        with _counting:
+            shared.__exit__(None, None, None)
 
 
 @contextmanager
@@ -113,14 +127,14 @@ def _kept(lease: UUID) -> Iterator[None]:
         yield
     finally:
         over.set()
-        with suppress(HTTPError), get_client(sync_client=True) as client:
+        with suppress(HTTPError), _client() as client:
             client.release_concurrency_slots_with_lease(lease)
 
 
 def _renew(lease: UUID, over: threading.Event) -> None:
     while not over.wait(_RENEW_AFTER_S):
         try:
-            with get_client(sync_client=True) as client:
+            with _client() as client:
                 client.renew_concurrency_lease(lease, _LEASE_S)
         except HTTPError as error:
             if not over.is_set():
