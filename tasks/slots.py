@@ -97,10 +97,8 @@ def _lease(name: str) -> ConcurrencyLimitWithLeaseResponse:
 
 
 def _make(name: str) -> None:
-    with (
-        _client() as client,
-        suppress(ObjectAlreadyExists),
-    ):  # another driver made it since
+    # another driver may have made it since
+    with _client() as client, suppress(ObjectAlreadyExists):
         client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=SLOTS_DEFAULT))
 
 
