@@ -29,7 +29,12 @@ class Home:
         Raises:
             CannotRunError: there is something else, or it cannot be looked at.
         """
-        root = Path(os.environ.get("SHOTWISE_HOME") or ".shotwise").expanduser().resolve()
+        named = os.environ.get("SHOTWISE_HOME") or ".shotwise"
+        try:
+            root = Path(named).expanduser().resolve()
+        except RuntimeError:
+            problem = "`~` there is nobody's home folder"
+            raise CannotRunError("SHOTWISE_HOME", named, problem, "write the whole path") from None
         _check_folder(root)
         return cls(root)
 

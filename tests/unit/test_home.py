@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shotwise.errors import CannotRunError
 from shotwise.home import Home
 
 OURS = ("SHOTWISE_", "PREFECT_", "MLFLOW_", "XDG_", "MPL", "DATABASE_URL")
@@ -40,3 +41,12 @@ def test_a_place_for_matplotlibs_files_that_the_user_names_is_kept(
     monkeypatch.setenv("MPLCONFIGDIR", "")
     Home(tmp_path).keep_plot_cache()
     assert os.environ["MPLCONFIGDIR"] == str(tmp_path / "cache" / "matplotlib")
+
+
+def test_the_home_of_somebody_unknown_is_refused_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOTWISE_HOME", "~no-such-user/state")
+    with pytest.raises(CannotRunError) as refused:
+        Home.from_environment()
+    assert str(refused.value) == (
+        "SHOTWISE_HOME: `~` there is nobody's home folder (got '~no-such-user/state'); write the whole path"
+    )
