@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _MICRO = 1_000_000
 _LIMIT_MAX = 2**62
+_ENTRIES_MAX = 1_000_000
 
 
 @click.group(invoke_without_command=True)
@@ -68,7 +69,13 @@ def budget_set(account: str, usd: str | None, shots: str | None, freeze: bool) -
 
 @budget.command("entries")
 @click.argument("account")
-@click.option("--limit", default=50, show_default=True, help="How many, newest first.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, _ENTRIES_MAX),
+    default=50,
+    show_default=True,
+    help="How many, newest first.",
+)
 @json_option("Print a JSON array.")
 def budget_entries(account: str, limit: int, as_json: bool) -> None:
     """The ledger's entries of ACCOUNT and all below it."""

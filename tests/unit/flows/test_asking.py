@@ -70,3 +70,10 @@ def test_an_account_that_is_not_there_is_an_error(home: Path, command: str) -> N
     assert isinstance(done.exception, SpecError)
     assert "no such account" in str(done.exception)
     assert not list(home.iterdir())
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "99999999999999999999"])
+def test_a_number_of_entries_that_cannot_be_is_refused(home: Path, limit: str) -> None:
+    done = CliRunner().invoke(cli, ["budget", "entries", "lab", "--limit", limit])
+    assert done.exit_code == 2
+    assert f"{limit} is not in the range" in done.stderr
