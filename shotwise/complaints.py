@@ -20,7 +20,6 @@ _PATTERNS = {
 }
 _WORDS = {
     "missing": ("missing", "add it"),
-    "union_tag_not_found": ("no kind given", "say which kind it is"),
     "greater_than": ("too small", "give more than {gt}"),
     "greater_than_equal": ("too small", "give at least {ge}"),
     "less_than": ("too large", "give less than {lt}"),
@@ -80,10 +79,13 @@ def complaint(
     kind, context, value = first["type"], first.get("ctx", {}), first["input"]
     shown = UNSHOWN if isinstance(value, dict | BaseModel) or kind == "missing" else value
     if kind == "union_tag_invalid":
-        field = f"{place.field}.{str(context.get('discriminator')).strip(chr(39))}"
+        field = f"{place.field}.{_discriminator(context)}"
         return Complaint(
             field, str(context.get("tag")), "unknown kind", f"use one of {context.get('expected_tags')}"
         )
+    if kind == "union_tag_not_found":
+        tags = ", ".join(repr(tag) for each in place.members for tag in _tags(each))
+        return Complaint(f"{place.field}.{_discriminator(context)}", UNSHOWN, "missing", f"use one of {tags}")
     if kind == "extra_forbidden":
         return Complaint(place.field, shown, *_unknown_key(place, str(first["loc"][-1])))
     if kind == "literal_error" or place.member is not None:
@@ -104,6 +106,7 @@ class _Place:
         sections: the section that the last part is in; several where pydantic has not chosen among them.
         others: the members of the same union beside that section.
         info: the field itself, where it is known.
+        members: the sections that its value may be.
         member: position of the label of a member of a union that has no name; None where there is none.
     """
 
@@ -129,7 +132,12 @@ class _Place:
                 below = list(_models(self.info.annotation)) if self.info else below
                 kept.append(part)
             before = part
-        self.field = ".".join(kept)
+        self.field, self.members = ".".join(kept), below
+
+
+def _discriminator(context: dict[str, Any]) -> str:
+    """The name of the field that tells a union's members apart, which pydantic quotes."""
+    return str(context.get("discriminator")).strip("'")
 
 
 def _unknown_key(place: _Place, key: str) -> tuple[str, str]:

@@ -163,6 +163,15 @@ def test_every_choice_of_a_field_that_may_be_a_list_is_told(
     [
         (f"{H2}optimiser: {{name: adam}}", "optimiser: unknown key; did you mean `optimizer`?"),
         ("seed: 1", "problem: missing; add it"),
+        (f"{H2.replace('mode: exact', 'shots: 9')}", "execution.mode: missing; use one of 'exact', 'shots'"),
+        (
+            "problem: {terms: {ZZ: 1}}",
+            "problem.kind: missing; use one of 'molecule', 'maxcut', 'qubo', 'ising', 'pauli'",
+        ),
+        (
+            "problem: {kind: maxcut, generator: {nodes: 4}}",
+            "problem.generator.name: missing; use one of 'random_regular', 'erdos_renyi'",
+        ),
         ("", "spec: empty; start with `version: 1` and `problem:`"),
         ("- 1", "spec: not a map (got [1]); start with `version: 1` and `problem:`"),
         ("seed: 1\nseed: 2", "seed: the key appears twice, again on line 2; keep one"),
