@@ -44,6 +44,8 @@ def _as_named(error: NotOpenedError) -> CannotRunError:
         root = Home.from_environment().root
         return CannotRunError("SHOTWISE_HOME", root, "its team is down", "start it with `shotwise up`")
     remedy = "see that the folder is readable and writable"
+    if error.damaged:
+        remedy = "restore it from a backup, or name another folder"
     return CannotRunError("SHOTWISE_HOME", error.address, f"its journal {error.cause}", remedy)
 
 

@@ -40,6 +40,8 @@ _TRUSTED_IDLE_S = 0.1
 HANDED_OVER = "this journal was handed over to the folder's team"
 """What `ledger.handover` has a journal answer to every write."""
 _EXAMPLE = "postgresql+psycopg://USER@HOST/NAME"
+_DAMAGED = ("file is not a database", "database disk image is malformed")
+"""SQLite's words for a file that no longer holds what it held."""
 _USE_TEAM = "`shotwise up`, then give the command again"
 
 
@@ -180,8 +182,10 @@ def parse_address(url: str) -> URL:
 def _not_opened(url: URL, reason: str) -> NotOpenedError:
     cause = f"cannot be opened: {reason.rpartition('failed: ')[2]}"
     unreachable = url.get_backend_name() == "postgresql" and "connection" in reason
-    remedy = "check that it is reachable and writable"
-    return NotOpenedError(url.render_as_string(hide_password=True), cause, remedy, unreachable=unreachable)
+    damaged = any(words in reason for words in _DAMAGED)
+    remedy = "restore it from a backup" if damaged else "check that it is reachable and writable"
+    address = url.render_as_string(hide_password=True)
+    return NotOpenedError(address, cause, remedy, unreachable=unreachable, damaged=damaged)
 
 
 def _make_engine(url: str) -> Engine:

@@ -58,10 +58,13 @@ class NotOpenedError(CannotRunError):
         address: without its password.
         cause: as a short clause: the database's own words, or what is wrong with the address.
         unreachable: its server is there to be reached, and is not.
+        damaged: its file is there, and is no database or not a whole one.
     """
 
-    def __init__(self, address: str, cause: str, remedy: str, *, unreachable: bool = False) -> None:
-        self.address, self.cause, self.unreachable = address, cause, unreachable
+    def __init__(
+        self, address: str, cause: str, remedy: str, *, unreachable: bool = False, damaged: bool = False
+    ) -> None:
+        self.address, self.cause, self.unreachable, self.damaged = address, cause, unreachable, damaged
         super().__init__("database", address, cause, remedy)
 
 

@@ -91,3 +91,12 @@ def test_a_home_that_is_a_file_is_one_line(
     error = refusal(command)
     assert error.exit_code == 3
     assert str(error).startswith(f"SHOTWISE_HOME: {tmp_path / 'file'} is not a folder (got ")
+
+
+@pytest.mark.parametrize("kept", [b"", b"SQLite format 3\0"])
+def test_a_damaged_journal_is_to_be_restored(home: Path, kept: bytes) -> None:
+    home.mkdir()
+    (home / "shotwise.db").write_bytes(kept + b"something else" * 100)
+    error = refusal("runs")
+    assert error.exit_code == 3
+    assert str(error).endswith("; restore it from a backup, or name another folder")
