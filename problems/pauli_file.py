@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from problems.coefficients import check_magnitudes
 from problems.pauli import QUBITS_MAX, PauliSum
 from problems.problem import Problem
 from problems.references import ground_state
@@ -23,7 +24,7 @@ def pauli_problem(spec: PauliSpec) -> Problem:
 
     Raises:
         SpecError: no strings, letters other than I, X, Y and Z, unequal lengths, coefficients that are not
-            finite, or nothing but the identity.
+            finite or too large or small to be squared, or nothing but the identity.
         CannotRunError: more than 62 qubits.
     """
     if spec.terms is None:
@@ -37,12 +38,12 @@ def pauli_problem(spec: PauliSpec) -> Problem:
         raise CannotRunError(
             _FIELD, f"{length} qubits", f"more than {QUBITS_MAX} qubits", "use shorter strings"
         )
-    if not any(coefficient and string.strip("I") for string, coefficient in spec.terms.items()):
+    measured = [coefficient for string, coefficient in spec.terms.items() if string.strip("I")]
+    if not any(measured):
         raise SpecError(
             _FIELD, next(iter(spec.terms)), "nothing but the identity", "add a string to minimise"
         )
-    if not math.isfinite(sum(map(abs, spec.terms.values()))):
-        raise SpecError(_FIELD, UNSHOWN, "the coefficients are too large to add up", "scale them down")
+    check_magnitudes(measured, _FIELD)
     hamiltonian = PauliSum.from_strings(spec.terms)
     return Problem(spec.kind, hamiltonian, reference=ground_state(hamiltonian))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from problems.coefficients import check_magnitudes
 from problems.pauli import QUBITS_MAX
 from shotwise.errors import UNSHOWN, CannotRunError, SpecError
 
@@ -16,7 +17,7 @@ def count_nodes(
 
     Raises:
         SpecError: at `field`: no pairs, a node outside 0..nodes-1, the same pair twice in either order,
-            weights that are not finite, too large to add up, or all zero.
+            weights that are not finite, all zero, or too large or small to be squared.
         CannotRunError: more than `nodes_max` nodes: by default 62, more than which no basis state holds.
     """
     if not pairs:
@@ -36,10 +37,9 @@ def count_nodes(
                 field, [i, j], "the pair appears twice", "add the two values up and keep one of them"
             )
         seen.add(pair)
-    if not math.isfinite(sum(abs(weight) for _, _, weight in pairs)):
-        raise SpecError(field, UNSHOWN, "the values are too large to add up", "scale them down")
     if not any(weight for _, _, weight in pairs):
         raise SpecError(field, UNSHOWN, "all zero", "give at least one that is not")
+    check_magnitudes((weight for _, _, weight in pairs), field)
     check_qubits(count, nodes_max=nodes_max)
     return count
 

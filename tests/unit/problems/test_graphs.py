@@ -55,6 +55,7 @@ def test_generators_are_seeded() -> None:
         ({"edges": ((0, 1, 1.0), (1, 0, 2.0))}, "problem.edges", "appears twice"),
         ({"edges": ((0, 1, 0.0),)}, "problem.edges", "all zero"),
         ({"edges": ((0, 1, 1e308), (0, 2, 1e308))}, "problem.edges", "too large"),
+        ({"edges": ((0, 1, 5e-324),)}, "problem.edges", "too small"),
         (
             {"generator": {"name": "random_regular", "degree": 3, "nodes": 5}},
             "problem.generator.degree",

@@ -42,6 +42,8 @@ def test_imaginary_hamiltonians_have_an_energy_but_no_real_ground_space() -> Non
         ({"II": 1.0}, "nothing but the identity"),
         ({"II": 1.0, "XX": 0.0}, "nothing but the identity"),
         ({"XX": 1e308, "YY": 1e308}, "too large"),
+        ({"XX": 1e200}, r"too large, above 1e\+100 in all \(got 1e\+200\); scale them down"),
+        ({"II": 1.0, "XX": -1e-200}, r"too small, all below 1e-100 \(got 1e-200\); scale them up"),
     ],
 )
 def test_rejects(terms: dict[str, float], complaint: str) -> None:
