@@ -29,13 +29,16 @@ def read_bounded(path: Path, *, field: str, shown_as: str, bytes_max: int) -> st
     Raises:
         SpecError: as `read_inside`.
     """
-    if not path.is_file():
-        raise SpecError(field, shown_as, "no such file", "check the name")
     try:
+        if not path.exists():
+            raise SpecError(field, shown_as, "no such file", "check the name")
+        if not path.is_file():
+            raise SpecError(field, shown_as, "not a regular file", "name one")
         with path.open("rb") as stream:
             data = stream.read(bytes_max + 1)
     except OSError as error:
-        raise SpecError(field, shown_as, f"cannot be read: {error.strerror}", "check permissions") from None
+        problem = f"cannot be read: {error.strerror}"
+        raise SpecError(field, shown_as, problem, "check its name and permissions") from None
     if len(data) > bytes_max:
         raise SpecError(field, shown_as, f"larger than {bytes_max >> 20} MiB", "make it smaller")
     try:

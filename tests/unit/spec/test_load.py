@@ -212,7 +212,16 @@ def test_a_huge_file_is_refused_without_being_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside.txt", "/etc/passwd", "link.txt", "a\0b", "folder", "missing.txt"]
+    ("name", "problem"),
+    [("missing.yaml", "no such file"), (".", "not a regular file"), (300 * "a", "cannot be read")],
+)
+def test_a_spec_that_is_no_file_is_refused(tmp_path: Path, name: str, problem: str) -> None:
+    with pytest.raises(SpecError, match=f"^spec: {problem}"):
+        load_spec(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.txt", "/etc/passwd", "link.txt", "a\0b", "folder", "missing.txt", 300 * "a"]
 )
 def test_a_path_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     inside = tmp_path / "inside"
