@@ -13,7 +13,7 @@ from typing import Any
 from ledger import Journal, RunRecord, RunState
 from shotwise.errors import UNSHOWN, SpecError
 from shotwise.spec import RunSpec, load_spec
-from shotwise.spec.load import parse
+from shotwise.spec.load import parse_option
 from tasks.provenance import new_run
 from tasks.run_records import row_of
 
@@ -132,7 +132,7 @@ def _axis(text: str) -> tuple[str, ...]:
     field, equals, values = text.partition("=")
     if not equals or not all(field.split(".")):
         raise SpecError("--over", text, "not of the form a.b=c1,c2", "write --over seed=1,2,3")
-    listed = parse(f"values: [{values}]")["values"]
+    listed = parse_option("--over", text, f"[{values}]")
     if not listed:
         raise SpecError("--over", text, "no values", "write --over seed=1,2,3")
     return tuple(f"{field}={json.dumps(value)}" for value in listed)

@@ -172,7 +172,16 @@ def override(raw: dict[str, Any], assignment: str) -> None:
         at = at[key]
         if not isinstance(at, dict):
             raise SpecError("--set", assignment, f"{key} is not a section", "name a field of a section")
-    at[keys[-1]] = parse(f"value: {value}")["value"]
+    at[keys[-1]] = parse_option("--set", assignment, value)
+
+
+def parse_option(option: str, given: str, value: str) -> Any:
+    """The value, in YAML, of what was `given` to an `option` of the command line. Raises SpecError there."""
+    try:
+        return parse(f"value: {value}")["value"]
+    except SpecError as error:
+        problem = error.problem.removesuffix(" on line 1")
+        raise SpecError(option, given, problem, "put the value in quotes") from None
 
 
 _UNIONS = frozenset({"problem", "ansatz", "execution", "generator", "objective", "scan"})

@@ -139,6 +139,10 @@ def test_a_bad_field_is_named_with_its_value(
         ("scan={layer: [1, 2]}", "unknown key (got [1, 2]); did you mean `layers`?"),
         ("execution={mode: shots, shots: 9, shot_polcy: adaptive}", "did you mean `shot_policy`?"),
         ("optimizer.options={b1: x}", "optimizer.options.b1: not a number (got 'x')"),
+        (
+            "name=a: b",
+            "--set: not YAML: mapping values are not allowed here (got 'name=a: b'); put the value in quotes",
+        ),
     ],
 )
 def test_the_remedy_says_what_to_write(tmp_path: Path, override: str, words: str) -> None:

@@ -26,6 +26,11 @@ def test_quoted_values_may_hold_commas_and_semicolons() -> None:
     assert len({point.spec.canonical_json() for point in points}) == 4
 
 
+def test_values_that_are_not_yaml_are_told_with_the_option() -> None:
+    with pytest.raises(SpecError, match=r"^--over: not YAML: .* \(got 'seed=\[1,2'\)"):
+        grid(H2, [], ["seed=[1,2"])
+
+
 def test_the_same_points_have_the_same_name_and_runs_entered_once(tmp_path: Path) -> None:
     points = grid(H2, [], ["seed=1,2"])
     assert (
