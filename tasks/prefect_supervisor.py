@@ -118,6 +118,7 @@ def _load_server(home: Home) -> uvicorn.Server:
     from prefect.server.api.server import create_app
 
     app = create_app()
+    _wait_for_other_writers()
     gc.enable()
     gc.freeze()
     return uvicorn.Server(
@@ -128,6 +129,20 @@ def _load_server(home: Home) -> uvicorn.Server:
             lifespan="on",
             timeout_graceful_shutdown=3,
         )
+    )
+
+
+def _wait_for_other_writers() -> None:
+    """Have the server's transactions take SQLite's write lock when they begin, for which they wait.
+
+    Prefect begins most of them as readers. Where another one writes before they do, becoming a writer fails
+    at once: the server answers 503, and its client sleeps for two seconds.
+    """
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    begin = AioSqliteConfiguration.begin_transaction
+    AioSqliteConfiguration.begin_transaction = lambda self, session, with_for_update=False: begin(
+        self, session, with_for_update=True
     )
 
 

@@ -1,8 +1,7 @@
 """Device slots as Prefect global concurrency limits: how many jobs may be out at once, seen in the UI.
 
 Slots are leased through the client that a task run has open already. Prefect's own context manager makes
-three new ones for each slot, waits without hearing a request to stop, and sends two events for a slot, which
-its server is then busy with while the next slot is asked for.
+three new ones for each slot, and waits without hearing a request to stop.
 """
 
 from __future__ import annotations

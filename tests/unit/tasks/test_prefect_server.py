@@ -9,11 +9,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from shotwise.errors import CannotRunError, RunFailedError
@@ -158,6 +160,38 @@ def test_the_page_asks_the_address_that_it_is_served_from(shared: PrefectServer)
     url = shared.wait()
     with urllib.request.urlopen(url.removesuffix("/api") + "/ui-settings") as answer:
         assert json.load(answer)["api_url"] == url
+
+
+def test_requests_wait_for_another_writer(shared: PrefectServer, home: Home) -> None:
+    """A transaction that reads before it writes is no 503, whatever was written in between."""
+    with httpx.Client(base_url=shared.wait()) as client:
+        made = client.post("/v2/concurrency_limits/", json={"name": "slots", "limit": 1000})
+        assert made.status_code == 201
+        with writer_at_work(home.prefect / "prefect.db"):
+            taken = {"names": ["slots"], "slots": 1}
+            answers = [client.post("/v2/concurrency_limits/increment", json=taken) for _ in range(40)]
+    assert {answer.status_code for answer in answers} == {200}
+
+
+@contextlib.contextmanager
+def writer_at_work(path: Path) -> Iterator[None]:
+    """Commits to a database for the block, some hundred a second."""
+    over = threading.Event()
+
+    def write() -> None:
+        with contextlib.closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
+            connection.execute("CREATE TABLE noise (number INTEGER)")
+            while not over.wait(0.001):
+                connection.execute("INSERT INTO noise VALUES (1)")
+            connection.execute("DROP TABLE noise")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        writer.join()
 
 
 def test_runs_of_a_killed_process_are_closed(home: Home, shared: PrefectServer) -> None:
