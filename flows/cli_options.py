@@ -69,7 +69,7 @@ def open_database(*, make: bool = False) -> Database:
     if make:
         return Database(home.make().database_url)
     if not home.has_database:
-        click.echo(f"nothing was run in {home.root} yet; to look elsewhere, set SHOTWISE_HOME to the folder", err=True)
+        click.echo(f"nothing was run in {home.root} yet; set SHOTWISE_HOME to look elsewhere", err=True)
     return Database(home.asked_url)
 
 
