@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo up down test campaign-resume campaign-crash campaign-team campaign-scale drill-kill drill-load bench screenshots audit lint check clean
+.PHONY: help setup demo up down test test-services campaign-resume campaign-crash campaign-team campaign-scale drill-kill drill-load bench screenshots audit lint check clean
 .DEFAULT_GOAL := help
 
 help:  ## explain every target
@@ -34,8 +34,11 @@ up: setup  ## start a team's services on this machine: PostgreSQL, MLflow, Prefe
 down: setup  ## end what `make up` started; state stays
 	@$(BIN)/shotwise down
 
-test: setup  ## run all tests but the long campaigns, which have targets of their own (campaign-...)
+test: setup  ## run all tests but those of services and the long campaigns, which have targets of their own
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+
+test-services: setup  ## the tests that start a team's services or several commands at once, one after the other
+	$(BIN)/python -m pytest -m services --durations=10 tests/simulation
 
 campaign-resume: setup  ## kill thirty runs and a scan at seeded moments and compare every byte
 	$(BIN)/python -m pytest -m campaign -s tests/simulation/test_resume.py tests/simulation/test_scan.py tests/simulation/test_sweep.py
@@ -75,7 +78,7 @@ lint: setup  ## ruff, pyright and the import layers
 	$(BIN)/lint-imports
 	$(BIN)/python -m pip check
 
-check: lint test  ## lint, then test; CI runs `make audit` and `make campaign-scale` too
+check: lint test-services test  ## lint, then all tests; CI runs `make audit` and `make campaign-scale` too
 
 clean:  ## remove the virtual environment, the state folder and what benchmarks built
 	rm -rf .venv .shotwise build

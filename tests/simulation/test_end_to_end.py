@@ -175,6 +175,7 @@ def test_the_terminal_shows_no_traceback_and_where_to_look_next(folder: Folder) 
         assert wanted in done.stdout
 
 
+@pytest.mark.services
 def test_an_interrupted_run_says_how_to_resume_and_does(folder: Folder) -> None:
     known = len(folder.json("runs"))
     process = folder.start(

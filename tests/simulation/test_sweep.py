@@ -31,6 +31,7 @@ def kill_when_one_is_completed(
     return started, len(workers)
 
 
+@pytest.mark.services
 def test_a_point_that_samples_has_a_flow_run_and_an_exact_one_a_task_run(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "home")
     ways = "execution={mode: exact},{mode: shots, shots: 200}"

@@ -151,6 +151,7 @@ def csrf(team: Folder) -> dict[str, str]:
         return {"Prefect-Csrf-Client": "test", "Prefect-Csrf-Token": json.load(answer)["token"]}
 
 
+@pytest.mark.services
 @pytest.mark.timeout(600)
 def test_a_submitted_run_is_driven_and_seen(tmp_path: Path, team: Folder) -> None:
     spec = tmp_path / "h2.yaml"
@@ -174,6 +175,7 @@ def test_a_submitted_run_is_driven_and_seen(tmp_path: Path, team: Folder) -> Non
     assert tracked["info"]["run_name"] == run_id
 
 
+@pytest.mark.services
 @pytest.mark.timeout(300)
 def test_a_limit_from_before_the_team_holds(team: Folder) -> None:
     (account,) = team.json("budget", "show", "before")
@@ -181,6 +183,7 @@ def test_a_limit_from_before_the_team_holds(team: Folder) -> None:
     assert team.json("budget", "entries", "before")[0]["kind"] == "limit"
 
 
+@pytest.mark.services
 @pytest.mark.timeout(600)
 def test_a_driven_run_is_cancelled(tmp_path: Path, team: Folder) -> None:
     spec = tmp_path / "queued.yaml"
@@ -198,6 +201,7 @@ def test_a_driven_run_is_cancelled(tmp_path: Path, team: Folder) -> None:
     wait_until(lambda: flow_runs(team, run_id)[0]["state_type"] == "CANCELLED", "the flow run's end")
 
 
+@pytest.mark.services
 @pytest.mark.timeout(600)
 def test_a_scan_that_prefects_ui_started_and_cancelled_ends_with_its_point(team: Folder) -> None:
     """The runner stops the process and overwrites the state that it leaves; the journal says the same."""
@@ -223,6 +227,7 @@ def test_a_scan_that_prefects_ui_started_and_cancelled_ends_with_its_point(team:
     assert (state["type"], state["name"]) == ("CANCELLED", "Cancelled")
 
 
+@pytest.mark.services
 @pytest.mark.timeout(600)
 def test_a_second_up_is_harmless_and_forged_requests_are_refused(team: Folder) -> None:
     records = {path.name: path.read_text() for path in (team.home / "team").glob("*.json")}
@@ -251,6 +256,7 @@ def test_what_is_paused_in_prefect_is_named_by_up_and_stays_so(team: Folder) -> 
     assert "paused" not in team.command("up").stdout
 
 
+@pytest.mark.services
 @pytest.mark.timeout(300)
 def test_a_taken_port_is_one_clear_line(team: Folder) -> None:
     with tempfile.TemporaryDirectory(prefix="shotwise-") as folder:
@@ -261,6 +267,7 @@ def test_a_taken_port_is_one_clear_line(team: Folder) -> None:
     assert "--prefect-port" in done.stderr
 
 
+@pytest.mark.services
 @pytest.mark.timeout(300)
 def test_beyond_loopback_without_credentials_nothing_starts() -> None:
     with tempfile.TemporaryDirectory(prefix="shotwise-") as folder:
