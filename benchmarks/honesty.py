@@ -22,6 +22,7 @@ def honesty(runs: int) -> pd.DataFrame:
     for molecule, execution in (
         ("h2", "{mode: shots, policy: adaptive, target_std_error: 5.0e-3}"),
         ("heh_plus", "{mode: shots, policy: adaptive, target_std_error: 5.0e-3}"),
+        ("h2", "{mode: shots, policy: adaptive, target_std_error: 1.6e-3}"),
         ("heh_plus", "{mode: shots, policy: adaptive, target_std_error: 1.6e-3}"),
         ("h2", "{mode: shots, shots: 1000}"),
     ):

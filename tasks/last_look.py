@@ -1,9 +1,9 @@
 """A look at the groups' variances where the optimization ended; the final evaluation is planned by them.
 
 A standard error e takes (sum_g sigma_g)^2 / e^2 shots. An optimization that was good with few shots knows
-the sigmas badly: with what it knows of HeH+, the final evaluation would miss the error that was asked for by
-a fifth to either side. So a tenth of its shots are taken first, and only the variances are kept of them: the
-final evaluation stays independent of what decided its size.
+the sigmas badly, and the final evaluation would miss the error that was asked for to either side. So a tenth
+of its shots are taken first, and only the variances are kept of them: the final evaluation stays independent
+of what decided its size.
 """
 
 from __future__ import annotations
