@@ -161,7 +161,7 @@ def cost_ratio(prepared: Prepared, device: str, angles: np.ndarray, shots: int) 
 
 def plan_of(prepared: Prepared, angles: np.ndarray, shots: int, seed: tuple[int, ...]) -> ExecutionPlan:
     """One energy with its shots shared by the groups' weights."""
-    weights = np.array([group.weight for group in prepared.grouping.groups])
+    weights = prepared.grouping.weights
     groups = np.arange(len(weights))
     return ExecutionPlan(
         prepared.stage().circuit,

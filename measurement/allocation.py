@@ -39,9 +39,10 @@ def shots_for(std_error: float, sigmas: np.ndarray) -> int:
 
 
 def allocate_all(shots: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`allocate` for many evaluations: (points,) shots -> (points, groups)."""
-    totals, inverse = np.unique(shots, return_inverse=True)
-    return np.array([allocate(int(total), weights) for total in totals])[inverse]
+    """`allocate` of every evaluation: (points,) shots, weights of all or each -> (points, groups)."""
+    each = np.column_stack([shots, np.broadcast_to(weights, (len(shots), weights.shape[-1]))])
+    distinct, inverse = np.unique(each, axis=0, return_inverse=True)
+    return np.array([allocate(int(row[0]), row[1:]) for row in distinct])[inverse.ravel()]
 
 
 def allocate(shots: int, weights: np.ndarray) -> np.ndarray:

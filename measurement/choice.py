@@ -91,4 +91,4 @@ def entangling_gates(grouping: Grouping) -> np.ndarray:
 def _added_bias(grouping: Grouping, two_qubit_error: float) -> float:
     """Bias of an energy if every failed gate puts its group into the mixed state, at worst."""
     lost = 1.0 - (1.0 - two_qubit_error) ** entangling_gates(grouping)
-    return float(lost @ [group.weight for group in grouping.groups])
+    return float(lost @ grouping.weights)

@@ -57,16 +57,16 @@ class GroupVariances:
         parts: Sequence[tuple[ExecutionPlan, Outcome]],
         grouping: Grouping,
         *,
-        point: int | None = None,
+        points: np.ndarray | None = None,
     ) -> GroupVariances:
-        """With what one batch gave, at all points or at one; what was known before fades by `MEMORY`.
+        """With what one batch gave, at all points or at some; what was known before fades by `MEMORY`.
 
         Args:
             parts: of the batch, one for each device that ran some of it.
         """
         squares, shots = MEMORY * self.squares, MEMORY * self.shots
         for plan, outcome in parts:
-            rows = np.arange(len(plan)) if point is None else np.flatnonzero(plan.point == point)
+            rows = np.arange(len(plan)) if points is None else np.flatnonzero(np.isin(plan.point, points))
             for row in rows.tolist():
                 states, counts = outcome.row(row)
                 basis, n = int(plan.basis[row]), int(counts.sum())
@@ -90,7 +90,7 @@ def prior_variances(grouping: Grouping, hamiltonian: PauliSum, basis_state: int 
         basis_state: what the circuit starts from, such as the Hartree-Fock state; None where it is no
             basis state: then the mixed state alone counts.
     """
-    mixed = np.array([group.weight**2 for group in grouping.groups])
+    mixed = grouping.weights**2
     if basis_state is None:
         return mixed
     terms = hamiltonian.without_constant()

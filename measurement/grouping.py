@@ -52,6 +52,11 @@ class Grouping:
     def __len__(self) -> int:
         return len(self.groups)
 
+    @property
+    def weights(self) -> np.ndarray:
+        """Of every group, shape (groups,)."""
+        return np.array([group.weight for group in self.groups])
+
 
 def qubit_wise_commuting(hamiltonian: PauliSum) -> Grouping:
     """Group terms that commute qubit by qubit, by sorted insertion (arXiv:1908.06942).

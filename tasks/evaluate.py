@@ -28,14 +28,14 @@ from shotwise.rng import Purpose, stream
 from tasks.gradient import Gradient, design_of, gradient_of
 from tasks.mitigation import MitigatedPart
 from tasks.prepared import Prepared
-from tasks.sampling import check_energy_shots, energy_shots, pilot_shots
+from tasks.sampling import centre_sigmas, check_energy_shots, energy_shots, pilot_shots
 from tasks.state import LoopState, Sample
 
 CANDIDATES_EVERY = 10
 CANDIDATE_SHOTS = 1000
 """Where energies are exact, candidate solutions are drawn this often and this many."""
 CENTRE_RADIUS = 0.5
-"""Radians of any parameter within which a point's variances count as those where the optimizer stands."""
+"""Radians of any angle within which a point's variances count as those where the optimizer stands."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,20 +136,47 @@ def plan_iteration(prepared: Prepared, state: LoopState) -> ExecutionPlan:
                 for design, each in zip(designs, wish, strict=True)
             ]
         )
+    sigmas = _sigmas_of(prepared, state, near_centre(prepared, state, circuit, angles), shots)
     purpose = Purpose.PILOT if state.piloting else Purpose.MEASUREMENT
-    return plan_energies(prepared, circuit, angles, shots, state.variances.sigmas, (purpose, state.iteration))
+    return plan_energies(prepared, circuit, angles, shots, sigmas, (purpose, state.iteration))
+
+
+def _sigmas_of(prepared: Prepared, state: LoopState, near: np.ndarray, shots: np.ndarray) -> np.ndarray:
+    """The groups' standard deviations at every row, shape (rows, groups).
+
+    A target error that sets the shots is meant where the run stands: the rows near have those of the centre.
+    """
+    sigmas = np.tile(state.variances.sigmas, (len(near), 1))
+    if prepared.needs_pilot and near.any():
+        planned = max(int(shots[near][0]), prepared.shots_min)
+        sigmas[near] = centre_sigmas(prepared, state, shots=planned)
+    return sigmas
+
+
+def near_centre(prepared: Prepared, state: LoopState, circuit: Circuit, angles: np.ndarray) -> np.ndarray:
+    """Which rows of angles are about where the optimizer stands, bool; a line fit's points are far away."""
+    if state.growing:
+        centre = np.zeros(circuit.n_parameters)
+    elif state.piloting:
+        centre = state.parameters
+    else:
+        stage = prepared.stage(state.operators)
+        centre = np.asarray(stage.used(stage.optimizer.progress(state.optimizer).parameters))
+    away = np.abs(angles - circuit.angles(centre[None, :]))
+    return np.max(away, axis=1, initial=0.0) <= CENTRE_RADIUS
 
 
 def shots_wanted(prepared: Prepared, state: LoopState) -> np.ndarray:
     """Shots of every point, shape (points,), or of its energy and derivatives, (points, 1 + d)."""
     if state.piloting:
         return np.array([float(pilot_shots(prepared))])
-    if state.growing:
-        return np.array([float(energy_shots(prepared, state))])
     stage = prepared.stage(state.operators)
-    if prepared.chooses_shots:
+    if prepared.chooses_shots and not state.growing:
         return np.asarray(stage.shots(state.optimizer))
-    return np.full(stage.optimizer.points_per_ask, float(energy_shots(prepared, state)))
+    circuit, points = circuit_of(prepared, state), points_of(prepared, state)
+    near = bool(near_centre(prepared, state, circuit, circuit.angles(points[:1]))[0])
+    at_centre = centre_sigmas(prepared, state, std_error=prepared.asked_std_error)
+    return np.full(len(points), float(energy_shots(prepared, at_centre if near else state.variances.sigmas)))
 
 
 def gradient_designs(
@@ -174,7 +201,8 @@ def plan_energies(
 
     Args:
         shots: of each row, shape (rows,); never less than every group needs.
-        sigmas: the groups' standard deviations, by which the shots are shared, shape (groups,).
+        sigmas: the groups' standard deviations, by which the shots are shared, shape (groups,) or
+            (rows, groups).
 
     Raises:
         CannotRunError: a row would take more shots than an energy may have.
@@ -205,6 +233,7 @@ def answer_from(prepared: Prepared, state: LoopState, measured: BatchResult) -> 
         estimates = objectives_of(prepared, measured, leaders_of(designs))
         evaluation = _with_gradients(designs, estimates, shots)
     fidelity = _fidelity(prepared, state, plan.circuit, points)
+    near = np.flatnonzero(near_centre(prepared, state, plan.circuit, plan.angles))
     return Answer(
         evaluation,
         best_sample(prepared, measured),
@@ -213,8 +242,8 @@ def answer_from(prepared: Prepared, state: LoopState, measured: BatchResult) -> 
         measured.shots,
         measured.cost_micro_usd,
         state.variances.updated(measured.parts, prepared.grouping),
-        state.centre_variances.updated(measured.parts, prepared.grouping, point=0)
-        if _starts_at_centre(prepared, state, points)
+        state.centre_variances.updated(measured.parts, prepared.grouping, points=near)
+        if len(near)
         else state.centre_variances,
     )
 
@@ -253,15 +282,6 @@ def _shots_by_device(measured: BatchResult) -> np.ndarray:
     """float64, shape (devices, points); circuits of equal shots bring more than was asked for."""
     rows = [(plan, np.maximum(plan.shots, outcome.shots)) for plan, outcome in measured.parts]
     return np.array([np.bincount(plan.point, shots, minlength=len(plan.angles)) for plan, shots in rows])
-
-
-def _starts_at_centre(prepared: Prepared, state: LoopState, points: np.ndarray) -> bool:
-    """Whether the first point is where the optimizer stands, or near; a line fit's points are far away."""
-    if state.growing or state.piloting:
-        return True
-    stage = prepared.stage(state.operators)
-    centre = stage.used(stage.optimizer.progress(state.optimizer).parameters)
-    return bool(np.max(np.abs(points[0] - np.asarray(centre)), initial=0.0) <= CENTRE_RADIUS)
 
 
 def estimates_of(prepared: Prepared, measured: BatchResult) -> Estimates:

@@ -39,16 +39,30 @@ def check_energy_shots(prepared: Prepared, shots: float) -> None:
     )
 
 
-def energy_shots(prepared: Prepared, state: LoopState) -> int:
+def energy_shots(prepared: Prepared, sigmas: np.ndarray) -> int:
     """Shots of one energy evaluation where the optimizer does not choose them.
+
+    Args:
+        sigmas: the groups' standard deviations where it is evaluated, shape (groups,).
 
     Raises:
         CannotRunError: as `check_energy_shots`.
     """
-    execution = prepared.shots_execution
-    shots = execution.shots or shots_for(prepared.asked_std_error, state.variances.sigmas)
+    shots = prepared.shots_execution.shots or shots_for(prepared.asked_std_error, sigmas)
     check_energy_shots(prepared, shots)
     return shots
+
+
+def centre_sigmas(
+    prepared: Prepared, state: LoopState, *, shots: int | None = None, std_error: float | None = None
+) -> np.ndarray:
+    """The groups' standard deviations where the run stands, as an error bar counts them, shape (groups,).
+
+    Args:
+        shots, std_error: what the energy is planned by; one of them.
+    """
+    known, weights = state.centre_variances.sigmas, prepared.grouping.weights
+    return regularized_sigmas(known, weights, shots=shots, std_error=std_error)
 
 
 def final_shots(prepared: Prepared, state: LoopState) -> int:
@@ -72,13 +86,12 @@ def has_shots(prepared: Prepared, state: LoopState, plan: ExecutionPlan) -> bool
 
 def final_sigmas(prepared: Prepared, state: LoopState) -> np.ndarray:
     """The groups' standard deviations where the run stands, as the final error bar counts them, (groups,)."""
-    weights = np.array([group.weight for group in prepared.grouping.groups])
     shots = prepared.shots_execution.shots
     target = None if shots else _MARGIN * prepared.asked_std_error
     sigmas, sweep = state.centre_variances.sigmas, prepared.stage(state.operators).optimizer.sweep
     if sweep > 1 and state.iteration <= _SETTLING_SWEEPS * sweep:
         sigmas = np.maximum(sigmas, state.variances.sigmas)
-    return regularized_sigmas(sigmas, weights, shots=shots, std_error=target)
+    return regularized_sigmas(sigmas, prepared.grouping.weights, shots=shots, std_error=target)
 
 
 def pilot_shots(prepared: Prepared) -> int:
