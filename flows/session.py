@@ -12,6 +12,7 @@ from uuid import UUID
 from shotwise.home import Home
 from shotwise.spec import RunSpec
 from tasks.prefect_server import PrefectServer
+from tasks.task_runs import flow_runs_driven, task_runs_of
 from tasks.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -95,7 +96,6 @@ def _drive(
     check_ready(spec, database, new=run_id is None)
     if line:
         line.say("starting ...")
-    from tasks.loop_tasks import flow_runs_driven
     from tasks.progress import entry_listener, progress_listener
 
     flow = flow_of(spec)
@@ -133,7 +133,6 @@ def await_records(flow_run_id: UUID, task_run_ids: Iterable[UUID] | None = None)
     """
     import httpx
 
-    from tasks.loop_tasks import task_runs_of
     from tasks.prefect_records import wait_for_records
 
     try:

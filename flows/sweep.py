@@ -27,10 +27,10 @@ from ledger import Database, Journal, RunState
 from shotwise.errors import CannotRunError, ShotwiseError
 from shotwise.home import Home
 from shotwise.spec import ExactExecution, RunSpec
-from tasks.loop_tasks import task_runs_of
 from tasks.recording import without_recording
 from tasks.run_records import spec_of
 from tasks.sweep import point_row
+from tasks.task_runs import task_runs_of
 from tasks.tracker import Tracker
 
 Runner = Literal["processes", "threads", "dask"]
@@ -117,9 +117,13 @@ def run_point(run_id: str) -> dict[str, Any]:
 
 @flow(name="sweep", flow_run_name="{sweep_id}", persist_result=False)
 def sweep(sweep_id: str, run_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Drive the runs that `enter_runs` made, over this flow's task runner; one row a run, in order."""
-    futures = [run_point.submit(run_id) for run_id in run_ids]
-    wait(futures)
+    """Drive the runs that `enter_runs` made, over this flow's task runner; one row a run, in order.
+
+    All processes that it starts share this one's tracking process.
+    """
+    with Tracker.of(Home.from_environment()).lent():
+        futures = [run_point.submit(run_id) for run_id in run_ids]
+        wait(futures)
     return [
         _failed(run_id, future.state.message) if future.state.is_failed() else future.result()
         for run_id, future in zip(run_ids, futures, strict=True)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
-from uuid import UUID
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
@@ -44,24 +43,12 @@ from tasks.routing import (
     uncalibrated_devices,
 )
 from tasks.state import LoopState, to_bytes
+from tasks.task_runs import note_task_run
 from tasks.telemetry import span
 from tasks.treatment import calibration_spent
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_task_runs: dict[UUID, set[UUID]] = {}
-
-
-def task_runs_of(flow_run_id: UUID) -> frozenset[UUID]:
-    """The task runs that a flow run of this process has made: what Prefect's database must come to hold."""
-    return frozenset(_task_runs.get(flow_run_id, ()))
-
-
-def flow_runs_driven() -> tuple[UUID, ...]:
-    """The flow runs of this process that have made task runs, those inside other flow runs included."""
-    return tuple(_task_runs)
-
 
 def loop_task(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function a Prefect task that is neither cached, persisted nor retried, and is counted.
@@ -74,7 +61,7 @@ def loop_task(name: str, run_name: str | None = None) -> Callable[[Callable[P, R
         def counted(*args: P.args, **kwargs: P.kwargs) -> R:
             context = TaskRunContext.get()
             if context is not None and context.task_run.flow_run_id is not None:
-                _task_runs.setdefault(context.task_run.flow_run_id, set()).add(context.task_run.id)
+                note_task_run(context.task_run.flow_run_id, context.task_run.id)
             try:
                 return function(*args, **kwargs)
             except StopAsked:
