@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -70,17 +71,25 @@ def sweep(
 
 def _drive(sweep_id: str, points: Any, workers: int, runner: Runner) -> list[dict[str, Any]]:
     from flows.session import await_records, prefect_server, when_ready
+    from flows.sweep_processes import worker_processes
     from ledger import Journal
     from shotwise.home import Home
     from tasks.sweep import enter_runs, finished_rows
     from tasks.telemetry import check_wanted
+    from tasks.tracker import Tracker
 
     check_wanted()
     journal = Journal(open_database(make=True))
     rows = finished_rows(journal, sweep_id, points)
     if rows is not None:
         return rows
-    with prefect_server(Home.from_environment()) as server:
+    home = Home.from_environment()
+    with ExitStack() as stack:
+        server = stack.enter_context(prefect_server(home))
+        stack.enter_context(Tracker.of(home).lent())
+        if runner == "processes":
+            flows = sorted({f"flows.{point.spec.flow}" for point in points})
+            stack.enter_context(worker_processes(min(workers, len(points)), ["flows.sweep", *flows]))
         from flows.sweep import RECORDS, open_runner
         from flows.sweep import sweep as sweep_flow
 

@@ -17,12 +17,15 @@ from collections.abc import Sequence
 from multiprocessing.connection import wait as wait_for_any
 from typing import Any, Literal
 
+import cloudpickle
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import hydrated_context, serialize_context
 from prefect.futures import wait
-from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.session import flow_of
+from flows.sweep_processes import open_pool
 from ledger import Database, Journal, RunState
 from shotwise.errors import CannotRunError, ShotwiseError
 from shotwise.home import Home
@@ -39,14 +42,13 @@ RECORDS = "prefect"
 
 
 def open_runner(kind: Runner, workers: int) -> TaskRunner[Any]:
-    """Where points run: processes of this machine, threads of this process, or a Dask cluster of processes.
+    """Where points run: threads of this process, each waiting for a process of `worker_processes` where those
+    are open, or a Dask cluster of processes.
 
     Raises:
         CannotRunError: Dask is not installed.
     """
-    if kind == "processes":
-        return ProcessPoolTaskRunner(max_workers=workers)
-    if kind == "threads":
+    if kind != "dask":
         return ThreadPoolTaskRunner(max_workers=workers)
     try:
         from prefect_dask.task_runners import DaskTaskRunner
@@ -111,19 +113,27 @@ def _drive_recorded(spec: RunSpec, run_id: str, told: dict[str, Any]) -> None:
 
 @task(name="sweep-point", task_run_name="sweep-point {run_id}", cache_policy=NO_CACHE, persist_result=False)
 def run_point(run_id: str) -> dict[str, Any]:
-    """One point of a sweep."""
-    return drive_point(run_id)
+    """One point of a sweep, in one of its processes where it has any."""
+    pool = open_pool()
+    if pool is None:
+        return drive_point(run_id)
+    return pool.submit(_drive_within, cloudpickle.dumps(serialize_context()), run_id).result()
+
+
+def _drive_within(context: bytes, run_id: str) -> dict[str, Any]:
+    """`drive_point` in another of our processes, as part of the flow and task run that Prefect's `context` holds.
+
+    It holds the flow itself, which the standard library cannot pickle.
+    """
+    with hydrated_context(cloudpickle.loads(context)):
+        return drive_point(run_id)
 
 
 @flow(name="sweep", flow_run_name="{sweep_id}", persist_result=False)
 def sweep(sweep_id: str, run_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Drive the runs that `enter_runs` made, over this flow's task runner; one row a run, in order.
-
-    All processes that it starts share this one's tracking process.
-    """
-    with Tracker.of(Home.from_environment()).lent():
-        futures = [run_point.submit(run_id) for run_id in run_ids]
-        wait(futures)
+    """Drive the runs that `enter_runs` made, over this flow's task runner; one row a run, in order."""
+    futures = [run_point.submit(run_id) for run_id in run_ids]
+    wait(futures)
     return [
         _failed(run_id, future.state.message) if future.state.is_failed() else future.result()
         for run_id, future in zip(run_ids, futures, strict=True)
