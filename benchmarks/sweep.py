@@ -4,7 +4,7 @@ python benchmarks/sweep.py [--points 20] [--spec FILE] [--atoms Li H] [--core-a-
 
 Each goes into a state folder of its own, as `shotwise sweep` by hand; energies must agree to the last bit.
 One worker uses every core that its run has work for; `--core-a-worker` gives a run as many cores as workers.
-`--warm`: a Prefect server is up and the spec itself has been run before on the folder, so its shape is compiled.
+`--warm`: a Prefect server is up, and the spec itself has been run on the folder, so its shape is compiled.
 """
 
 from __future__ import annotations

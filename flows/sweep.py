@@ -121,9 +121,9 @@ def run_point(run_id: str) -> dict[str, Any]:
 
 
 def _drive_within(context: bytes, run_id: str) -> dict[str, Any]:
-    """`drive_point` in another of our processes, as part of the flow and task run that Prefect's `context` holds.
+    """`drive_point` in another of our processes, as part of the flow and task run that `context` is.
 
-    It holds the flow itself, which the standard library cannot pickle.
+    Prefect's context holds the flow itself, which the standard library cannot pickle.
     """
     with hydrated_context(cloudpickle.loads(context)):
         return drive_point(run_id)

@@ -9,6 +9,7 @@ Imports nothing of Prefect or the loop: the command line starts them before it l
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -33,12 +34,17 @@ def worker_processes(count: int, modules: Sequence[str]) -> Iterator[None]:
     if _FORKED:
         context.set_forkserver_preload(list(modules))
         forkserver.ensure_running()
-    with ProcessPoolExecutor(count, mp_context=context) as pool:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_outlast_interrupts) as pool:
         _open.append(pool)
         try:
             yield
         finally:
             _open.remove(pool)
+
+
+def _outlast_interrupts() -> None:
+    """A run that is interrupted stops in order; a process that waits for one ends with its parent."""
+    signal.signal(signal.SIGINT, lambda *_: None)  # not ignored, which a run would take for its own wish
 
 
 def open_pool() -> ProcessPoolExecutor | None:

@@ -14,6 +14,9 @@ from tasks.interval import half_width
 if TYPE_CHECKING:
     import pandas as pd
 
+_MARGINS = {"left": 0.15, "right": 0.97, "bottom": 0.12, "top": 0.92}
+"""Of the convergence plot: room for "-107.6575". Having matplotlib find them takes as long as the plot."""
+
 
 def iteration_table(
     records: Sequence[IterationRecord], *, pilot: bool = False, tail: bool = False
@@ -64,8 +67,9 @@ def plot_convergence(
 
     quantity = "CVaR" if tail else "energy"
     name = f"mean {quantity} around the point" if around else quantity
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(7, 4.2))
     FigureCanvasAgg(figure)
+    figure.subplots_adjust(**_MARGINS)
     axes = figure.add_subplot()
     at = [r.iteration for r in records]
     energy = np.array([r.energy for r in records])

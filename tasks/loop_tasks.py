@@ -50,6 +50,7 @@ from tasks.treatment import calibration_spent
 P = ParamSpec("P")
 R = TypeVar("R")
 
+
 def loop_task(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function a Prefect task that is neither cached, persisted nor retried, and is counted.
 

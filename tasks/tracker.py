@@ -1,8 +1,8 @@
 """The process beside the loop that tells MLflow; see `tasks.tracking`, which runs in it.
 
-One for all runs that a process drives, and those that it has others drive. It imports MLflow for seconds, so
-who knows early that there will be a run starts it early. Imports nothing but the standard library and the words
-between the two.
+One for all runs that a process drives, and those that it has others drive. It imports MLflow for seconds,
+so who knows early that there will be a run starts it early. Imports nothing but the standard library and the
+words between the two.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MLFLOW_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_U
 
 
 class Tracker:
-    """This process's hold on a tracking process, which ends by itself when the one that started it is gone."""
+    """A hold on a tracking process, which ends by itself when the process that started it is gone."""
 
     _of_home: ClassVar[dict[Path, Tracker]] = {}
     _starting: ClassVar[threading.Lock] = threading.Lock()

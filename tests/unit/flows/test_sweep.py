@@ -16,14 +16,15 @@ from tests.unit.tasks.journals import enter_run
 
 H2 = Path(__file__).parents[3] / "examples" / "h2.yaml"
 SWEEP = """
-import multiprocessing, os, sys, time
-from concurrent.futures import ProcessPoolExecutor
+import os, sys, time
 from flows.sweep import drive_point
+from flows.sweep_processes import open_pool, worker_processes
 
-pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-assert pool.submit(drive_point, sys.argv[1]).result()["state"] == "completed"
-print(pool.submit(os.getpid).result(), flush=True)
-time.sleep(600)
+with worker_processes(1, ["flows.sweep"]):
+    pool = open_pool()
+    assert pool.submit(drive_point, sys.argv[1]).result()["state"] == "completed"
+    print(pool.submit(os.getpid).result(), flush=True)
+    time.sleep(600)
 """
 
 
