@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from shotwise.home import Home
+from shotwise.importing import without_collector
 from shotwise.spec import RunSpec
 from tasks.prefect_server import PrefectServer
 from tasks.task_runs import flow_runs_driven, task_runs_of
@@ -81,8 +82,6 @@ def _drive(
     line: ProgressLine | None,
     on_entry: Callable[[str], None] | None,
 ) -> str:
-    from ledger import Database, Journal
-    from tasks.readiness import check_ready
     from tasks.telemetry import check_wanted
 
     check_wanted()
@@ -92,13 +91,16 @@ def _drive(
             if run_id is None
             else "building the problem ..."
         )
+    with without_collector():
+        from ledger import Database, Journal
+        from tasks.progress import entry_listener, progress_listener
+        from tasks.readiness import check_ready
+
+        flow = flow_of(spec)
     database = Database(home.database_url)
     check_ready(spec, database, new=run_id is None)
     if line:
         line.say("starting ...")
-    from tasks.progress import entry_listener, progress_listener
-
-    flow = flow_of(spec)
     Tracker.of(home)  # while the server gets ready on the other core
     with contextlib.ExitStack() as stack:
         stack.enter_context(when_ready(server))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import gc
 import os
 import shutil
 import socket
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from shotwise.home import Home
+from shotwise.importing import without_collector
 from tasks.prefect_settings import server_settings
 
 if TYPE_CHECKING:
@@ -112,15 +112,12 @@ def _serve(home: Home, listener: socket.socket, lock_fd: int) -> NoReturn:
 
 def _load_server(home: Home) -> uvicorn.Server:
     prepare_database(home.prefect / "prefect.db")
-    # Importing makes several hundred thousand objects and no garbage: a fifth of its time is the collector's.
-    gc.disable()
-    import uvicorn
-    from prefect.server.api.server import create_app
+    with without_collector():
+        import uvicorn
+        from prefect.server.api.server import create_app
 
-    app = create_app()
-    _wait_for_other_writers()
-    gc.enable()
-    gc.freeze()
+        app = create_app()
+        _wait_for_other_writers()
     return uvicorn.Server(
         uvicorn.Config(
             app,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import tasks.tracking.__main__ as process
+import tasks.tracking.serving as process
+from shotwise.home import Home
 
 open_store = process.open_store
 
@@ -23,5 +24,5 @@ class Recorded:
 
 
 process.open_store = lambda home: Recorded(open_store(home))
-process.main()
+process.serve(Home.from_environment())
 print(*Recorded.asked)
