@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,11 +83,13 @@ def serve(home: Home) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     runs = _Runs(home)
+    flush_at = time.monotonic() + FLUSH_EVERY_S
     while True:
         try:
-            line = lines.get(timeout=FLUSH_EVERY_S)
+            line = lines.get(timeout=max(0.0, flush_at - time.monotonic()))
         except Empty:
             runs.flush()
+            flush_at = time.monotonic() + FLUSH_EVERY_S
             continue
         if line is None:
             break
