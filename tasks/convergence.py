@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MARGINS = {"left": 0.15, "right": 0.97, "bottom": 0.12, "top": 0.92}
-"""Of the convergence plot: room for "-107.6575". Having matplotlib find them takes as long as the plot."""
+"""Of the convergence plot: room for "-107.6575". Having matplotlib find them costs another drawing."""
 
 
 def iteration_table(
