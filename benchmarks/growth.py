@@ -29,7 +29,6 @@ def measure(nodes: int, layers: int) -> dict[str, float]:
     import numpy as np
     from engines_qaoa import maxcut, ours
 
-    from backends.engines.blocks import apply_and_pair, apply_product, walsh_hadamard
     from backends.engines.diagonal import DiagonalEngine
     from problems.qaoa import qaoa_circuit
 
@@ -42,26 +41,21 @@ def measure(nodes: int, layers: int) -> dict[str, float]:
     found = {"first call s": _best(call, 1), "seconds": _best(call, ROUNDS)}
     found["MiB"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024
     found["bytes needed MiB"] = DiagonalEngine().bytes_needed(circuit, cost) / 2**20
-    factors = jnp.broadcast_to(jnp.array([[0.8, -0.6], [0.6, 0.8]]), (nodes - 1, 2, 2))
-    both = jnp.ones((4, 1 << (nodes - 1)))
+    program = DiagonalEngine().program(circuit, cost)
+    state = program.state(angles[0])
+    forward = jax.jit(lambda program, angles: program.state(angles))
+    reverse = jax.jit(lambda program, state, angles: program.reverse(state, angles, program.energies))
     parts = {
-        "mixer of a state": (jax.jit(apply_product), both[:2]),
-        "mixer of state and adjoint, paired": (jax.jit(apply_and_pair), both),
+        "layers forward": lambda: forward(program, angles[0]),
+        "layers undone, with derivatives": lambda: reverse(program, state, angles[0]),
     }
-    for name, (part, vectors) in parts.items():
+    for name, part in parts.items():
 
-        def once(part=part, vectors=vectors):
-            return jax.block_until_ready(part(vectors, factors))
+        def once(part=part):
+            return jax.block_until_ready(part())
 
         once()
         found[name] = _best(once, ROUNDS)
-    transform = jax.jit(walsh_hadamard)
-
-    def hadamard():
-        return jax.block_until_ready(transform(both[:1]))
-
-    hadamard()
-    found["transform of a layer's derivatives"] = _best(hadamard, ROUNDS)
     return found
 
 
@@ -105,12 +99,8 @@ def main() -> None:
 
 
 def _profile(row: dict[str, float], nodes: int, out: Path) -> None:
-    parts = {
-        "forward mixers": LAYERS * row["mixer of a state"],
-        "backward mixers and their derivatives": LAYERS * row["mixer of state and adjoint, paired"],
-        "cost derivatives": LAYERS * row["transform of a layer's derivatives"],
-    }
-    parts["phases, top qubit, the rest"] = row["seconds"] - sum(parts.values())
+    parts = {name: row[name] for name in ("layers forward", "layers undone, with derivatives")}
+    parts["energy, adjoint, the rest"] = row["seconds"] - sum(parts.values())
     print(f"where the time goes, {nodes} qubits, {LAYERS} layers")
     with (out / "profile.csv").open("w", newline="") as file:
         table = csv.writer(file)

@@ -2,8 +2,8 @@
 
 A circuit of alternating layers, Z strings with any angles and X rotations of every qubit with any angles, on
 |+...+>, is simulated in the frame of one S gate a qubit: S commutes with the cost layers and turns RX into
-the real rotation RY. So a mixer is a product of real 2 x 2 matrices on the real and on the imaginary part
-(`backends.engines.blocks`), and a cost layer a phase e^{-i d(k)} whose exponent is the Walsh-Hadamard
+the real rotation RY. So a mixer is a product of real 2 x 2 matrices on the real and on the imaginary part,
+and a cost layer a phase e^{-i d(k)} whose exponent is the Walsh-Hadamard
 transform of the layer's angles,
 
     d(k) = sum_r angle_r / 2 (-1)^{|k & z_r|},
@@ -13,6 +13,9 @@ or a multiple of one diagonal, computed once, where the layer's angles share a p
 Where every string is even, as for cuts, the state keeps its symmetry under the flip of all qubits, and only
 the half with the top qubit 0 is held. There the rotation of the top qubit couples k with its complement.
 
+Layers run as kernels in C where these can be compiled (`backends.engines.layers`), else through XLA
+(`backends.engines.blocks`). A batch goes to the kernels point by point, each on all cores.
+
 Gradients are adjoint (arXiv:2009.02823): the reverse pass un-applies the layers to state and adjoint together
 and stores none. The derivatives by all angles of a cost layer are one Walsh-Hadamard transform of
 Im(conj(lambda) psi).
@@ -20,16 +23,20 @@ Im(conj(lambda) psi).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_batching import sequential_vmap
 
 from backends import statevector as sv
+from backends.engines import layers
 from backends.engines.blocks import apply_and_pair, apply_product, walsh_hadamard
+from backends.engines.layers import Phases
 from problems.circuit import Circuit
 from problems.pauli import PauliSum, parity
 from problems.problem import GroundSpace, Observable
@@ -87,16 +94,28 @@ class DiagonalProgram:
     def _held(self) -> int:
         return self.n_qubits - self.halved
 
+    @property
+    def _in_c(self) -> bool:
+        return layers.available(self._held, self.cost.levels.dtype)
+
     def state(self, angles: jax.Array) -> jax.Array:
+        if self._in_c:
+            return sequential_vmap(lambda a: self._prepared(a, layers.apply_layer))(angles)
+        return self._prepared(angles, self._applied_by_xla)
+
+    def _prepared(self, angles: jax.Array, applied: Callable) -> jax.Array:
         size, dtype = 1 << self._held, self.cost.levels.dtype
         quarter_turns = jax.lax.population_count(jnp.arange(size)) & 3
         start = jnp.stack([_cosine(quarter_turns), _cosine(quarter_turns - 1)]).astype(dtype) * size**-0.5
+        strings, qubits = self._layered(angles.astype(dtype))
 
-        def layer(state: jax.Array, angles: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-            strings, qubits = angles
-            return self._mixed(self._phased(state, strings), qubits), None
+        def through(phases_of: Callable[[jax.Array], Phases]) -> jax.Array:
+            def layer(state: jax.Array, angles: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+                return applied(state, phases_of(angles[0]), _rotations(angles[1])), None
 
-        return jax.lax.scan(layer, start, self._layered(angles.astype(dtype)))[0]
+            return jax.lax.scan(layer, start, (strings, qubits))[0]
+
+        return self._with_phases(strings, through)
 
     def energy(self, state: jax.Array) -> jax.Array:
         assert self.energies is not None
@@ -124,20 +143,30 @@ class DiagonalProgram:
     def reverse(self, state: jax.Array, angles: jax.Array, diagonal: jax.Array) -> jax.Array:
         """Derivative by every angle of the mean of a diagonal observable, shape (rows,)."""
 
-        def layer(both: jax.Array, angles: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            strings, qubits = angles
-            both, by_qubit = self._unmixed(both, qubits)
-            state_re, state_im, adjoint_re, adjoint_im = both
-            correlation = adjoint_re * state_im - adjoint_im * state_re
-            by_string = walsh_hadamard(correlation[None])[0, self.strings]
-            return self._phased(both, -strings), jnp.concatenate([by_string, by_qubit])
+        if self._in_c:
+            undone = partial(layers.undo_layer, strings=self.strings)
+            return sequential_vmap(partial(self._derivatives, undone))(state, angles, diagonal)
+        return self._derivatives(self._undone_by_xla, state, angles, diagonal)
 
+    def _derivatives(
+        self, undone: Callable, state: jax.Array, angles: jax.Array, diagonal: jax.Array
+    ) -> jax.Array:
         both = jnp.concatenate([state, diagonal * state])
-        layered = self._layered(angles.astype(state.dtype))
-        return jax.lax.scan(layer, both, layered, reverse=True)[1].reshape(-1)
+        strings, qubits = self._layered(angles.astype(state.dtype))
+
+        def through(phases_of: Callable[[jax.Array], Phases]) -> jax.Array:
+            def layer(both: jax.Array, angles: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+                return undone(both, phases_of(-angles[0]), _rotations(-angles[1]))
+
+            return jax.lax.scan(layer, both, (strings, qubits), reverse=True)[1].reshape(-1)
+
+        return self._with_phases(strings, through)
 
     def metric(self, angles: jax.Array, jacobian: jax.Array) -> jax.Array:
-        return sv.metric(lambda a: jax.lax.complex(*self.state(a)), angles, jacobian)
+        def state(angles: jax.Array) -> jax.Array:
+            return jax.lax.complex(*self._prepared(angles, self._applied_by_xla))  # can be differentiated
+
+        return sv.metric(state, angles, jacobian)
 
     def fidelity(self, state: jax.Array, ground: sv.Ground) -> jax.Array:
         amplitudes = self._amplitudes(state, ground.support)
@@ -162,46 +191,56 @@ class DiagonalProgram:
         strings = len(self.strings)
         return by_layer[:, :strings], by_layer[:, strings:]
 
-    def _phased(self, states: jax.Array, angles: jax.Array) -> jax.Array:
-        """e^{-i d(k)} on pairs of channels."""
+    def _with_phases(
+        self, angles: jax.Array, through: Callable[[Callable[[jax.Array], Phases]], jax.Array]
+    ) -> jax.Array:
+        """`through` all layers, given the function from a cost layer's angles to its phases.
 
-        def turn(cosine: jax.Array, sine: jax.Array) -> jax.Array:
-            real, imaginary = states[0::2], states[1::2]
-            turned = cosine * real + sine * imaginary, cosine * imaginary - sine * real
-            return jnp.stack(turned, axis=1).reshape(states.shape)
+        Args:
+            angles: of all cost layers, (layers, strings).
+        """
 
-        def shared() -> jax.Array:
+        def shared(angles: jax.Array) -> Phases:
             exponents = angles[0] * self.cost.levels
-            cosine, sine = jnp.cos(exponents), jnp.sin(exponents)
-            if self.cost.level_of is None:
-                return turn(cosine, sine)
-            return turn(
-                *(part.at[self.cost.level_of].get(mode="promise_in_bounds") for part in (cosine, sine))
-            )
+            return Phases(jnp.cos(exponents), jnp.sin(exponents), self.cost.level_of)
 
-        def separate() -> jax.Array:
+        def separate(angles: jax.Array) -> Phases:
             exponents = _diagonal_of(self.strings, angles, self._held)
-            return turn(jnp.cos(exponents), jnp.sin(exponents))
+            return Phases(jnp.cos(exponents), jnp.sin(exponents), None)
 
         rounding = 16 * jnp.finfo(angles.dtype).eps * jnp.max(jnp.abs(angles))
-        are_shared = jnp.all(jnp.abs(angles - angles[0] * self.cost.ratios) <= rounding)
-        return jax.lax.cond(are_shared, shared, separate)
+        are_shared = jnp.all(jnp.abs(angles - angles[:, :1] * self.cost.ratios) <= rounding)
+        return jax.lax.cond(are_shared, lambda: through(shared), lambda: through(separate))
 
-    def _mixed(self, states: jax.Array, angles: jax.Array) -> jax.Array:
-        mixed = apply_product(states, _rotations(angles[: self._held]))
-        if not self.halved:
-            return mixed
-        return jnp.cos(angles[-1] / 2) * mixed + jnp.sin(angles[-1] / 2) * self._flipped(mixed)
+    def _applied_by_xla(self, state: jax.Array, phases: Phases, rotations: jax.Array) -> jax.Array:
+        return self._mixed(_phased(state, phases), rotations)
 
-    def _unmixed(self, both: jax.Array, angles: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """(state and adjoint before a mixer, the energy's derivative by its angles)."""
-        back, derivatives = apply_and_pair(both, _rotations(-angles[: self._held]))
+    def _undone_by_xla(
+        self, both: jax.Array, phases: Phases, rotations: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        both, by_qubit = self._unmixed(both, rotations)
+        state_re, state_im, adjoint_re, adjoint_im = both
+        correlation = adjoint_re * state_im - adjoint_im * state_re
+        by_string = walsh_hadamard(correlation[None])[0, self.strings]
+        return _phased(both, phases), jnp.concatenate([by_string, by_qubit])
+
+    def _mixed(self, states: jax.Array, rotations: jax.Array) -> jax.Array:
+        mixed = apply_product(states, rotations[: self._held])
+        return self._top_turned(mixed, self._flipped(mixed), rotations) if self.halved else mixed
+
+    def _unmixed(self, both: jax.Array, rotations: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(state and adjoint before a mixer, the energy's derivative by its angles), by its inverse."""
+        back, derivatives = apply_and_pair(both, rotations[: self._held])
         if not self.halved:
             return back, derivatives
         flipped = self._flipped(back)
         by_top = jnp.sum(back[2:] * flipped[:2])
-        top = jnp.cos(angles[-1] / 2) * back - jnp.sin(angles[-1] / 2) * flipped
-        return top, jnp.append(derivatives, by_top)
+        return self._top_turned(back, flipped, rotations), jnp.append(derivatives, by_top)
+
+    @staticmethod
+    def _top_turned(states: jax.Array, flipped: jax.Array, rotations: jax.Array) -> jax.Array:
+        cosine, sine = rotations[-1, :, 0]
+        return cosine * states + sine * flipped
 
     def _flipped(self, states: jax.Array) -> jax.Array:
         """The generator [[0, -1], [1, 0]] of the top qubit, on the half where that qubit is 0.
@@ -322,6 +361,16 @@ def _diagonal_of(strings: jax.Array, angles: jax.Array, held: int) -> jax.Array:
     """sum_r angles[r] / 2 (-1)^{|k & strings[r]|} at every k, shape (2**held,)."""
     spectrum = jnp.zeros((1, 1 << held), dtype=angles.dtype).at[0, strings].add(angles / 2)
     return walsh_hadamard(spectrum)[0]
+
+
+def _phased(states: jax.Array, phases: Phases) -> jax.Array:
+    """e^{-i d(k)} on pairs of channels."""
+    cosine, sine, level_of = phases
+    if level_of is not None:
+        cosine, sine = (part.at[level_of].get(mode="promise_in_bounds") for part in (cosine, sine))
+    real, imaginary = states[0::2], states[1::2]
+    turned = cosine * real + sine * imaginary, cosine * imaginary - sine * real
+    return jnp.stack(turned, axis=1).reshape(states.shape)
 
 
 def _rotations(angles: jax.Array) -> jax.Array:

@@ -19,9 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from backends.engines import native
 from backends.engines.gathers import Excitations, Gathers, Hamiltonian, matrix_of
-from backends.engines.native import CsrMatrix, Pairs
+from backends.engines.native import KERNELS, CsrMatrix, Pairs
 from backends.engines.program import capacity
 from problems.circuit import Circuit, generator_sign
 from problems.electronic import ElectronicHamiltonian
@@ -132,7 +131,7 @@ class SectorEngine:
         return 6 * 8 * sector_of(circuit).dimension
 
     def program(self, circuit: Circuit, observable: Observable | None) -> SectorProgram:
-        sector, in_c = sector_of(circuit), native.available()
+        sector, in_c = sector_of(circuit), KERNELS.available()
         states = _determinants(sector)
         return SectorProgram(
             circuit.n_qubits,

@@ -1,11 +1,15 @@
 """The diagonal engine against lightning and the general engine: same answers, half the state."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
 
 from backends import open_device
+from backends.engines import layers
 from backends.engines.blocks import apply_and_pair, apply_product, walsh_hadamard
+from backends.engines.compiled import Kernels
 from backends.engines.diagonal import DiagonalEngine, DiagonalProgram
 from backends.engines.general import GeneralEngine
 from backends.jax_device import engine_of
@@ -14,6 +18,9 @@ from problems.pauli import PauliSum
 from problems.qaoa import qaoa_circuit
 
 LAYERS = 2
+COMPILED = pytest.mark.skipif(
+    not layers.available(layers.HELD_MIN, np.dtype(float)), reason="no C compiler here: XLA does the work"
+)
 
 
 def ring(n: int, *, field: bool = False) -> PauliSum:
@@ -147,3 +154,81 @@ def test_pairing_gives_every_qubits_generator() -> None:
     for q in range(n):
         sign = 2.0 * (states >> q & 1) - 1.0
         np.testing.assert_allclose(found[q], left @ (sign * right[states ^ (1 << q)]), atol=1e-10)
+
+
+# whole and half states of even and odd numbers of qubits, fewer than those of a run and more
+@COMPILED
+@pytest.mark.parametrize("table", [True, False], ids=["table", "each"])
+@pytest.mark.parametrize(
+    ("n", "field", "precision"),
+    [
+        (5, False, "double"),
+        (5, True, "double"),
+        (8, False, "single"),
+        (14, False, "double"),
+        (13, True, "single"),
+    ],
+)
+def test_layers_in_c_do_what_xla_does(n: int, field: bool, precision: str, table: bool) -> None:
+    cost = ring(n, field=field)
+    program = DiagonalEngine(precision).program(qaoa_circuit(cost, 1), cost)
+    assert program.halved is not field
+    dtype = program.cost.levels.dtype
+    rng = np.random.default_rng(n)
+    half = rng.normal(size=n).astype(dtype)
+    rotations = np.stack([np.cos(half), -np.sin(half), np.sin(half), np.cos(half)], axis=-1).reshape(n, 2, 2)
+    size = 1 << (n - program.halved)
+    exponents = rng.normal(size=300 if table else size).astype(dtype)
+    level_of = rng.integers(300, size=size).astype(np.uint16) if table else None
+    phases = layers.Phases(np.cos(exponents), np.sin(exponents), level_of)
+    both = rng.normal(size=(4, size)).astype(dtype)
+    pairs = [
+        (layers.apply_layer, program._applied_by_xla, both[:2]),
+        (partial(layers.undo_layer, strings=program.strings), program._undone_by_xla, both),
+    ]
+    tolerance = 1e-11 if precision == "double" else 2e-3
+    for in_c, by_xla, vectors in pairs:
+        found, expected = in_c(vectors, phases, rotations), jax.jit(by_xla)(vectors, phases, rotations)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance), found, expected)
+
+
+@COMPILED
+def test_without_a_compiler_xla_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    cost = ring(5)
+    circuit = qaoa_circuit(cost, 1)
+    angles = circuit.angles(np.array([[0.4, 0.3]]))[0]
+    program = DiagonalEngine().program(circuit, cost)
+    ours = program.gradient(program.state(angles), angles)
+    monkeypatch.setattr(Kernels, "available", lambda kernels: False)
+    assert not program._in_c
+    theirs = program.gradient(program.state(angles), angles)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), ours, theirs)
+
+
+@COMPILED
+def test_layers_in_c_of_many_qubits_take_several_spans() -> None:
+    n = 21
+    rng = np.random.default_rng(n)
+    state = rng.normal(size=(2, 1 << n)).astype(np.float32)
+    none = layers.Phases(np.ones(1, np.float32), np.zeros(1, np.float32), np.zeros(1 << n, np.uint8))
+    angles = rng.normal(size=n).astype(np.float32)
+    half = angles / 2
+    rotations = np.stack([np.cos(half), -np.sin(half), np.sin(half), np.cos(half)], axis=-1).reshape(n, 2, 2)
+    expected = state.reshape(2, *[2] * n)
+    for q in range(n):
+        expected = np.moveaxis(np.tensordot(rotations[q], expected, axes=(1, n - q)), 0, n - q)
+    found = layers.apply_layer(state, none, rotations)
+    np.testing.assert_allclose(found, expected.reshape(2, -1), atol=1e-4)
+
+
+def test_points_of_a_batch_are_those_one_by_one() -> None:
+    cost = ring(7)
+    circuit = qaoa_circuit(cost, LAYERS)
+    points = np.random.default_rng(5).normal(size=(3, len(circuit)))  # each layer's angles apart
+    points[0] = circuit.angles(np.array([[0.4, 0.3, 0.2, 0.1]]))[0]  # and shared
+    device = open_device("jax")
+    together = device.expectation(circuit, cost, points, gradient=True)
+    for at in range(len(points)):
+        alone = device.expectation(circuit, cost, points[at : at + 1], gradient=True)
+        np.testing.assert_allclose(together.values[at], alone.values[0], atol=1e-12)
+        np.testing.assert_allclose(together.gradients[at], alone.gradients[0], atol=1e-12)

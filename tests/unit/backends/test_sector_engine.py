@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from backends.engines import native
+from backends.engines.compiled import Kernels
 from backends.engines.gathers import Dense, EllMatrix, Excitations, Gathers, matrix_of
 from backends.engines.general import GeneralEngine
-from backends.engines.native import CsrMatrix, Pairs
+from backends.engines.native import KERNELS, CsrMatrix, Pairs
 from backends.engines.sector import SectorEngine, gathers_of, pairs_of, sector_of
 from backends.jax_device import ENGINES, JaxDevice, engine_of, program_of
 from backends.lightning import LightningDevice
@@ -33,7 +33,7 @@ GEOMETRY = {
 }
 
 
-COMPILED = pytest.mark.skipif(not native.available(), reason="no C compiler here: XLA does the work")
+COMPILED = pytest.mark.skipif(not KERNELS.available(), reason="no C compiler here: XLA does the work")
 
 
 def molecule(name: str) -> Problem:
@@ -184,7 +184,7 @@ def test_without_a_compiler_xla_does_the_work(monkeypatch: pytest.MonkeyPatch) -
     problem, circuit = molecule("H4"), givens(4)
     in_c = SectorEngine().program(circuit, problem.observable)
     assert isinstance(in_c.excitations, Pairs)
-    monkeypatch.setattr(native, "available", lambda: False)
+    monkeypatch.setattr(Kernels, "available", lambda kernels: False)
     without = SectorEngine().program(circuit, problem.observable)
     assert isinstance(without.excitations, Gathers)
     angles = jnp.asarray(np.random.default_rng(2).normal(size=in_c.rows))
@@ -203,22 +203,22 @@ def cache(tmp_path: Path) -> Iterator[Path]:
 
 @COMPILED
 def test_kernels_are_compiled_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert native._library() is not None
+    assert KERNELS.library() is not None
     assert len(list(cache.iterdir())) == 1
     monkeypatch.setenv("PATH", "")  # no compiler is needed any more
-    assert native._library() is not None
+    assert KERNELS.library() is not None
 
 
 @COMPILED
 def test_damaged_kernels_are_made_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert native._library() is not None
+    assert KERNELS.library() is not None
     (kept,) = cache.iterdir()
     kept.unlink()  # not overwritten: the library is loaded
     kept.write_bytes(b"not a library")
     with monkeypatch.context() as without:
         without.setenv("PATH", "")
-        assert native._library() is None
-    assert native._library() is not None
+        assert KERNELS.library() is None
+    assert KERNELS.library() is not None
     assert len(kept.read_bytes()) > 1000
 
 

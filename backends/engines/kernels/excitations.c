@@ -1,41 +1,18 @@
 /* Excitations in a sector, for XLA's foreign function interface: only determinants that move are touched.
 
    A program's rotations are runs of pairs: starts (rows + 1), then first and second of each pair, int32. A
-   rotation by an angle takes psi[i] to c psi[i] + s psi[j] and psi[j] to c psi[j] - s psi[i], c and s being the
-   cosine and sine of half of it; its generator takes psi[i] to psi[j] and psi[j] to -psi[i].
+   rotation by an angle takes psi[i] to c psi[i] + s psi[j] and psi[j] to c psi[j] - s psi[i], c and s being
+   the cosine and sine of half of it; its generator takes psi[i] to psi[j] and psi[j] to -psi[i].
    `backends.engines.native` says what each function takes and gives. */
 
 #include <math.h>
 #include <string.h>
 
-#include "xla/ffi/api/c_api.h"
+#include "interface.h"
 
 typedef struct {
   const int32_t *starts, *first, *second;
 } Pairs;
-
-static void *argument(const XLA_FFI_CallFrame *call, int at) {
-  return ((XLA_FFI_Buffer *)call->args.args[at])->data;
-}
-
-static int64_t size(const XLA_FFI_CallFrame *call, int at, int dimension) {
-  return ((XLA_FFI_Buffer *)call->args.args[at])->dims[dimension];
-}
-
-static void *result(const XLA_FFI_CallFrame *call, int at) {
-  return ((XLA_FFI_Buffer *)call->rets.rets[at])->data;
-}
-
-/* Whether XLA only asks which interface this was made for, at registration. */
-static int answers_query(XLA_FFI_CallFrame *call) {
-  XLA_FFI_Extension_Base *asked = call->extension_start;
-  if (!asked || asked->type != XLA_FFI_Extension_Metadata) return 0;
-  XLA_FFI_Metadata *metadata = ((XLA_FFI_Metadata_Extension *)asked)->metadata;
-  metadata->api_version.major_version = XLA_FFI_API_MAJOR;
-  metadata->api_version.minor_version = XLA_FFI_API_MINOR;
-  metadata->traits = 0;
-  return 1;
-}
 
 static Pairs pairs_of(const XLA_FFI_CallFrame *call) {
   return (Pairs){argument(call, 0), argument(call, 1), argument(call, 2)};
@@ -58,7 +35,8 @@ XLA_FFI_Error *shotwise_rotate(XLA_FFI_CallFrame *call) {
   int64_t rows = size(call, 3, 0);
   double *psi = result(call, 0);
   memcpy(psi, argument(call, 4), sizeof(double) * size(call, 4, 0));
-  for (int64_t row = 0; row < rows; row++) rotate(&pairs, row, cos(angles[row] / 2), sin(angles[row] / 2), psi);
+  for (int64_t row = 0; row < rows; row++)
+    rotate(&pairs, row, cos(angles[row] / 2), sin(angles[row] / 2), psi);
   return NULL;
 }
 
