@@ -24,6 +24,7 @@ from flows import (
 from flows.cli_options import CommandGroup, json_option, open_journal, set_option, spec_argument
 from flows.cli_show import show_result
 from flows.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
+from shotwise.leaving import leaving_at_once
 
 if TYPE_CHECKING:
     from shotwise.home import Home
@@ -193,8 +194,14 @@ def _home() -> Home:
     return Home.from_environment()
 
 
+def start() -> None:
+    """Entry point of a process that does nothing else."""
+    with leaving_at_once():
+        main()
+
+
 def main() -> None:
-    """Entry point: every error of ours is one line on standard error and its own exit code."""
+    """The command line: every error of ours is one line on standard error and its own exit code."""
     from shotwise.errors import ShotwiseError
 
     try:
@@ -230,4 +237,4 @@ def _log_failure() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    start()

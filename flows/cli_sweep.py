@@ -89,7 +89,9 @@ def _drive(sweep_id: str, points: Any, workers: int, runner: Runner) -> list[dic
         stack.enter_context(Tracker.of(home).lent())
         if runner == "processes":
             flows = sorted({f"flows.{point.spec.flow}" for point in points})
-            stack.enter_context(worker_processes(min(workers, len(points)), ["flows.sweep", *flows]))
+            stack.enter_context(
+                worker_processes(min(workers, len(points)), ["flows.sweep_ancestor", "flows.sweep", *flows])
+            )
         from flows.sweep import RECORDS, open_runner
         from flows.sweep import sweep as sweep_flow
 

@@ -9,6 +9,7 @@ Imports nothing of Prefect or the loop: the command line starts them before it l
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ from contextlib import contextmanager
 from multiprocessing import forkserver
 
 _FORKED = sys.platform == "linux"
+
+_NICENESS = 5
 
 _open: list[ProcessPoolExecutor] = []
 
@@ -34,7 +37,7 @@ def worker_processes(count: int, modules: Sequence[str]) -> Iterator[None]:
     if _FORKED:
         context.set_forkserver_preload(list(modules))
         forkserver.ensure_running()
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_outlast_interrupts) as pool:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin) as pool:
         _open.append(pool)
         try:
             yield
@@ -42,9 +45,13 @@ def worker_processes(count: int, modules: Sequence[str]) -> Iterator[None]:
             _open.remove(pool)
 
 
-def _outlast_interrupts() -> None:
-    """A run that is interrupted stops in order; a process that waits for one ends with its parent."""
+def _begin() -> None:
+    """A run that is interrupted stops in order; a process that waits for one ends with its parent.
+
+    Tracking goes first: what it leaves to the end it does alone, while the cores of the others stand idle.
+    """
     signal.signal(signal.SIGINT, lambda *_: None)  # not ignored, which a run would take for its own wish
+    os.nice(_NICENESS)
 
 
 def open_pool() -> ProcessPoolExecutor | None:

@@ -6,6 +6,7 @@ import argparse
 
 from shotwise.home import Home
 from shotwise.importing import without_collector
+from shotwise.leaving import leaving_at_once
 
 
 def main() -> None:
@@ -22,4 +23,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with leaving_at_once():
+        main()

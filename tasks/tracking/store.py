@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient
+from sqlalchemy import Engine, event
 
 from shotwise.home import Home
 
@@ -17,8 +20,26 @@ from shotwise.home import Home
 def open_store(home: Home) -> MlflowClient:
     """The store that a state folder names."""
     if home.mlflow_uri.startswith("sqlite:///"):
-        _copy_template(Path(home.mlflow_uri.removeprefix("sqlite:///")))
+        store = Path(home.mlflow_uri.removeprefix("sqlite:///"))
+        _copy_template(store)
+        _write_ahead(store)
     return MlflowClient(tracking_uri=home.mlflow_uri)
+
+
+def _write_ahead(store: Path) -> None:
+    """Have this process's commits to the store not wait for the disk: the journal is the truth, and it does.
+
+    The store stays whole in any crash, and readers such as the UI are not held up.
+    """
+
+    @event.listens_for(Engine, "connect")
+    def _configure(connection: Any, _: object) -> None:
+        if not isinstance(connection, sqlite3.Connection):
+            return
+        *_, file = connection.execute("PRAGMA database_list").fetchone()
+        if Path(file).resolve() == store.resolve():
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def make_template() -> None:

@@ -1,7 +1,9 @@
 """A tracking process that others are lent."""
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,23 @@ def test_what_another_process_says_is_logged_by_the_one_it_was_lent(
         trackers_of_its_own = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
     assert int(trackers_of_its_own) == 0
     assert all(journal.run(run_id).mlflow_run_id for run_id in run_ids)
+
+
+def test_mlflow_does_not_wait_for_the_disk_and_the_journal_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOTWISE_HOME", str(tmp_path))
+    home = Home.from_environment()
+    said = """
+from shotwise.home import Home
+from ledger import Database
+from tasks.tracking.store import open_store
+home = Home.from_environment()
+store, journal = open_store(home)._tracking_client.store.engine, Database(home.database_url).engine
+for engine in (store, journal):
+    print(engine.connect().exec_driver_sql("PRAGMA synchronous").scalar())
+"""
+    found = subprocess.run([sys.executable, "-c", said], stdout=subprocess.PIPE, text=True, check=True)
+    assert found.stdout.split()[-2:] == ["1", "2"]  # NORMAL, FULL
+    with closing(sqlite3.connect(home.mlflow_uri.removeprefix("sqlite:///"))) as store:
+        assert store.execute("PRAGMA journal_mode").fetchone() == ("wal",)
