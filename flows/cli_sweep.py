@@ -88,10 +88,11 @@ def _drive(sweep_id: str, points: Any, workers: int, runner: Runner) -> list[dic
         server = stack.enter_context(prefect_server(home))
         stack.enter_context(Tracker.of(home).lent())
         if runner == "processes":
-            flows = sorted({f"flows.{point.spec.flow}" for point in points})
-            stack.enter_context(
-                worker_processes(min(workers, len(points)), ["flows.sweep_ancestor", "flows.sweep", *flows])
-            )
+            modules = ["flows.sweep_ancestor", "flows.sweep"]
+            modules += sorted({f"flows.{point.spec.flow}" for point in points})
+            if any(point.spec.problem.kind == "molecule" for point in points):
+                modules.append("pyscf.scf")  # what building one imports, for a second
+            stack.enter_context(worker_processes(min(workers, len(points)), modules))
         from flows.sweep import RECORDS, open_runner
         from flows.sweep import sweep as sweep_flow
 
