@@ -1,10 +1,11 @@
 """Newton's method on a Gaussian posterior of the gradient field, with shots chosen for what they can pay.
 
 The default under adaptive shots. Every iteration measures derivatives along the parameters at one centre, by
-the general shift rule (arXiv:2107.12390), or by two points each where the centre is a determinant. Nothing
-that was paid for is forgotten: all earlier gradients, at other centres, enter a linear model of the field
-around the new centre (Gaussian regression on g(c) = g_0 + H (c - c_0), measured curvatures as its prior mean,
-noise grown by a remainder of second order in the distance). Its rules:
+the general shift rule (arXiv:2107.12390), or by two points each where the centre is a determinant; there,
+slopes that are known to vanish are not measured. Nothing that was paid for is forgotten: all earlier
+gradients, at other centres, enter a linear model of the field around the new centre (Gaussian regression on
+g(c) = g_0 + H (c - c_0), measured curvatures as its prior mean, noise grown by a remainder of second order in
+the distance). Its rules:
 
 * Newton's step is taken to the model's minimum, and each parameter's way from the start is shrunk by
   max(0, 1 - lambda / z^2), z being that way in its standard errors: positive-part James-Stein estimation
@@ -156,6 +157,8 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         spectrum: the frequencies of the energy along each of the d parameters.
         from_determinant: whether the first centre is a determinant, and each parameter one excitation of it:
             then the energy along it has the frequency 1 alone, and two points tell all.
+        flat: parameters, not all, along which that determinant's energy has no slope, as single excitations
+            of a closed shell (Brillouin's theorem): the first iteration measures nothing along them.
         shots_first: shots of a derivative in the first iteration, and the least in any.
         shots_overhead: an iteration's fees, as the number of shots that the same money buys.
         resolution: the energy that matters, such as the standard error asked for.
@@ -166,6 +169,7 @@ class BayesNewton(Optimizer[BayesNewtonState]):
     spectrum: tuple[Frequencies, ...]
     shots_first: float
     from_determinant: bool = False
+    flat: tuple[int, ...] = ()
     shots_overhead: float = 0.0
     resolution: float = 0.0
     variance: float = 0.0
@@ -188,7 +192,12 @@ class BayesNewton(Optimizer[BayesNewtonState]):
     @cached_property
     def _design(self) -> _Design:
         later = [_line(f, self.difference) for f in self.spectrum]
-        first = [_of_determinant(line) for line in later] if self.from_determinant else later
+        first = later
+        if self.from_determinant:
+            first = [
+                _not_measured(line) if j in self.flat else _of_determinant(line)
+                for j, line in enumerate(later)
+            ]
         coordinate = np.repeat(np.arange(len(later)), [len(line.shift) for line in later])
         shift = np.concatenate([line.shift for line in later])
         return _Design(coordinate, shift, _concatenated(first), _concatenated(later))
@@ -208,7 +217,7 @@ class BayesNewton(Optimizer[BayesNewtonState]):
             curvature_weights=jnp.zeros(d),
             point_variances=jnp.zeros(points),
             scale=jnp.zeros(()),
-            shots=self._point_shots(jnp.full(d, self._first(d) / d), self._design.first),
+            shots=self._first_shots(d),
             spent=jnp.zeros(()),
             last=Progress.start(x0),
         )
@@ -272,7 +281,7 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         prior = (_CURVATURE_SPREAD * scale) ** -2
         faded = jnp.where(first, 1.0, 1.0 - _FADING) * prior
         kept = jnp.where(first, 0.0, _FADING)
-        weight = 1.0 / (curvature_variances + (0.1 * scale) ** 2)
+        weight = (centre != 0.0) / (curvature_variances + (0.1 * scale) ** 2)
         slot = state.iteration % self.memory
         return state._replace(
             centres=state.centres.at[slot].set(state.parameters),
@@ -351,13 +360,15 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         share = afford * value / jnp.maximum(jnp.sum(value), 1e-300)
         return self._point_shots(jnp.maximum(share, self.shots_first), self._design.later)
 
-    def _first(self, d: int) -> float:
-        """Shots of the first iteration: where fees are paid, as many as may spare the next one.
+    def _first_shots(self, d: int) -> jax.Array:
+        """(P,) shots of the first iteration: where fees are paid, as many as may spare the next one.
 
-        Noise in d derivatives, each with a d-th of n shots, costs about d^2 variance / n of energy.
+        Noise in m derivatives, each with an m-th of n shots, costs about m^2 variance / n of energy.
         """
-        alone = _ALONE * d**2 * self.variance / self.resolution if self.resolution else 0.0
-        return max(self._least(d), min(alone, _FEES_MAX * self.shots_overhead))
+        measured = d - len(self.flat)
+        alone = _ALONE * measured**2 * self.variance / self.resolution if self.resolution else 0.0
+        total = max(self._least(measured), min(alone, _FEES_MAX * self.shots_overhead))
+        return self._point_shots(jnp.full(d, total / measured), self._design.first)
 
     def _least(self, d: int) -> float:
         """Shots of an iteration, at least, so that its fees are worth paying."""
@@ -368,7 +379,7 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         size = jnp.abs(jnp.asarray(weights.slope))
         coordinate = jnp.asarray(self._design.coordinate)
         total = jax.ops.segment_sum(size, coordinate, derivative.shape[0])
-        shifted = derivative[coordinate] * size / total[coordinate]
+        shifted = derivative[coordinate] * size / jnp.maximum(total[coordinate], 1e-300)
         return jnp.concatenate([jnp.mean(derivative)[None], shifted])
 
 
@@ -412,6 +423,11 @@ def _line(frequencies: Frequencies, difference: float) -> _Line:
         base**2 * np.tile(curvature[1:], 2),
         float(base**2 * curvature[0]),
     )
+
+
+def _not_measured(line: _Line) -> _Line:
+    """The same points without any weight: a slope of 0 that is certain, and no curvature."""
+    return _Line(line.shift, np.zeros_like(line.slope), np.zeros_like(line.curvature), 0.0)
 
 
 def _of_determinant(line: _Line) -> _Line:

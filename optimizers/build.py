@@ -43,6 +43,7 @@ class Sampling:
         resolution: the energy that matters, such as the standard error asked for.
         variance: of the energy in a single shot, as far as it is known before any.
         from_determinant: whether the run starts at a determinant, each parameter being one excitation.
+        flat: parameters along which that determinant's energy has no slope.
     """
 
     shots_min: int
@@ -53,6 +54,7 @@ class Sampling:
     resolution: float = 0.0
     variance: float = 0.0
     from_determinant: bool = False
+    flat: tuple[int, ...] = ()
 
     def fees(self, points: int) -> float:
         """Fees of an iteration at so many points, in shots."""
@@ -137,6 +139,7 @@ def _build_bayes_newton(
         tuple(spectrum),
         shots_first=float(sampling.shots_min),
         from_determinant=sampling.from_determinant,
+        flat=sampling.flat,
         shots_overhead=sampling.fees(points),
         resolution=sampling.resolution,
         variance=sampling.variance,

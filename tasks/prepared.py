@@ -21,7 +21,14 @@ from measurement import (
 from optimizers import Sampling, needs_sampling
 from problems import Ansatz, Problem, grow
 from shotwise.rng import Purpose, stream
-from shotwise.spec import AdaptAnsatz, CvarObjective, OptimizerSpec, RunSpec, ShotsExecution
+from shotwise.spec import (
+    AdaptAnsatz,
+    CvarObjective,
+    MoleculeSpec,
+    OptimizerSpec,
+    RunSpec,
+    ShotsExecution,
+)
 from tasks.measurement_basis import (
     BATCHES,
     ENERGIES_A_PARAMETER,
@@ -196,6 +203,7 @@ def _sampling(prepared: Prepared) -> Sampling:
         # one digit, so that geometries nearby share what is compiled
         variance=float(f"{prepared.prior_variances.sigmas.sum() ** 2:.0e}"),
         from_determinant=_starts_at_determinant(prepared),
+        flat=_flat_at_start(prepared) if _starts_at_determinant(prepared) else (),
     )
 
 
@@ -209,3 +217,15 @@ def _starts_at_determinant(prepared: Prepared) -> bool:
         and np.array_equal(np.sort(used), np.arange(circuit.n_parameters))
         and not np.any(prepared.initial_parameters)
     )
+
+
+def _flat_at_start(prepared: Prepared) -> tuple[int, ...]:
+    """The parameters of single excitations, where the start is a closed shell's own Hartree-Fock determinant.
+
+    Such a determinant is stationary under them (Brillouin's theorem). () where there are no others.
+    """
+    problem, circuit = prepared.spec.problem, prepared.ansatz.circuit
+    if not isinstance(problem, MoleculeSpec) or problem.spin != 0:
+        return ()
+    singles = circuit.parameter[np.bitwise_count(circuit.x) == 2]
+    return tuple(sorted(singles.tolist())) if len(singles) < circuit.n_parameters else ()

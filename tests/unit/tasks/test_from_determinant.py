@@ -1,4 +1,4 @@
-"""From Hartree-Fock the default under adaptive shots needs two points a derivative, and those tell all."""
+"""From Hartree-Fock the default under adaptive shots needs two points a double, and those tell all."""
 
 import jax
 import jax.numpy as jnp
@@ -49,23 +49,44 @@ def test_two_points_a_parameter_give_slopes_and_curvatures_at_hartree_fock() -> 
     d = circuit.n_parameters
     optimizer, told, asked = told_exactly(prepared)
     assert optimizer.from_determinant
-    assert (asked.sum(), len(asked)) == (1 + 2 * d, 1 + 4 * d)
+    singles = np.bitwise_count(circuit.x) == 2
+    assert singles.any()
+    assert optimizer.flat == tuple(np.sort(circuit.parameter[singles]))
+    doubles = np.setdiff1d(np.arange(d), optimizer.flat)
+    assert (asked.sum(), len(asked)) == (1 + 2 * len(doubles), 1 + 4 * d)
     step = 1e-3
     around = np.concatenate([np.zeros((1, d)), np.eye(d) * step, -np.eye(d) * step])
     energies = exact_energies(prepared, circuit, around)
     plus, minus = energies[1:].reshape(2, d)
     found = told._asdict()  # pyright: ignore[reportAttributeAccessIssue]
-    np.testing.assert_allclose(found["gradients"][0], (plus - minus) / (2 * step), atol=1e-6)
+    np.testing.assert_allclose(
+        found["gradients"][0], (plus - minus) / (2 * step), atol=1e-6
+    )  # of singles too
     design = optimizer._design
     shifted = exact_energies(prepared, circuit, np.asarray(optimizer.ask(found_start(prepared))))
     curvatures = design.first.centre * shifted[0]
     np.add.at(curvatures, design.coordinate, design.first.curvature * shifted[1:])
-    np.testing.assert_allclose(curvatures, (plus + minus - 2 * energies[0]) / step**2, atol=1e-4)
+    expected = (plus + minus - 2 * energies[0]) / step**2
+    np.testing.assert_allclose(curvatures[doubles], expected[doubles], atol=1e-4)
     state = initial(prepared)
     plan = plan_iteration(prepared, state)
-    assert len(plan.angles) == 1 + 2 * d
+    assert len(plan.angles) == 1 + 2 * len(doubles)
     later = np.asarray(prepared.stage().shots(told))  # pyright: ignore[reportArgumentType]
     assert np.all(later > 0), "away from the determinant all four count"
+
+
+def test_an_open_shell_measures_its_singles_too() -> None:
+    radical = {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.9; H 0 0 1.8", "spin": 1}
+    raw = {
+        "problem": radical,
+        "ansatz": {"kind": "uccsd"},
+        "optimizer": {"name": "bayes_newton"},
+        "execution": {"mode": "shots", "policy": "adaptive"},
+    }
+    optimizer = prepare(validate(raw)).stage().optimizer
+    assert isinstance(optimizer, BayesNewton)
+    assert optimizer.from_determinant
+    assert not optimizer.flat
 
 
 @pytest.mark.parametrize(
