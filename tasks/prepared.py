@@ -193,6 +193,7 @@ def _stage(prepared: Prepared, operators: tuple[int, ...]) -> Stage:
 
 def _sampling(prepared: Prepared) -> Sampling:
     groups, fees = len(prepared.grouping), prepared.fees
+    from_determinant = _starts_at_determinant(prepared)
     return Sampling(
         shots_min=2 * prepared.shots_min,
         shots_a_job=fees.shots_a_job,
@@ -202,8 +203,8 @@ def _sampling(prepared: Prepared) -> Sampling:
         resolution=prepared.asked_std_error,
         # one digit, so that geometries nearby share what is compiled
         variance=float(f"{prepared.prior_variances.sigmas.sum() ** 2:.0e}"),
-        from_determinant=_starts_at_determinant(prepared),
-        flat=_flat_at_start(prepared) if _starts_at_determinant(prepared) else (),
+        from_determinant=from_determinant,
+        flat=_flat_at_start(prepared) if from_determinant else (),
     )
 
 

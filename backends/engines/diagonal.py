@@ -3,8 +3,7 @@
 A circuit of alternating layers, Z strings with any angles and X rotations of every qubit with any angles, on
 |+...+>, is simulated in the frame of one S gate a qubit: S commutes with the cost layers and turns RX into
 the real rotation RY. So a mixer is a product of real 2 x 2 matrices on the real and on the imaginary part,
-and a cost layer a phase e^{-i d(k)} whose exponent is the Walsh-Hadamard
-transform of the layer's angles,
+and a cost layer a phase e^{-i d(k)} whose exponent is the Walsh-Hadamard transform of the layer's angles,
 
     d(k) = sum_r angle_r / 2 (-1)^{|k & z_r|},
 
@@ -142,7 +141,6 @@ class DiagonalProgram:
 
     def reverse(self, state: jax.Array, angles: jax.Array, diagonal: jax.Array) -> jax.Array:
         """Derivative by every angle of the mean of a diagonal observable, shape (rows,)."""
-
         if self._in_c:
             undone = partial(layers.undo_layer, strings=self.strings)
             return sequential_vmap(partial(self._derivatives, undone))(state, angles, diagonal)

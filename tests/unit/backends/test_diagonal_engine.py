@@ -34,6 +34,12 @@ def unweighted(n: int) -> PauliSum:
     return PauliSum.from_terms(n, {(0, (1 << q) | (1 << (q + 1) % n)): 0.5 for q in range(n)})
 
 
+def rotations_by(half: np.ndarray) -> np.ndarray:
+    """RY matrices by half of each angle, shape (n, 2, 2)."""
+    cosine, sine = np.cos(half), np.sin(half)
+    return np.stack([cosine, -sine, sine, cosine], axis=-1).reshape(-1, 2, 2)
+
+
 @jax.jit
 def value_and_gradient(program: DiagonalProgram, angles: jax.Array) -> tuple[jax.Array, jax.Array]:
     return program.gradient(program.state(angles), angles)
@@ -175,8 +181,7 @@ def test_layers_in_c_do_what_xla_does(n: int, field: bool, precision: str, table
     assert program.halved is not field
     dtype = program.cost.levels.dtype
     rng = np.random.default_rng(n)
-    half = rng.normal(size=n).astype(dtype)
-    rotations = np.stack([np.cos(half), -np.sin(half), np.sin(half), np.cos(half)], axis=-1).reshape(n, 2, 2)
+    rotations = rotations_by(rng.normal(size=n).astype(dtype))
     size = 1 << (n - program.halved)
     exponents = rng.normal(size=300 if table else size).astype(dtype)
     level_of = rng.integers(300, size=size).astype(np.uint16) if table else None
@@ -211,9 +216,7 @@ def test_layers_in_c_of_many_qubits_take_several_spans() -> None:
     rng = np.random.default_rng(n)
     state = rng.normal(size=(2, 1 << n)).astype(np.float32)
     none = layers.Phases(np.ones(1, np.float32), np.zeros(1, np.float32), np.zeros(1 << n, np.uint8))
-    angles = rng.normal(size=n).astype(np.float32)
-    half = angles / 2
-    rotations = np.stack([np.cos(half), -np.sin(half), np.sin(half), np.cos(half)], axis=-1).reshape(n, 2, 2)
+    rotations = rotations_by(rng.normal(size=n).astype(np.float32))
     expected = state.reshape(2, *[2] * n)
     for q in range(n):
         expected = np.moveaxis(np.tensordot(rotations[q], expected, axes=(1, n - q)), 0, n - q)

@@ -59,9 +59,7 @@ def test_two_points_a_parameter_give_slopes_and_curvatures_at_hartree_fock() -> 
     energies = exact_energies(prepared, circuit, around)
     plus, minus = energies[1:].reshape(2, d)
     found = told._asdict()  # pyright: ignore[reportAttributeAccessIssue]
-    np.testing.assert_allclose(
-        found["gradients"][0], (plus - minus) / (2 * step), atol=1e-6
-    )  # of singles too
+    np.testing.assert_allclose(found["gradients"][0], (plus - minus) / (2 * step), atol=1e-6)
     design = optimizer._design
     shifted = exact_energies(prepared, circuit, np.asarray(optimizer.ask(found_start(prepared))))
     curvatures = design.first.centre * shifted[0]
