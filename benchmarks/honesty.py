@@ -33,7 +33,7 @@ def honesty(runs: int) -> pd.DataFrame:
             for _, after in iterate(prepared):
                 state = after
             plan = final_plans(prepared, state)[-1]
-            final = final_from(prepared, state, BatchResult.free(plan, prepared.device.sample(plan)))
+            final = final_from(prepared.at_end, state, BatchResult.free(plan, prepared.device.sample(plan)))
             exact = float(exact_energies(prepared, prepared.stage().circuit, state.parameters[None])[0])
             covered += abs(final.energy - exact) <= 1.96 * final.energy_std_error
             achieved.append(final.energy_std_error)

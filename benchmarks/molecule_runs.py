@@ -21,7 +21,7 @@ from tasks.last_look import look_plan, plan_after
 from tasks.prepare import prepare
 from tasks.prepared import Prepared
 from tasks.result import final_plan
-from tasks.state import LoopState, initial
+from tasks.state import LoopState, at_end, initial
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ACCURACY = 1.6e-3
@@ -116,6 +116,7 @@ def final_plans(
     prepared: Prepared, state: LoopState, device: DeviceDescription | None = None
 ) -> list[ExecutionPlan]:
     """What is measured at the end, in order; the last is the final evaluation."""
+    prepared, state = at_end(prepared, state)
     look = look_plan(prepared, state)
     if look is None:
         return [final_plan(prepared, state)]

@@ -6,7 +6,7 @@ from measurement.combination import Combination, combine
 from measurement.estimator import Estimates, estimate
 from measurement.fees import NO_FEES, Fees
 from measurement.gradient_design import GradientDesign, all_shifts, coordinate_subset, simultaneous
-from measurement.group_variances import GroupVariances, prior_variances
+from measurement.group_variances import GroupVariances, halfway_variances, prior_variances
 from measurement.grouping import Group, Grouping, fewest, fully_commuting, overlapping, qubit_wise_commuting
 from measurement.parameter_shift import ShiftRule
 from measurement.plan import Bases, ExecutionPlan, Outcome
@@ -37,6 +37,7 @@ __all__ = [
     "estimate",
     "fewest",
     "fully_commuting",
+    "halfway_variances",
     "overlapping",
     "prior_variances",
     "quantile",

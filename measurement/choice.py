@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from measurement.fees import NO_FEES, Fees
-from measurement.group_variances import prior_variances
+from measurement.group_variances import halfway_variances, prior_variances
 from measurement.grouping import Grouping, fewest, fully_commuting, overlapping, qubit_wise_commuting
 from problems.pauli import PauliSum
 
@@ -23,33 +23,40 @@ class MeasurementCost:
         std_error: asked for of one energy.
         fees: of jobs and circuits.
         two_qubit_error: of the device; 0 for noiseless simulators.
-        batches: that the run is expected to measure before the last energy.
-        energies_a_batch: each on circuits of its own.
+        batches: what shall be measured: of every batch its energies, each on circuits of its own.
+        precision: 1 / error^2 that the shots of all batches together would give one energy.
     """
 
     std_error: float
     fees: Fees = NO_FEES
     two_qubit_error: float = 0.0
-    batches: int = 0
-    energies_a_batch: int = 1
+    batches: tuple[int, ...] = (1,)
+    precision: float | None = None
 
-    def fees_of(self, groups: int) -> float:
-        """Of the whole run, in shots."""
-        return self.batches * self.fees.of(groups * self.energies_a_batch) + self.fees.of(groups)
+    def of(self, sigmas: np.ndarray) -> float:
+        """Fees and shots together, in shots, with groups of these single-shot deviations, shape (groups,)."""
+        fees = sum(self.fees.of(len(sigmas) * energies) for energies in self.batches)
+        precision = self.std_error**-2 if self.precision is None else self.precision
+        return fees + precision * float(sigmas.sum()) ** 2
 
 
 def choose_grouping(
-    hamiltonian: PauliSum, basis_state: int | None, costs: MeasurementCost, kind: str = "auto"
+    hamiltonian: PauliSum,
+    basis_state: int | None,
+    costs: MeasurementCost,
+    kind: str = "auto",
+    *,
+    excitations: np.ndarray | None = None,
 ) -> Grouping:
-    """The grouping of a kind; for `auto` the one of least
-
-        fees of all batches + 2 (sum_g sigma_g)^2 / std_error^2,
-
-    in shots. sigma_g is the prior standard deviation of group g; the second term is the shots with which the
-    last energy has the error asked for, and about as many again for all others together.
+    """The grouping of a kind; for `auto` the one of least fees of all batches + precision (sum_g sigma_g)^2,
+    in shots.
 
     `auto` looks at qubit-wise and overlapping groups, and at two ways to make fully commuting ones; at those
     only where their entangling rotations, two CX a pair of qubits, would add little bias.
+
+    Args:
+        basis_state: near which sigma_g, group g's standard deviation, is taken.
+        excitations: of that state, where sigma_g is to be that halfway to them.
     """
     qubit_wise = qubit_wise_commuting(hamiltonian)
     if kind == "qubit_wise" or hamiltonian.is_diagonal:
@@ -72,8 +79,9 @@ def choose_grouping(
     offered = [qubit_wise, shared, *entangling]
 
     def cost(grouping: Grouping) -> float:
-        sigmas = np.sqrt(prior_variances(grouping, hamiltonian, basis_state))
-        return costs.fees_of(len(grouping)) + 2.0 * float(sigmas.sum()) ** 2 / costs.std_error**2
+        if basis_state is None or excitations is None:
+            return costs.of(np.sqrt(prior_variances(grouping, hamiltonian, basis_state)))
+        return costs.of(np.sqrt(halfway_variances(grouping, hamiltonian, basis_state, excitations)))
 
     return min(offered, key=cost)
 

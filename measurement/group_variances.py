@@ -6,7 +6,7 @@ many a target error takes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,14 +93,60 @@ def prior_variances(grouping: Grouping, hamiltonian: PauliSum, basis_state: int 
     mixed = grouping.weights**2
     if basis_state is None:
         return mixed
+    images = _images(grouping, hamiltonian, np.array([basis_state]))
+    return np.array([image.elsewhere[0] for image in images]) + MIXED_SHARE * mixed
+
+
+def halfway_variances(
+    grouping: Grouping, hamiltonian: PauliSum, basis_state: int, excitations: np.ndarray
+) -> np.ndarray:
+    """The same halfway between a basis state k and others l, in (k +- l) / sqrt(2), shape (groups,).
+
+    That is where an excitation's shift of pi/2 leads. With A's elements in k and l it is
+    (|A k|^2 + |A l|^2) / 2 - (A_kk + A_ll)^2 / 4 - (Re A_kl)^2 in the mean over both signs.
+
+    Args:
+        excitations: the masks k XOR l, at least one; the mean over all of them is taken.
+    """
+    found = []
+    for image in _images(grouping, hamiltonian, np.concatenate([[basis_state], basis_state ^ excitations])):
+        mean = (image.diagonal[0] + image.diagonal[1:]) / 2
+        squares = image.elsewhere + image.diagonal**2
+        square = (squares[0] + squares[1:]) / 2
+        found.append(float(np.mean(square - mean**2 - image.between(excitations) ** 2)))
+    return np.array(found) + MIXED_SHARE * grouping.weights**2
+
+
+@dataclass(frozen=True, eq=False)
+class _Image:
+    """What a group A makes of some basis states k: A k = sum_x amplitudes[k, x] |k XOR flips[x]>."""
+
+    flips: np.ndarray
+    amplitudes: np.ndarray
+
+    @property
+    def diagonal(self) -> np.ndarray:
+        """A_kk, shape (states,)."""
+        return self.amplitudes[:, self.flips == 0].sum(axis=1).real
+
+    @property
+    def elsewhere(self) -> np.ndarray:
+        """The weight of A k on other basis states, shape (states,)."""
+        return (np.abs(self.amplitudes[:, self.flips != 0]) ** 2).sum(axis=1)
+
+    def between(self, masks: np.ndarray) -> np.ndarray:
+        """Real elements between the first state and those at these masks from it, shape (masks,)."""
+        same = self.flips == masks[:, None]
+        return (self.amplitudes[0] * same).sum(axis=1).real
+
+
+def _images(grouping: Grouping, hamiltonian: PauliSum, states: np.ndarray) -> Iterator[_Image]:
+    """Of every group."""
     terms = hamiltonian.without_constant()
     phases = 1j ** np.bitwise_count(terms.x & terms.z).astype(np.int64)
-    amplitudes = phases * (1 - 2 * parity(basis_state & terms.z))
-    found = np.zeros(len(grouping))
-    for at, group in enumerate(grouping.groups):
-        parts = np.abs(group.coefficients) * np.sign(terms.coefficients[group.terms])
-        flips, inverse = np.unique(terms.x[group.terms], return_inverse=True)
-        image = np.zeros(len(flips), dtype=np.complex128)
-        np.add.at(image, inverse, parts * amplitudes[group.terms])
-        found[at] = float((np.abs(image[flips != 0]) ** 2).sum())
-    return found + MIXED_SHARE * mixed
+    for group in grouping.groups:
+        at = group.terms
+        parts = np.abs(group.coefficients) * np.sign(terms.coefficients[at]) * phases[at]
+        flips, inverse = np.unique(terms.x[at], return_inverse=True)
+        signs = 1 - 2 * parity(states[:, None] & terms.z[at])
+        yield _Image(flips, (parts * signs) @ (inverse[:, None] == np.arange(len(flips))))

@@ -11,12 +11,13 @@ the distance). Its rules:
   max(0, 1 - lambda / z^2), z being that way in its standard errors: positive-part James-Stein estimation
   (James & Stein 1961), so that parameters which noise alone would move stay where they started.
 * An iteration may spend `growth` times what was spent before, never less than a third of its fees' worth of
-  shots: few shots far from the optimum, more near it, and at most about `growth` too many when it ends. Where
-  fees are paid, the first one spends what alone could see the resolution, as far as that is worth the fees.
+  shots: few shots far from the optimum, more near it, and at most about `growth` too many when it ends. The
+  first one spends half of what alone would come within the resolution, or all of it as far as that is worth
+  the fees.
 * A parameter's share of them goes with the root of (variance of its derivative / curvature), which minimises
   the energy lost to noise, sum_j var_j / (2 h_j), and is less where it has not stood out from noise yet.
-* It ends where the energy that noise and distance are expected to cost at the next centre is below half the
-  `resolution`: more shots could hardly be seen in the result.
+* It ends where the energy that noise and distance cost at the next centre is, with 95 % probability, below
+  the `resolution`.
 * How strongly parameters are coupled, which the loss at a new centre hangs on, is learned from the gradients
   themselves: of a few spreads of the field's Hessian the most likely one is taken (empirical Bayes, type II
   maximum likelihood), the widest until they say otherwise.
@@ -27,6 +28,7 @@ in another basin stays there; the regression takes O(d memory^3) per iteration.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple, final
@@ -69,17 +71,22 @@ _HALVING_NATS = 1.0
 """... where the gradients so far are more likely then by this log likelihood ratio for every halving."""
 _FADING = 0.9
 """What an iteration keeps of the weights of earlier second derivatives; the prior makes up for the rest."""
+_PRIOR_SHOTS = 1000.0
+"""What is thought of the single-shot variance before any shot counts like so many of the first ones."""
 _NOT_USED = 1e12
 """Variance of a ring's unused rows."""
 _SHARE_OF_FEES = 1 / 3
 """An iteration's shots are at least this times its fees in shots: with less it is too often not the last."""
-_ALONE = 1.75
-"""The first iteration's shots are this times d^2 variance / resolution, with which it may be the last ..."""
+_FIRST_SHARE = 0.5
+"""The first iteration's shots are this share of those with which it is expected to be the last, all of them
+where fees are paid ..."""
 _FEES_MAX = 1.6
-"""... but at most this times an iteration's fees in shots, which is what a second one would cost."""
-_LOSS_SHARE = 0.5
-"""Of the resolution: an optimization ends where the loss expected at the next centre is below that."""
-_SETTLED_SHARE = 0.3
+"""... but then at most this times an iteration's fees in shots, which is what a second one would cost."""
+_CENTRE_FIRST = 0.25
+"""The first centre tells curvatures alone, which need fewer shots than slopes: of a slope's, this share."""
+_DEVIATIONS = 1.645
+"""Of a weighted sum of chi squares, which the loss is: from its mean to about its 95 % quantile."""
+_SETTLED_SHARE = 0.5
 """A parameter's loss counts `_SETTLED_SHARE` + (1 - `_SETTLED_SHARE`) min(z^2 / 4, 1) times; z as above."""
 
 
@@ -161,8 +168,10 @@ class BayesNewton(Optimizer[BayesNewtonState]):
             of a closed shell (Brillouin's theorem): the first iteration measures nothing along them.
         shots_first: shots of a derivative in the first iteration, and the least in any.
         shots_overhead: an iteration's fees, as the number of shots that the same money buys.
+        shots_overhead_first: the same of the first iteration, which measures at fewer points.
+        shots_first_max: the first iteration has no more shots than that, or the least that serve.
         resolution: the energy that matters, such as the standard error asked for.
-        variance: what is thought of the energy's single-shot variance before any shot.
+        variance: what is thought of the energy's single-shot variance at the first shifted points.
         growth, shrinkage, memory, difference, step_max: see the module; radians for the last two.
     """
 
@@ -171,6 +180,8 @@ class BayesNewton(Optimizer[BayesNewtonState]):
     from_determinant: bool = False
     flat: tuple[int, ...] = ()
     shots_overhead: float = 0.0
+    shots_overhead_first: float = 0.0
+    shots_first_max: float = math.inf
     resolution: float = 0.0
     variance: float = 0.0
     growth: float = 0.3
@@ -244,7 +255,7 @@ class BayesNewton(Optimizer[BayesNewtonState]):
             evaluation.values[0] + gain,
             evaluation.variances[0] + posterior.variance @ step**2,
             gradient=posterior.gradient,
-            stalled=self._loss(state._replace(parameters=moved), share) < _LOSS_SHARE * self.resolution,
+            stalled=self._loss(state._replace(parameters=moved), share) < self.resolution,
         )
         return state._replace(
             iteration=state.iteration + 1,
@@ -267,6 +278,9 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         )
         run = shots > 0
         usual = jnp.sum(seen) / jnp.sum(run)
+        if self.variance:
+            trust = jnp.sum(shots) / (jnp.sum(shots) + _PRIOR_SHOTS)
+            usual = trust * usual + (1.0 - trust) * self.variance
         before = jnp.where(first, usual, state.point_variances)
         point_variances = jnp.where(run, (before + seen) / 2, before)
         scale = jnp.where(first, jnp.sqrt(usual), state.scale)
@@ -345,10 +359,11 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         return jnp.clip(step, -self.step_max, self.step_max), z2, inverse
 
     def _loss(self, state: BayesNewtonState, share: jax.Array) -> jax.Array:
-        """Energy above the minimum that noise and distance are expected to leave here, ()."""
+        """Energy above the minimum that noise and distance leave here with a probability of 5 %, ()."""
         posterior, _ = self._regression(state, share)
         _, z2, inverse = self._step(state, posterior)
-        return 0.5 * jnp.sum(posterior.variance * jnp.diagonal(inverse) * _loss_weight(z2))
+        each = 0.5 * posterior.variance * jnp.diagonal(inverse) * _loss_weight(z2)
+        return jnp.sum(each) + _DEVIATIONS * jnp.sqrt(2.0 * jnp.sum(each**2))
 
     def _next_shots(self, state: BayesNewtonState, z2: jax.Array, inverse: jax.Array) -> jax.Array:
         size = jnp.abs(jnp.asarray(self._design.later.slope))
@@ -356,23 +371,30 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         total = jax.ops.segment_sum(size, coordinate, d)
         variance = total * jax.ops.segment_sum(size * state.point_variances[1:], coordinate, d)
         value = jnp.sqrt(variance * jnp.diagonal(inverse) * _loss_weight(z2))
-        afford = jnp.maximum(self.growth * state.spent, self._least(d))
+        afford = jnp.maximum(self.growth * state.spent, _least(self.shots_overhead, self.shots_first * d))
         share = afford * value / jnp.maximum(jnp.sum(value), 1e-300)
         return self._point_shots(jnp.maximum(share, self.shots_first), self._design.later)
 
     def _first_shots(self, d: int) -> jax.Array:
-        """(P,) shots of the first iteration: where fees are paid, as many as may spare the next one.
-
-        Noise in m derivatives, each with an m-th of n shots, costs about m^2 variance / n of energy.
-        """
+        """(P,) shots of the first iteration: where fees are paid, as many as may spare the next one."""
         measured = d - len(self.flat)
-        alone = _ALONE * measured**2 * self.variance / self.resolution if self.resolution else 0.0
-        total = max(self._least(measured), min(alone, _FEES_MAX * self.shots_overhead))
-        return self._point_shots(jnp.full(d, total / measured), self._design.first)
+        alone = self._alone(measured)
+        least = _least(self.shots_overhead_first, self.shots_first * measured)
+        wished = min(alone, max(_FEES_MAX * self.shots_overhead, _FIRST_SHARE * alone), self.shots_first_max)
+        total = max(least, wished)
+        shots = self._point_shots(jnp.full(d, total / measured), self._design.first)
+        return shots.at[0].mul(_CENTRE_FIRST)
 
-    def _least(self, d: int) -> float:
-        """Shots of an iteration, at least, so that its fees are worth paying."""
-        return max(_SHARE_OF_FEES * self.shots_overhead, self.shots_first * d)
+    def _alone(self, measured: int) -> float:
+        """Shots with which the first step is expected to end within the resolution; 0 where none matters.
+
+        Noise in m derivatives, each with an m-th of n shots, costs m^2 V / (2 h n) of energy, with curvatures
+        h of half a standard deviation (`_CURVATURE`). Never more than an energy at that error takes.
+        """
+        if not self.resolution:
+            return 0.0
+        deviation = self.variance**0.5
+        return min(measured**2 * deviation / self.resolution, self.variance / self.resolution**2)
 
     def _point_shots(self, derivative: jax.Array, weights: _Weights) -> jax.Array:
         """(P,) shots of the points from those of the derivatives (d,), by the size of their weights."""
@@ -381,6 +403,11 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         total = jax.ops.segment_sum(size, coordinate, derivative.shape[0])
         shifted = derivative[coordinate] * size / jnp.maximum(total[coordinate], 1e-300)
         return jnp.concatenate([jnp.mean(derivative)[None], shifted])
+
+
+def _least(overhead: float, shots: float) -> float:
+    """Shots of an iteration, at least, so that its fees are worth paying."""
+    return max(_SHARE_OF_FEES * overhead, shots)
 
 
 def _loss_weight(z2: jax.Array) -> jax.Array:

@@ -39,9 +39,10 @@ class Sampling:
         shots_a_job, shots_a_point: fees of a job and of a point in it, as the number of shots that the same
             money buys.
         points_a_job: as many points may share one job; below 1 where one takes several.
+        shots_first_max: of the first iteration, so that a budget has room for more.
         gradient_points: at which energies are measured for a gradient.
         resolution: the energy that matters, such as the standard error asked for.
-        variance: of the energy in a single shot, as far as it is known before any.
+        variance: of the energy in a single shot where the first points are, as far as it is known before any.
         from_determinant: whether the run starts at a determinant, each parameter being one excitation.
         flat: parameters along which that determinant's energy has no slope.
     """
@@ -50,6 +51,7 @@ class Sampling:
     shots_a_job: float = 0.0
     shots_a_point: float = 0.0
     points_a_job: float = math.inf
+    shots_first_max: float = math.inf
     gradient_points: int = 1
     resolution: float = 0.0
     variance: float = 0.0
@@ -135,12 +137,15 @@ def _build_bayes_newton(
     if not spectrum:
         raise SpecError("optimizer.name", spec.name, "the ansatz has no parameters", "use another ansatz")
     points = 1 + sum(2 * f.degree if f.degree <= bayes_newton.EXACT_DEGREE_MAX else 2 for f in spectrum)
+    first = 1 + 2 * (len(spectrum) - len(sampling.flat)) if sampling.from_determinant else points
     return BayesNewton(
         tuple(spectrum),
         shots_first=float(sampling.shots_min),
         from_determinant=sampling.from_determinant,
         flat=sampling.flat,
         shots_overhead=sampling.fees(points),
+        shots_overhead_first=sampling.fees(first),
+        shots_first_max=sampling.shots_first_max,
         resolution=sampling.resolution,
         variance=sampling.variance,
         **options,

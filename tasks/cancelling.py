@@ -35,7 +35,7 @@ from tasks.purchase import open_buyer, purchase
 from tasks.result import final_plan
 from tasks.routing import routing_request
 from tasks.run_records import spec_of
-from tasks.state import LoopState
+from tasks.state import LoopState, at_end
 
 _OBEYS_S_MAX = 60.0
 _LOOK_AGAIN_S = 0.5
@@ -106,10 +106,11 @@ def settle_in_flight(prepared: Prepared, buyer: Buyer | None, state: LoopState) 
     closing = replace(buyer, closing=True, sleep=time.sleep, hold=lambda _: nullcontext())
     run_id = buyer.book.lease.run_id
     for final in sorted({job.batch_id.final for job in jobs_of(buyer.book.lease.database, run_id, out=True)}):
-        plan = final_plan(prepared, state) if final else plan_iteration(prepared, state)
+        measuring, at = at_end(prepared, state) if final else (prepared, state)
+        plan = final_plan(measuring, at) if final else plan_iteration(measuring, at)
         try:
             purchase(
-                prepared,
+                measuring,
                 closing,
                 state.iteration,
                 plan,

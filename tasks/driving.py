@@ -102,7 +102,7 @@ def restore_or_initialize(prepared: Prepared, lease: Lease) -> tuple[Prepared, L
         state = initial(prepared)
         if prepared.sampled:
             lease.commit([], iteration=0, state=to_bytes(state), active_us=0)
-    return prepared.measured_in(state.grouping), state
+    return prepared.measured_in(state.grouping, state.final_grouping), state
 
 
 @contextmanager

@@ -42,7 +42,7 @@ from tasks.routing import (
     step_request,
     uncalibrated_devices,
 )
-from tasks.state import LoopState, to_bytes
+from tasks.state import LoopState, at_end, to_bytes
 from tasks.task_runs import note_task_run
 from tasks.telemetry import span
 from tasks.treatment import calibration_spent
@@ -139,6 +139,7 @@ def evaluate_finally(
     """The evaluation that the run ends with, independent of those that chose the parameters."""
     if not prepared.sampled:
         return final_exact(prepared, state)
+    prepared, state = at_end(prepared, state)
     look = look_plan(prepared, state)
     if look is None or not _has_room(prepared, buyer, state, look):
         final = _measure_at_end(prepared, lease, buyer, state, final_plan(prepared, state), final=True)

@@ -18,6 +18,7 @@ from measurement import (
     GroupVariances,
     MeasurementCost,
     choose_grouping,
+    halfway_variances,
     prior_variances,
     qubit_wise_commuting,
 )
@@ -30,26 +31,66 @@ CHEMICAL_ACCURACY = 1.6e-3
 RELATIVE_ACCURACY = 0.01
 """Of the energy's standard deviation in the mixed state, likewise for other problems."""
 BATCHES = 5
-"""Batches that a whole run is assumed to measure, to weigh its fees ..."""
+"""Batches that a whole run is assumed to measure before the last energy, to weigh its fees ..."""
 ENERGIES_A_PARAMETER = 2
 """... each of so many energies per parameter."""
+OPTIMIZATION_SHOTS = 1.5
+"""An optimizer that chooses its shots takes about this times d^2 variance / std_error of them: noise in d
+parameters, each with a d-th of n shots, costs about d^2 variance / n of energy."""
 
 
 @dataclass(frozen=True, eq=False)
 class MeasurementBasis:
-    """How energies are measured: the groups, and their prior variances."""
+    """How energies are measured.
+
+    Attributes:
+        grouping: the groups.
+        prior: their variances at the start, before any shot.
+        shifted_prior: the same where an optimizer looks first around it.
+    """
 
     grouping: Grouping
     prior: GroupVariances
+    shifted_prior: GroupVariances
 
 
 def measurement_basis(
-    problem: Problem, circuit: Circuit, kind: str, costs: MeasurementCost
+    problem: Problem,
+    circuit: Circuit,
+    kind: str,
+    costs: MeasurementCost,
+    excitations: np.ndarray | None = None,
 ) -> MeasurementBasis:
-    """The grouping of that kind; for "auto" the one that costs least."""
+    """The grouping of that kind; for "auto" the one that costs least.
+
+    Args:
+        excitations: of the circuit's basis state, halfway to which an optimizer looks first; if it does.
+    """
     hamiltonian, start = problem.hamiltonian, _start_of(problem, circuit)
-    grouping = choose_grouping(hamiltonian, start, costs, kind)
-    return MeasurementBasis(grouping, GroupVariances.prior(prior_variances(grouping, hamiltonian, start)))
+    grouping = choose_grouping(hamiltonian, start, costs, kind, excitations=excitations)
+    prior = prior_variances(grouping, hamiltonian, start)
+    shifted = prior
+    if start is not None and excitations is not None:
+        shifted = halfway_variances(grouping, hamiltonian, start, excitations)
+    return MeasurementBasis(grouping, GroupVariances.prior(prior), GroupVariances.prior(shifted))
+
+
+def whole_run(std_error: float, fees: Fees, two_qubit_error: float, parameters: int) -> MeasurementCost:
+    """All that a run measures: the last energy at the error asked for, and about as many shots before."""
+    batches = (ENERGIES_A_PARAMETER * parameters,) * BATCHES
+    return MeasurementCost(std_error, fees, two_qubit_error, (*batches, 1), 2.0 / std_error**2)
+
+
+def optimization(std_error: float, fees: Fees, two_qubit_error: float, parameters: int) -> MeasurementCost:
+    """What is measured before the last energy, by an optimizer that chooses its shots."""
+    batches = (ENERGIES_A_PARAMETER * parameters,) * BATCHES
+    precision = OPTIMIZATION_SHOTS * parameters**2 / std_error
+    return MeasurementCost(std_error, fees, two_qubit_error, batches, precision)
+
+
+def last_energy(std_error: float, fees: Fees, two_qubit_error: float) -> MeasurementCost:
+    """The final evaluation alone."""
+    return MeasurementCost(std_error, fees, two_qubit_error)
 
 
 def asked_std_error(execution: ShotsExecution, problem: Problem, circuit: Circuit) -> float:

@@ -24,7 +24,7 @@ from tasks.routing import (
     with_final_reserved,
     worst_case_micro_usd,
 )
-from tasks.state import initial
+from tasks.state import at_end, initial
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def plan_run(
     pilot = plan_iteration(prepared, start) if start.piloting else None
     state = replace(start, piloting=False)
     stage = prepared.stage()
-    batch, final = plan_iteration(prepared, state), final_plan(prepared, state)
+    batch, final = plan_iteration(prepared, state), final_plan(*at_end(prepared, state))
     planned = RunPlan(
         points=points,
         n_qubits=prepared.problem.n_qubits,
@@ -259,8 +259,9 @@ def _priced(
     step = with_final_reserved(prepared, initial(prepared), request, without)
     decision = decide(prepared, batch, step, without)
     each = worst_case_micro_usd(prepared, batch, decision)
-    at_end = final_request(replace(request, micro_usd_spent=prepared.iterations_max * each))
-    final_decision = decide(prepared, final, at_end, without)
+    after = final_request(replace(request, micro_usd_spent=prepared.iterations_max * each))
+    last = prepared.at_end
+    final_decision = decide(last, final, after, without)
     learning = decide(prepared, pilot, step, without) if pilot else None
     calibration = calibration_quote(prepared, decision.devices, batch)
     return replace(
@@ -268,7 +269,7 @@ def _priced(
         decision=decision,
         final_decision=final_decision,
         iteration_micro_usd=each,
-        final_micro_usd=worst_case_micro_usd(prepared, final, final_decision),
+        final_micro_usd=worst_case_micro_usd(last, final, final_decision),
         pilot_micro_usd=worst_case_micro_usd(prepared, pilot, learning) if pilot and learning else 0,
         seconds=decision.time_s,
         mitigation=_mitigation(prepared, decision, batch),
@@ -278,7 +279,7 @@ def _priced(
 
 
 def _std_error(prepared: Prepared, shots: int) -> float:
-    return float(prepared.prior_variances.sigmas.sum()) / math.sqrt(shots)
+    return float(prepared.at_end.prior_variances.sigmas.sum()) / math.sqrt(shots)
 
 
 def _look_shots(prepared: Prepared, final_shots: int) -> int:

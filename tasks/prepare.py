@@ -18,7 +18,7 @@ from tasks.mitigation import check as check_mitigation
 from tasks.patience import ask_before_start
 from tasks.prepared import Prepared
 from tasks.sampling import final_shots
-from tasks.state import initial
+from tasks.state import at_end, initial
 
 
 def prepare(spec: RunSpec) -> Prepared:
@@ -94,7 +94,7 @@ def _check_shots(prepared: Prepared) -> None:
             f"use auto, {', '.join(SHOT_CHOOSERS[:-1])} or {SHOT_CHOOSERS[-1]}, or a fixed number of shots",
         )
     shots, groups = prepared.shots_per_evaluation, len(prepared.grouping)
-    final_shots(prepared, initial(prepared))  # the energy of most shots
+    final_shots(*at_end(prepared, initial(prepared)))  # the energy of most shots
     least = prepared.shots_min
     if shots < least:
         raise SpecError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -30,16 +31,19 @@ from shotwise.spec import (
     ShotsExecution,
 )
 from tasks.measurement_basis import (
-    BATCHES,
-    ENERGIES_A_PARAMETER,
     MeasurementBasis,
     asked_std_error,
     fees,
+    last_energy,
     measurement_basis,
+    optimization,
     two_qubit_error,
+    whole_run,
 )
 from tasks.stage import Stage, build_stage
 
+_FIRST_OF_BUDGET = 0.25
+"""An optimizer that chooses its shots may give this share of the run's budget to its first iteration."""
 FIDELITY_QUBITS_MAX = 14
 """Above this a fidelity beside every sampled iteration would cost more than the iteration."""
 
@@ -55,6 +59,10 @@ class Prepared:
     fleet: Fleet | None = None
     grouping_kind: str | None = None
     """The grouping that the run began with; None to choose."""
+    final_grouping_kind: str | None = None
+    """The grouping that its final evaluation is to have; None to choose."""
+    is_last: bool = False
+    """Whether what is left to measure is the final evaluation: see `at_end`."""
 
     @property
     def policy(self) -> str:
@@ -133,27 +141,43 @@ class Prepared:
 
     @cached_property
     def measurement(self) -> MeasurementBasis:
+        circuit = self.ansatz.circuit
         if not self.sampled:
-            return measurement_basis(self.problem, self.ansatz.circuit, "qubit_wise", MeasurementCost(1.0))
+            return measurement_basis(self.problem, circuit, "qubit_wise", MeasurementCost(1.0))
         kind = self.grouping_kind or self.shots_execution.grouping
         if kind == "auto" and self.shots_execution.mitigation != "none":
             kind = (
                 "qubit_wise"  # symmetries are read beside single-qubit Paulis, not behind entangling changes
             )
-        costs = MeasurementCost(self.asked_std_error)
-        if kind == "auto":
-            costs = MeasurementCost(
-                self.asked_std_error,
-                self.fees,
-                two_qubit_error(self.fleet),
-                BATCHES,
-                ENERGIES_A_PARAMETER * self.ansatz.circuit.n_parameters,
-            )
-        return measurement_basis(self.problem, self.ansatz.circuit, kind, costs)
+        excitations = None if self.is_last else _first_excitations(self)
+        costs = self._costs() if kind == "auto" else MeasurementCost(self.asked_std_error)
+        return measurement_basis(self.problem, circuit, kind, costs, excitations)
 
-    def measured_in(self, kind: str | None) -> Prepared:
-        """The same, measuring in the grouping that the run began with."""
-        return self if kind in (None, self.grouping.kind) else replace(self, grouping_kind=kind)
+    def _costs(self) -> MeasurementCost:
+        """Of what is measured in this grouping: where shots are chosen, the last energy may have another."""
+        known = self.asked_std_error, self.fees, two_qubit_error(self.fleet)
+        if self.is_last:
+            return last_energy(*known)
+        make = optimization if self._ends_apart else whole_run
+        return make(*known, self.ansatz.circuit.n_parameters)
+
+    @property
+    def _ends_apart(self) -> bool:
+        """Whether the final evaluation may have a grouping of its own: it takes other shots than the rest."""
+        return self.chooses_shots and self.shots_execution.shots is None
+
+    def measured_in(self, kind: str | None, final_kind: str | None = None) -> Prepared:
+        """The same, measuring in the groupings that the run began with."""
+        same = kind in (None, self.grouping.kind) and final_kind in (None, self.at_end.grouping.kind)
+        return self if same else replace(self, grouping_kind=kind, final_grouping_kind=final_kind)
+
+    @cached_property
+    def at_end(self) -> Prepared:
+        """The same for the final evaluation, in the grouping that costs least for that alone."""
+        if not self.sampled or self.is_last or not self._ends_apart:
+            return self
+        last = replace(self, grouping_kind=self.final_grouping_kind, is_last=True)
+        return self if last.grouping.kind == self.grouping.kind else last
 
     @property
     def grouping(self) -> Grouping:
@@ -161,8 +185,13 @@ class Prepared:
 
     @property
     def prior_variances(self) -> GroupVariances:
-        """The groups' prior variances, from before any shot."""
+        """The groups' prior variances where the run starts, from before any shot."""
         return self.measurement.prior
+
+    @property
+    def shifted_prior_variances(self) -> GroupVariances:
+        """The same where an optimizer looks first around the start."""
+        return self.measurement.shifted_prior
 
     @property
     def initial_parameters(self) -> np.ndarray:
@@ -198,14 +227,22 @@ def _sampling(prepared: Prepared) -> Sampling:
         shots_min=2 * prepared.shots_min,
         shots_a_job=fees.shots_a_job,
         points_a_job=fees.circuits_a_job / groups,
+        shots_first_max=_FIRST_OF_BUDGET * _affordable(prepared),
         shots_a_point=fees.shots_a_circuit * groups,
         gradient_points=1 + len(ShiftRule.of(prepared.ansatz.circuit)),
         resolution=prepared.asked_std_error,
         # one digit, so that geometries nearby share what is compiled
-        variance=float(f"{prepared.prior_variances.sigmas.sum() ** 2:.0e}"),
+        variance=float(f"{prepared.shifted_prior_variances.sigmas.sum() ** 2:.0e}"),
         from_determinant=from_determinant,
         flat=_flat_at_start(prepared) if from_determinant else (),
     )
+
+
+def _affordable(prepared: Prepared) -> float:
+    """Shots that the run's own budget has room for, fees aside; infinite where nothing limits them."""
+    budget, usd = prepared.spec.budget, prepared.fees.usd_a_shot
+    by_shots = math.inf if budget.shots is None else budget.shots
+    return min(by_shots, math.inf if budget.usd is None or not usd else budget.usd / usd)
 
 
 def _starts_at_determinant(prepared: Prepared) -> bool:
@@ -218,6 +255,14 @@ def _starts_at_determinant(prepared: Prepared) -> bool:
         and np.array_equal(np.sort(used), np.arange(circuit.n_parameters))
         and not np.any(prepared.initial_parameters)
     )
+
+
+def _first_excitations(prepared: Prepared) -> np.ndarray | None:
+    """Masks of the excitations whose slopes are measured first; None where the start is no determinant."""
+    circuit = prepared.ansatz.circuit
+    if not (prepared.chooses_shots and _starts_at_determinant(prepared)):
+        return None
+    return np.unique(circuit.x[~np.isin(circuit.parameter, _flat_at_start(prepared))])
 
 
 def _flat_at_start(prepared: Prepared) -> tuple[int, ...]:

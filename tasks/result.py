@@ -147,7 +147,7 @@ class FinalEvaluation:
 
 
 def final_plan(prepared: Prepared, state: LoopState, *, shots_max: int = SHOTS_MAX) -> ExecutionPlan:
-    """One independent evaluation at the last parameters."""
+    """One independent evaluation at the last parameters, of a run `at_end`."""
     circuit = prepared.stage(state.operators).circuit
     angles = circuit.angles(state.parameters[None, :])
     shots = np.array([min(final_shots(prepared, state), shots_max)])
@@ -280,7 +280,9 @@ def method_of(prepared: Prepared, state: LoopState) -> dict[str, str]:
     optimizer = prepared.optimizer_spec.name
     if not prepared.sampled:
         return {"optimizer": optimizer}
-    method = {"optimizer": optimizer, "grouping": prepared.grouping.kind}
+    last = prepared.at_end.grouping.kind
+    apart = "" if last == prepared.grouping.kind else f", at the end {last}"
+    method = {"optimizer": optimizer, "grouping": prepared.grouping.kind + apart}
     stage = prepared.stage(state.operators)
     if stage.optimizer.need is Need.VALUE:
         return method

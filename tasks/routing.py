@@ -21,7 +21,7 @@ from tasks.mitigation import calibration_quote, with_mitigation
 from tasks.patience import ask_before_start
 from tasks.prepared import Prepared
 from tasks.result import final_plan
-from tasks.state import LoopState, initial
+from tasks.state import LoopState, at_end, initial
 
 
 def routing_request(prepared: Prepared, buyer: Buyer, state: LoopState) -> RoutingRequest:
@@ -111,7 +111,7 @@ def check_can_start(prepared: Prepared, ledger: Ledger) -> None:
         return
     state = initial(prepared)
     plan = plan_iteration(prepared, state)
-    _check_shots(prepared, ledger, plan.shots_total + final_plan(prepared, state).shots_total)
+    _check_shots(prepared, ledger, plan.shots_total + final_plan(*at_end(prepared, state)).shots_total)
     limits = money_limits(prepared, ledger)
     without = excluded_devices(prepared, ledger.database)
     if not limits:
@@ -219,20 +219,19 @@ def fits(
     left = request.micro_usd_left
     if left is None:
         return True
-    final = final_plan(prepared, state)
+    last, end = at_end(prepared, state)
+    final = final_plan(last, end)
     try:
         decision = decide(prepared, plan, with_final_reserved(prepared, state, request, without), without)
         rest = left - worst_case_micro_usd(prepared, plan, decision)
         if state.iteration == 0:
             rest -= calibration_quote(prepared, decision.devices, plan).micro_usd
-        wanted = worst_case_micro_usd(
-            prepared, final, decide(prepared, final, final_request(request), without)
-        )
+        wanted = worst_case_micro_usd(last, final, decide(last, final, final_request(request), without))
         if finals * wanted <= rest:
             return True
         if state.iteration > 0:
             return False
-        decide(prepared, final, final_request(replace(request, micro_usd_left=rest)), without)
+        decide(last, final, final_request(replace(request, micro_usd_left=rest)), without)
     except UnreachableError:
         raise
     except CannotRunError:
@@ -249,7 +248,8 @@ def with_final_reserved(
     if left is None:
         return request
     unbounded = final_request(replace(request, micro_usd_left=None))
-    scored = decide(prepared, final_plan(prepared, state), unbounded, without).candidates
+    last, end = at_end(prepared, state)
+    scored = decide(last, final_plan(last, end), unbounded, without).candidates
     cheapest = min(v.candidate.cost_micro_usd_max for v in scored if v.score is not None)
     return replace(request, micro_usd_left=max(left - cheapest, 0))
 

@@ -10,7 +10,7 @@ from measurement import ExecutionPlan, regularized_sigmas, shots_for
 from shotwise.errors import CannotRunError
 from shotwise.spec import SHOTS_MAX
 from tasks.prepared import Prepared
-from tasks.state import LoopState
+from tasks.state import LoopState, at_end
 
 PILOT_SHOTS = 100
 """Of every group, before shots are set by a target error."""
@@ -66,7 +66,8 @@ def centre_sigmas(
 
 
 def final_shots(prepared: Prepared, state: LoopState) -> int:
-    """Shots of the final evaluation: as given, or as the target error takes by what was learned.
+    """Shots of the final evaluation, of a run `at_end`: as given, or as the target error takes by what was
+    learned.
 
     Raises:
         CannotRunError: as `check_energy_shots`.
@@ -81,7 +82,7 @@ def final_shots(prepared: Prepared, state: LoopState) -> int:
 def has_shots(prepared: Prepared, state: LoopState, plan: ExecutionPlan) -> bool:
     """Whether the spec's budget has shots for a step and for the final evaluation."""
     budget = prepared.spec.budget.shots
-    return budget is None or state.shots + plan.shots_total + final_shots(prepared, state) <= budget
+    return budget is None or state.shots + plan.shots_total + final_shots(*at_end(prepared, state)) <= budget
 
 
 def final_sigmas(prepared: Prepared, state: LoopState) -> np.ndarray:

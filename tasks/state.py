@@ -37,6 +37,7 @@ class LoopState:
         optimizer, termination: their states, pytrees of arrays.
         parameters: shape (d,), of the last evaluation; where an adaptive ansatz goes on from.
         grouping: name of the grouping that the run measures in; None where energies are exact.
+        final_grouping: the same of its final evaluation.
         group_variances: what is known of its groups; None where energies are exact.
         centre_group_variances: the same at the points where the run stands, without their shifted neighbours.
         piloting: the next iteration only learns the groups' variances at the start.
@@ -54,6 +55,7 @@ class LoopState:
     termination: Any
     parameters: np.ndarray
     grouping: str | None = None
+    final_grouping: str | None = None
     group_variances: GroupVariances | None = None
     centre_group_variances: GroupVariances | None = None
     piloting: bool = False
@@ -101,10 +103,20 @@ def initial(prepared: Prepared) -> LoopState:
         termination,
         parameters,
         grouping=prepared.grouping.kind if prepared.sampled else None,
-        group_variances=prepared.prior_variances if prepared.sampled else None,
+        final_grouping=prepared.at_end.grouping.kind if prepared.sampled else None,
+        group_variances=prepared.shifted_prior_variances if prepared.sampled else None,
         centre_group_variances=prepared.prior_variances if prepared.sampled else None,
         piloting=prepared.needs_pilot,
     )
+
+
+def at_end(prepared: Prepared, state: LoopState) -> tuple[Prepared, LoopState]:
+    """A run as its final evaluation sees it: of groups of its own, nothing was learned before."""
+    last = prepared.at_end
+    if last is prepared:
+        return prepared, state
+    prior = last.prior_variances
+    return last, replace(state, group_variances=prior, centre_group_variances=prior)
 
 
 def to_bytes(state: LoopState) -> bytes:
@@ -115,6 +127,7 @@ def to_bytes(state: LoopState) -> bytes:
         "operators": state.operators,
         "growing": state.growing,
         "grouping": state.grouping,
+        "final_grouping": state.final_grouping,
         "piloting": state.piloting,
         "pilot_shots": state.pilot_shots,
         "pilot_micro_usd": state.pilot_micro_usd,
@@ -167,6 +180,7 @@ def from_bytes(prepared: Prepared, data: bytes) -> LoopState:
         termination=termination,
         parameters=parameters,
         grouping=header["grouping"],
+        final_grouping=header.get("final_grouping", header["grouping"]),
         group_variances=_group_variances(arrays, "scatter"),
         centre_group_variances=_group_variances(arrays, "centre"),
         piloting=header["piloting"],

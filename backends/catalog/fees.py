@@ -17,7 +17,8 @@ def fees_of(device: DeviceDescription) -> Fees:
     shot_usd = price.per_shot_usd + price.per_second_usd * queue.seconds_per_shot
     job_usd = max(price.per_task_usd + price.per_second_usd * queue.seconds_per_job, price.minimum_usd)
     circuit_usd = price.per_second_usd * queue.seconds_per_circuit
-    return Fees(_in_shots(job_usd, shot_usd), _in_shots(circuit_usd, shot_usd), device.circuits_max)
+    a_job, a_circuit = _in_shots(job_usd, shot_usd), _in_shots(circuit_usd, shot_usd)
+    return Fees(a_job, a_circuit, device.circuits_max, float(shot_usd))
 
 
 def _in_shots(usd: Decimal, shot_usd: Decimal) -> float:

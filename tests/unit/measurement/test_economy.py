@@ -1,5 +1,7 @@
 """Commuting groups, their diagonalization, learned variances, targets and gradient designs."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,6 +24,7 @@ from measurement import (
     estimate,
     fewest,
     fully_commuting,
+    halfway_variances,
     overlapping,
     prior_variances,
     qubit_wise_commuting,
@@ -134,6 +137,25 @@ def test_prior_variances_are_exact_in_a_basis_state(terms: dict[str, float], bas
             assert told == pytest.approx(variance + 0.05 * group.weight**2, abs=1e-9)
 
 
+@given(TERMS, st.integers(0, 15), st.lists(st.integers(1, 15), min_size=1, max_size=3))
+def test_variances_halfway_to_excitations_are_exact(
+    terms: dict[str, float], basis_state: int, excitations: list[int]
+) -> None:
+    hamiltonian = PauliSum.from_strings(terms)
+    kept = hamiltonian.without_constant()
+    for grouping in (qubit_wise_commuting(hamiltonian), fully_commuting(hamiltonian)):
+        told = halfway_variances(grouping, hamiltonian, basis_state, np.array(excitations))
+        for group, variance in zip(grouping.groups, told, strict=True):
+            at = group.terms
+            matrix = dense(PauliSum(4, kept.x[at], kept.z[at], kept.coefficients[at]))
+            found = []
+            for sign, mask in itertools.product((1, -1), excitations):
+                state = np.zeros(16)
+                state[basis_state], state[basis_state ^ mask] = np.sqrt(0.5), sign * np.sqrt(0.5)
+                found.append((state @ matrix @ matrix @ state).real - (state @ matrix @ state).real ** 2)
+            assert variance == pytest.approx(np.mean(found) + 0.05 * group.weight**2, abs=1e-9)
+
+
 @pytest.mark.parametrize("kind", ["qubit_wise", "overlapping", "fully_commuting", "fewest"])
 def test_sampled_energies_agree_with_exact_ones(kind: str) -> None:
     """A z beyond 4.5 has a false-alarm rate of 7e-6; the seed is fixed."""
@@ -191,10 +213,10 @@ def test_where_many_energies_pay_fees_the_groups_count_more_than_their_variance(
     """HeH+: nine qubit-wise bases have less variance than three entangling ones."""
     ion = {"kind": "molecule", "geometry": "He 0 0 0; H 0 0 0.774", "charge": 1}
     hamiltonian = build_problem(MoleculeSpec.model_validate(ion)).hamiltonian
-    a_circuit_a_job, many = Fees(200.0), Fees(200.0, circuits_a_job=100)
+    a_circuit_a_job, many, often_batches = Fees(200.0), Fees(200.0, circuits_a_job=100), (10,) * 100
     once = choose_grouping(hamiltonian, 0b0011, MeasurementCost(1.6e-3, a_circuit_a_job))
-    often = choose_grouping(hamiltonian, 0b0011, MeasurementCost(1.6e-3, a_circuit_a_job, 0.0, 100, 10))
-    shared = choose_grouping(hamiltonian, 0b0011, MeasurementCost(1.6e-3, many, 0.0, 100, 10))
+    often = choose_grouping(hamiltonian, 0b0011, MeasurementCost(1.6e-3, a_circuit_a_job, 0.0, often_batches))
+    shared = choose_grouping(hamiltonian, 0b0011, MeasurementCost(1.6e-3, many, 0.0, often_batches))
     assert (once.kind, len(once)) == (shared.kind, len(shared)) == ("overlapping", 9)
     assert len(often) == 3
 

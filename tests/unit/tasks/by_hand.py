@@ -30,6 +30,7 @@ from tasks.retries import RetryPolicy
 from tasks.routing import routing_request
 
 jax.config.update("jax_enable_x64", True)
+H2 = {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"}
 MANILA, NAIROBI = "sim-manila", "sim-nairobi"
 QUICK = RetryPolicy(first_s=0.001, longest_s=0.01, unavailable_s=0.5, visible_s=0.1, stuck_s=0.1)
 
@@ -37,13 +38,22 @@ QUICK = RetryPolicy(first_s=0.001, longest_s=0.01, unavailable_s=0.5, visible_s=
 class Run:
     """A run in the journal, driven by hand."""
 
-    def __init__(self, journal: Journal, usd: float | None = 600, **execution: object) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        usd: float | None = 600,
+        *,
+        problem: dict = H2,
+        optimizer: str = "spsa",
+        **execution: object,
+    ) -> None:
         devices = {} if "devices" in execution else {"device": MANILA}
+        shots = {} if "target_std_error" in execution else {"shots": 2000}
         self.spec = validate(
             {
-                "problem": {"kind": "molecule", "geometry": "H 0 0 0; H 0 0 0.7414"},
-                "optimizer": {"name": "spsa"},
-                "execution": {"mode": "shots", "shots": 2000, **devices, **execution},
+                "problem": problem,
+                "optimizer": {"name": optimizer},
+                "execution": {"mode": "shots", **shots, **devices, **execution},
                 "budget": {"usd": usd},
             }
         )

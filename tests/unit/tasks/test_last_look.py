@@ -89,7 +89,7 @@ def test_the_error_that_was_asked_for_is_met_more_closely() -> None:
         missed["without"].append(np.sqrt((true / without.shots).sum()) / TARGET - 1)
         missed["with"].append(np.sqrt((true / plan.shots).sum()) / TARGET - 1)
     spread = {name: np.sqrt(np.mean(np.square(values))) for name, values in missed.items()}
-    assert spread["with"] < 0.7 * spread["without"]
+    assert spread["with"] < 0.9 * spread["without"]
 
 
 def test_a_look_makes_the_final_evaluation_at_most_twice_as_large() -> None:
