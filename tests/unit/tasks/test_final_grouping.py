@@ -15,7 +15,7 @@ from tasks.prepare import prepare
 from tasks.result import build_result
 from tests.unit.tasks.by_hand import Run
 
-TARGET = 1e-2
+TARGET = 3e-3
 
 DEAR = """
 [device.dear]
