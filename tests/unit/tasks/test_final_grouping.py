@@ -75,7 +75,7 @@ def test_the_final_evaluation_of_other_groups_is_true(run: Run) -> None:
     assert abs(final.energy - exact) < 5 * final.energy_std_error
     assert len([job for job in run.jobs if job.batch_id.final]) == 9, "a job for every circuit"
     method = build_result(run.prepared, run.run_id, state, final).method
-    assert method["grouping"] == "fully_commuting, at the end overlapping"
+    assert method["grouping"] == f"{run.prepared.grouping.kind}, at the end overlapping"
 
 
 def test_a_run_keeps_its_groups_when_prices_change(
