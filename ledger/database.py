@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     URL,
@@ -30,7 +30,7 @@ from ledger.errors import NoAddressError, NotOpenedError, StorageError
 from ledger.statements import Driver
 from shotwise.errors import CannotRunError
 
-SCHEMA_VERSION = "0008"
+SCHEMA_VERSION = "0009"
 _BUSY_TIMEOUT_S = 30
 # A server that is restarted is back sooner; one that is not is somebody's to look at.
 _AWAY_S_MAX = 120.0
@@ -60,6 +60,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = _make_engine(url)
         self._away_s_max = 0.0
+        self._at_hand: list[tuple[PoolProxiedConnection, float]] = []
         try:
             self._migrate()
         except StorageError as error:
@@ -88,19 +89,35 @@ class Database:
                 yield connection
 
     @contextmanager
-    def autocommit(self) -> Iterator[Driver]:
-        """The driver's own connection, each statement a transaction: for the few that must be fast."""
+    def driver(self) -> Iterator[Driver]:
+        """The driver's own connection, without transactions around it: for the few that must be fast."""
         with self.translate_errors():
-            pooled = self._with_retries(self.engine.raw_connection)
+            pooled = self._take()
             try:
-                self._set_autocommit(pooled, True)
                 yield Driver(self.engine.dialect, pooled)
-                self._set_autocommit(pooled, False)
             except BaseException:
-                pooled.invalidate()  # in whatever state it is, nobody gets it again
+                if pooled.is_valid:
+                    pooled.invalidate()  # in whatever state it is, nobody gets it again
                 raise
-            finally:
-                pooled.close()
+            self._keep(pooled)
+
+    def _take(self) -> PoolProxiedConnection:
+        """A connection that was just used, or one from the pool."""
+        try:
+            pooled, since = self._at_hand.pop()
+        except IndexError:
+            return self._with_retries(self.engine.raw_connection)
+        if time.monotonic() - since < _TRUSTED_IDLE_S:
+            return pooled
+        pooled.close()
+        return self._with_retries(self.engine.raw_connection)
+
+    def _keep(self, pooled: PoolProxiedConnection) -> None:
+        """Keep one at hand: to and from the pool is half of what the fast ones would take."""
+        if self._at_hand:
+            pooled.close()
+        else:
+            self._at_hand.append((pooled, time.monotonic()))
 
     def connect(self, **options: Any) -> Connection:
         """A connection that works now, with execution options. Raises OperationalError."""
@@ -118,6 +135,8 @@ class Database:
             time.sleep(_LOOK_AGAIN_S)
 
     def close(self) -> None:
+        while self._at_hand:
+            self._at_hand.pop()[0].close()
         self.engine.dispose()
 
     @contextmanager
@@ -134,11 +153,6 @@ class Database:
 
     def _name(self) -> str:
         return self.engine.url.render_as_string(hide_password=True)
-
-    def _set_autocommit(self, pooled: PoolProxiedConnection, on: bool) -> None:
-        """Autocommit off is what SQLAlchemy wants of PostgreSQL's driver: it begins transactions unasked."""
-        if self.engine.dialect.name == "postgresql":
-            cast(Any, pooled.driver_connection).autocommit = on
 
     def _migrate(self) -> None:
         if self._version() == SCHEMA_VERSION:

@@ -11,16 +11,16 @@ disk, which lets the tenant's row go, and then wait for the log: see `ledger.ear
 from __future__ import annotations
 
 from ledger import rules
-from ledger.amounts import Amount
+from ledger.amounts import NOTHING, Amount
 from ledger.database import Database
-from ledger.posting import ARGUMENTS, INSERT, MOVE, RESERVED, values_of
+from ledger.posting import ARGUMENT_NAMES, INSERT, MOVE, NUMBERED_ARGUMENTS, RESERVED, values_of
 from ledger.rules import EntryKind, Posting, Reservation, ReservationState
-from ledger.statements import Driver, Statement
+from ledger.statements import Driver, Procedure, Statement
 
-_POST = Statement(f"CALL post_alone(false, {ARGUMENTS})")
-_END = Statement(
-    "CALL end_alone(false, NULL, NULL, NULL, :token, :kind, :actual_shots, :actual_micro_usd, :at_us, :note)"
-)
+_POST = Procedure("post_alone", "false, " + NUMBERED_ARGUMENTS)
+_END = Procedure("end_alone", "false, NULL, NULL, NULL, $1, $2, $3, $4, $5, $6")
+_TRUE = "t"
+"""As PostgreSQL writes it."""
 _BEGIN, _COMMIT, _ROLLBACK = Statement("BEGIN IMMEDIATE"), Statement("COMMIT"), Statement("ROLLBACK")
 
 
@@ -29,10 +29,10 @@ def reserve(
 ) -> Reservation | None:
     """A new reservation; None where it is none, and nothing was changed."""
     values = values_of(token, account, rules.reserve(amount), at_us=at_us, note=note)
-    with database.autocommit() as driver:
+    with database.driver() as driver:
         if _on_postgresql(driver):
-            row = _POST.autocommit(driver, values)
-            done = row is not None and bool(row[0])
+            (answer,) = _POST.call(driver, [values[name] for name in ARGUMENT_NAMES])
+            done = answer == _TRUE
         else:
             done = _post(driver, values)
     return Reservation(token, account, ReservationState.HELD, amount) if done else None
@@ -42,7 +42,7 @@ def end(
     database: Database, token: str, actual: Amount | None, *, at_us: int, note: str
 ) -> Reservation | None:
     """End a reservation: settled within it, or released (`actual` is None); None where it is neither."""
-    with database.autocommit() as driver:
+    with database.driver() as driver:
         found = (_end_on_postgresql if _on_postgresql(driver) else _end_on_sqlite)(
             driver, token, actual, at_us, note
         )
@@ -57,16 +57,13 @@ def end(
 def _end_on_postgresql(
     driver: Driver, token: str, actual: Amount | None, at_us: int, note: str
 ) -> tuple[str, Amount] | None:
-    values = {
-        "token": token,
-        "kind": (EntryKind.RELEASE if actual is None else EntryKind.SETTLE).value,
-        "actual_shots": 0 if actual is None else actual.shots,
-        "actual_micro_usd": 0 if actual is None else actual.micro_usd,
-        "at_us": at_us,
-        "note": note,
-    }
-    row = _END.autocommit(driver, values)
-    return (row[1], Amount(row[2], row[3])) if row is not None and row[0] else None
+    kind, spent = (EntryKind.RELEASE, NOTHING) if actual is None else (EntryKind.SETTLE, actual)
+    done, account, shots, micro_usd = _END.call(
+        driver, [token, kind.value, spent.shots, spent.micro_usd, at_us, note]
+    )
+    if done != _TRUE or account is None or shots is None or micro_usd is None:
+        return None
+    return account, Amount(int(shots), int(micro_usd))
 
 
 def _end_on_sqlite(
@@ -91,7 +88,7 @@ def _end_posting(reserved: Amount, actual: Amount | None) -> Posting | None:
     return None if above else posting
 
 
-def _post(driver: Driver, values: dict[str, object]) -> bool:
+def _post(driver: Driver, values: dict[str, str | int]) -> bool:
     _BEGIN.autocommit(driver)
     try:
         if INSERT.autocommit(driver, values) is None:

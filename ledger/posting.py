@@ -45,12 +45,36 @@ _MOVED = ", ".join(
     for c in ("shots", "micro_usd")
 )
 MOVE = Statement(f"UPDATE accounts SET {_MOVED} WHERE path IN ({_PATH})")
-ARGUMENTS = """
-    ARRAY[:path_0, :path_1, :path_2]::varchar[], :levels, :token, :step, :account, :kind,
-    :shots, :micro_usd, :at_us, :note, :held_shots, :held_micro_usd, :posted_shots, :posted_micro_usd,
-    :disputed_shots, :disputed_micro_usd
-"""
-_POST = Statement(f"SELECT post_entry({ARGUMENTS})")
+ARGUMENT_NAMES = (
+    "path_0",
+    "path_1",
+    "path_2",
+    "levels",
+    "token",
+    "step",
+    "account",
+    "kind",
+    "shots",
+    "micro_usd",
+    "at_us",
+    "note",
+    "held_shots",
+    "held_micro_usd",
+    "posted_shots",
+    "posted_micro_usd",
+    "disputed_shots",
+    "disputed_micro_usd",
+)
+
+
+def _arguments(parameters: list[str]) -> str:
+    """Of PostgreSQL's `post_entry` and `post_alone`; these parameters for those names."""
+    path, rest = parameters[:LEVELS_MAX], parameters[LEVELS_MAX:]
+    return f"ARRAY[{', '.join(path)}]::varchar[], {', '.join(rest)}"
+
+
+NUMBERED_ARGUMENTS = _arguments([f"${at}" for at in range(1, len(ARGUMENT_NAMES) + 1)])
+_POST = Statement(f"SELECT post_entry({_arguments([f':{name}' for name in ARGUMENT_NAMES])})")
 _TAKEN = Statement("SELECT 1 FROM entries WHERE token = :token AND step = :step")
 RESERVED = Statement(
     f"SELECT account, shots, micro_usd FROM entries WHERE token = :token AND step = '{RESERVE_STEP}'"
@@ -82,7 +106,7 @@ def reservation_of(connection: Connection, token: str) -> tuple[str, Amount] | N
     return None if row is None else (row[0], Amount(row[1], row[2]))
 
 
-def values_of(token: str, account: str, posting: Posting, *, at_us: int, note: str) -> dict[str, object]:
+def values_of(token: str, account: str, posting: Posting, *, at_us: int, note: str) -> dict[str, str | int]:
     """A posting as the parameters of the statements here.
 
     Raises:
@@ -109,7 +133,7 @@ def values_of(token: str, account: str, posting: Posting, *, at_us: int, note: s
     }
 
 
-def _apply(connection: Connection, values: dict[str, object]) -> bool:
+def _apply(connection: Connection, values: dict[str, str | int]) -> bool:
     if connection.dialect.name == "postgresql":
         row = _POST.first(connection, values)
         return row is not None and bool(row[0])

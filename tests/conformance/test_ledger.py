@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 import pytest
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, create_engine, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
 
 from ledger import (
@@ -19,6 +19,7 @@ from ledger import (
     LimitTooLowError,
     ReservationError,
     ReservationState,
+    StorageError,
     early_release,
     reservations,
 )
@@ -418,6 +419,32 @@ def test_early_release_returns_only_when_the_log_is_on_disk(ledger: Ledger) -> N
             on_disk += bool(connection.execute(query, {"written": written}).scalar_one())
             assert connection.execute(text("SHOW synchronous_commit")).scalar_one() == "on"
     assert on_disk >= 16
+
+
+def test_what_the_server_forgot_is_prepared_again(ledger: Ledger) -> None:
+    ledger.reserve("first", RUN, Amount(1, 1))
+    if ledger.database.engine.dialect.name == "postgresql":
+        with ledger.database.driver() as driver:
+            driver.connection.driver_connection.pgconn.exec_(b"DEALLOCATE ALL")
+    ledger.reserve("second", RUN, Amount(1, 1))
+    ledger.settle("first", Amount(1, 0))
+    assert ledger.balance(RUN).held == Amount(1, 1)
+
+
+def test_a_lost_connection_is_told_and_replaced(database: Database, ledger: Ledger) -> None:
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has no connection to lose")
+    ledger.reserve("first", RUN, Amount(1, 1))
+    elsewhere = create_engine(database.engine.url)
+    with elsewhere.connect() as connection:
+        others = "datname = current_database() AND pid <> pg_backend_pid()"
+        connection.execute(
+            text(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}")
+        )
+        with pytest.raises(StorageError, match=r"connection|terminat"):
+            ledger.settle("first", Amount(1, 1))
+    elsewhere.dispose()
+    assert ledger.settle("first", Amount(1, 1)).spent == Amount(1, 1)
 
 
 def test_threads_cannot_overspend_together(ledger: Ledger) -> None:
