@@ -12,8 +12,7 @@ the distance). Its rules:
   (James & Stein 1961), so that parameters which noise alone would move stay where they started.
 * An iteration may spend `growth` times what was spent before, never less than a third of its fees' worth of
   shots: few shots far from the optimum, more near it, and at most about `growth` too many when it ends. The
-  first one spends half of what alone would come within the resolution, or all of it as far as that is worth
-  the fees.
+  first one comes within the resolution with even odds, or better as far as that is worth the fees.
 * A parameter's share of them goes with the root of (variance of its derivative / curvature), which minimises
   the energy lost to noise, sum_j var_j / (2 h_j), and is less where it has not stood out from noise yet.
 * It ends where the energy that noise and distance cost at the next centre is, with 95 % probability, below
@@ -77,11 +76,8 @@ _NOT_USED = 1e12
 """Variance of a ring's unused rows."""
 _SHARE_OF_FEES = 1 / 3
 """An iteration's shots are at least this times its fees in shots: with less it is too often not the last."""
-_FIRST_SHARE = 0.5
-"""The first iteration's shots are this share of those with which it is expected to be the last, all of them
-where fees are paid ..."""
 _FEES_MAX = 1.6
-"""... but then at most this times an iteration's fees in shots, which is what a second one would cost."""
+"""A first iteration that may spare the next one has at most this times that one's fees in shots."""
 _CENTRE_FIRST = 0.25
 """The first centre tells curvatures alone, which need fewer shots than slopes: of a slope's, this share."""
 _DEVIATIONS = 1.645
@@ -376,11 +372,16 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         return self._point_shots(jnp.maximum(share, self.shots_first), self._design.later)
 
     def _first_shots(self, d: int) -> jax.Array:
-        """(P,) shots of the first iteration: where fees are paid, as many as may spare the next one."""
+        """(P,) shots of the first iteration.
+
+        With even odds its step ends within the resolution: the loss is a mean of chi squares, whose median is
+        (1 - 2/9m)^3 of its mean (Wilson & Hilferty 1931). Where fees are paid, as many as may spare the next.
+        """
         measured = d - len(self.flat)
         alone = self._alone(measured)
         least = _least(self.shots_overhead_first, self.shots_first * measured)
-        wished = min(alone, max(_FEES_MAX * self.shots_overhead, _FIRST_SHARE * alone), self.shots_first_max)
+        even = alone * (1.0 - 2.0 / (9.0 * measured)) ** 3
+        wished = min(alone, max(_FEES_MAX * self.shots_overhead, even), self.shots_first_max)
         total = max(least, wished)
         shots = self._point_shots(jnp.full(d, total / measured), self._design.first)
         return shots.at[0].mul(_CENTRE_FIRST)
