@@ -64,6 +64,11 @@ def _usd(micro_usd: int | None) -> float | None:
     return None if micro_usd is None else micro_usd / 1e6
 
 
+def _groups(planned: RunPlan) -> str:
+    apart = planned.final_groups != planned.groups
+    return f"{planned.groups}, at the end {planned.final_groups}" if apart else str(planned.groups)
+
+
 def _print_plan(planned: RunPlan) -> None:
     from flows.terminal import print_table
     from ledger import dollars
@@ -73,7 +78,7 @@ def _print_plan(planned: RunPlan) -> None:
     most = "about" if planned.estimated else "at most"
     rows = [
         ("qubits, parameters", f"{planned.n_qubits}, {planned.parameters}"),
-        ("measurement groups", str(planned.groups)),
+        ("measurement groups", _groups(planned)),
         (
             "the first iteration" if planned.adaptive else "one iteration",
             f"{planned.energies} energies, {planned.circuits} circuits, {planned.shots:,} shots",

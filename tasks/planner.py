@@ -32,8 +32,9 @@ class RunPlan:
     """The plan of a run.
 
     Attributes:
-        circuits, shots: of one iteration; `groups` measurement bases an energy, `energies` an iteration. The
-            shots follow the groups' expected variances, where a target error sets them.
+        circuits, shots: of one iteration; `groups` measurement bases an energy (`final_groups` of the final
+            evaluation), `energies` an iteration. The shots follow the groups' expected variances, where a
+            target error sets them.
         pilot_shots, pilot_micro_usd: of the batch that first learns the groups' variances, 0 where
             there is none, and its worst case.
         iterations_max: at most.
@@ -61,6 +62,7 @@ class RunPlan:
     n_qubits: int
     parameters: int
     groups: int
+    final_groups: int
     energies: int
     circuits: int
     shots: int
@@ -179,6 +181,7 @@ def plan_run(
         n_qubits=prepared.problem.n_qubits,
         parameters=stage.circuit.n_parameters,
         groups=len(prepared.grouping),
+        final_groups=len(prepared.at_end.grouping),
         energies=len(batch.angles),
         circuits=len(batch),
         shots=batch.shots_total,
