@@ -12,7 +12,8 @@ the distance). Its rules:
   (James & Stein 1961), so that parameters which noise alone would move stay where they started.
 * An iteration may spend `growth` times what was spent before, never less than a third of its fees' worth of
   shots: few shots far from the optimum, more near it, and at most about `growth` too many when it ends. The
-  first one comes within the resolution with even odds, or better as far as that is worth the fees.
+  first one comes within the resolution with even odds, or with better ones as far as they are worth the
+  fees of a second.
 * A parameter's share of them goes with the root of (variance of its derivative / curvature), which minimises
   the energy lost to noise, sum_j var_j / (2 h_j), and is less where it has not stood out from noise yet.
 * It ends where the energy that noise and distance cost at the next centre is, with 95 % probability, below
@@ -76,8 +77,10 @@ _NOT_USED = 1e12
 """Variance of a ring's unused rows."""
 _SHARE_OF_FEES = 1 / 3
 """An iteration's shots are at least this times its fees in shots: with less it is too often not the last."""
-_FEES_MAX = 1.6
-"""A first iteration that may spare the next one has at most this times that one's fees in shots."""
+_FEES_FIRST = 1.6
+"""The first iteration's shots are at least this times a second one's fees, up to what is expected to do."""
+_SHARES_OF_ALONE = tuple(0.05 * k for k in range(1, 101))
+"""Of the shots with which the first step is expected to end within the resolution, these are compared."""
 _CENTRE_FIRST = 0.25
 """The first centre tells curvatures alone, which need fewer shots than slopes: of a slope's, this share."""
 _DEVIATIONS = 1.645
@@ -374,15 +377,17 @@ class BayesNewton(Optimizer[BayesNewtonState]):
     def _first_shots(self, d: int) -> jax.Array:
         """(P,) shots of the first iteration.
 
-        With even odds its step ends within the resolution: the loss is a mean of chi squares, whose median is
-        (1 - 2/9m)^3 of its mean (Wilson & Hilferty 1931). Where fees are paid, as many as may spare the next.
+        Those that cost least together with the second, times the odds that it is needed; odds are even at
+        worst, and small fees count as more, because what fails takes more than one iteration to mend.
         """
         measured = d - len(self.flat)
         alone = self._alone(measured)
+        second = (1.0 + _SHARE_OF_FEES) * self.shots_overhead
+        shares = [share for share in _SHARES_OF_ALONE if _above(share, measured) <= 0.5]
+        share = min(shares, key=lambda share: share * alone + _above(share, measured) * second)
         least = _least(self.shots_overhead_first, self.shots_first * measured)
-        even = alone * (1.0 - 2.0 / (9.0 * measured)) ** 3
-        wished = min(alone, max(_FEES_MAX * self.shots_overhead, even), self.shots_first_max)
-        total = max(least, wished)
+        wished = max(share * alone, min(alone, _FEES_FIRST * self.shots_overhead))
+        total = max(least, min(wished, self.shots_first_max))
         shots = self._point_shots(jnp.full(d, total / measured), self._design.first)
         return shots.at[0].mul(_CENTRE_FIRST)
 
@@ -404,6 +409,16 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         total = jax.ops.segment_sum(size, coordinate, derivative.shape[0])
         shifted = derivative[coordinate] * size / jnp.maximum(total[coordinate], 1e-300)
         return jnp.concatenate([jnp.mean(derivative)[None], shifted])
+
+
+def _above(share: float, measured: int) -> float:
+    """Odds that the first step ends above the resolution, with this share of the shots expected to do.
+
+    The loss is a mean of as many squared normal deviates as derivatives are measured; its cube root is about
+    normal (Wilson & Hilferty 1931).
+    """
+    spread = 2.0 / (9.0 * measured)
+    return 0.5 * math.erfc((share ** (1.0 / 3.0) - (1.0 - spread)) / math.sqrt(2.0 * spread))
 
 
 def _least(overhead: float, shots: float) -> float:
