@@ -37,6 +37,8 @@ _AWAY_S_MAX = 120.0
 _LOOK_AGAIN_S = 0.2
 _TRUSTED_IDLE_S = 0.1
 """A connection idle for longer is asked whether it is alive before it is used."""
+_IDLE_SINCE = "idle_since"
+"""Where a connection of the pool keeps when it was used last."""
 HANDED_OVER = "this journal was handed over to the folder's team"
 """What `ledger.handover` has a journal answer to every write."""
 _EXAMPLE = "postgresql+psycopg://USER@HOST/NAME"
@@ -109,7 +111,9 @@ class Database:
             return self._with_retries(self.engine.raw_connection)
         if time.monotonic() - since < _TRUSTED_IDLE_S:
             return pooled
+        info = pooled.info
         pooled.close()
+        info[_IDLE_SINCE] = since  # it goes back unused, and is asked whether it is alive
         return self._with_retries(self.engine.raw_connection)
 
     def _keep(self, pooled: PoolProxiedConnection) -> None:
@@ -239,11 +243,11 @@ def _check_idle_connections(engine: Engine) -> None:
 
     @event.listens_for(engine, "checkin")
     def _note(_: object, record: ConnectionPoolEntry) -> None:
-        record.info["idle_since"] = time.monotonic()
+        record.info[_IDLE_SINCE] = time.monotonic()
 
     @event.listens_for(engine, "checkout")
     def _ask(connection: Any, record: ConnectionPoolEntry, _: object) -> None:
-        idle_since = record.info.get("idle_since")
+        idle_since = record.info.get(_IDLE_SINCE)
         if idle_since is None or time.monotonic() - idle_since < _TRUSTED_IDLE_S:
             return
         try:

@@ -431,20 +431,34 @@ def test_what_the_server_forgot_is_prepared_again(ledger: Ledger) -> None:
     assert ledger.balance(RUN).held == Amount(1, 1)
 
 
-def test_a_lost_connection_is_told_and_replaced(database: Database, ledger: Ledger) -> None:
+def test_a_lost_connection_is_told_or_replaced_after_a_moment(
+    database: Database, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if database.engine.dialect.name != "postgresql":
         pytest.skip("SQLite has no connection to lose")
+    monkeypatch.setattr("ledger.database._TRUSTED_IDLE_S", 60.0)
     ledger.reserve("first", RUN, Amount(1, 1))
-    elsewhere = create_engine(database.engine.url)
-    with elsewhere.connect() as connection:
-        others = "datname = current_database() AND pid <> pg_backend_pid()"
-        connection.execute(
-            text(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}")
-        )
-        with pytest.raises(StorageError, match=r"connection|terminat"):
-            ledger.settle("first", Amount(1, 1))
-    elsewhere.dispose()
+    _end_connections(database)
+    with pytest.raises(StorageError, match=r"connection|terminat"):
+        ledger.settle("first", Amount(1, 1))
     assert ledger.settle("first", Amount(1, 1)).spent == Amount(1, 1)
+    ledger.reserve("second", RUN, Amount(1, 1))
+    _end_connections(database)
+    monkeypatch.setattr("ledger.database._TRUSTED_IDLE_S", 0.0)
+    assert ledger.settle("second", Amount(1, 1)).spent == Amount(1, 1), "idle for a while, it was asked first"
+
+
+def _end_connections(database: Database) -> None:
+    """As a server does that is restarted."""
+    elsewhere = create_engine(database.engine.url, isolation_level="AUTOCOMMIT")
+    with elsewhere.connect() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    elsewhere.dispose()
 
 
 def test_threads_cannot_overspend_together(ledger: Ledger) -> None:
