@@ -47,9 +47,10 @@ from prefect.states import Cancelling
 from flows import elimination_loop
 from flows.session import flow_of
 from shotwise.spec import validate
+from tasks import free_iterations
 from tasks.progress import progress_listener
 
-elimination_loop.SEGMENT_S = 0.0
+elimination_loop.SEGMENT_S = free_iterations.SEGMENT_S = 0.0  # a person comes in between any two
 given, is_cancelled = json.loads(sys.argv[2]), sys.argv[3] == "cancelled"
 flow = flow_of(validate(given))
 with get_client(sync_client=True) as client:
