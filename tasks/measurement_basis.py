@@ -34,9 +34,6 @@ BATCHES = 5
 """Batches that a whole run is assumed to measure before the last energy, to weigh its fees ..."""
 ENERGIES_A_PARAMETER = 2
 """... each of so many energies per parameter."""
-OPTIMIZATION_SHOTS = 1.5
-"""An optimizer that chooses its shots takes about this times d^2 variance / std_error of them: noise in d
-parameters, each with a d-th of n shots, costs about d^2 variance / n of energy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,16 +78,27 @@ def whole_run(std_error: float, fees: Fees, two_qubit_error: float, parameters: 
     return MeasurementCost(std_error, fees, two_qubit_error, (*batches, 1), 2.0 / std_error**2)
 
 
-def optimization(std_error: float, fees: Fees, two_qubit_error: float, parameters: int) -> MeasurementCost:
-    """What is measured before the last energy, by an optimizer that chooses its shots."""
+def optimization(
+    std_error: float, fees: Fees, two_qubit_error: float, parameters: int, deviation: float
+) -> MeasurementCost:
+    """What is measured before the last energy, by an optimizer that chooses its shots.
+
+    Noise in d parameters, each with a d-th of n shots, costs about d^2 V / (2 h n) of energy. With curvatures
+    h of half the `mixed_deviation`, d^2 V / (deviation std_error) shots bring it down to the error asked for.
+    """
     batches = (ENERGIES_A_PARAMETER * parameters,) * BATCHES
-    precision = OPTIMIZATION_SHOTS * parameters**2 / std_error
+    precision = parameters**2 / (deviation * std_error)
     return MeasurementCost(std_error, fees, two_qubit_error, batches, precision)
 
 
 def last_energy(std_error: float, fees: Fees, two_qubit_error: float) -> MeasurementCost:
     """The final evaluation alone."""
     return MeasurementCost(std_error, fees, two_qubit_error)
+
+
+def mixed_deviation(problem: Problem) -> float:
+    """The energy's standard deviation in the maximally mixed state, which tells its scale."""
+    return math.sqrt(float(np.sum(problem.hamiltonian.without_constant().coefficients ** 2)))
 
 
 def asked_std_error(execution: ShotsExecution, problem: Problem, circuit: Circuit) -> float:
@@ -104,7 +112,7 @@ def asked_std_error(execution: ShotsExecution, problem: Problem, circuit: Circui
         return float(sigmas.sum()) / math.sqrt(execution.shots)
     if problem.unit == "Ha":
         return CHEMICAL_ACCURACY
-    return RELATIVE_ACCURACY * float(np.sqrt(np.sum(hamiltonian.without_constant().coefficients ** 2)))
+    return RELATIVE_ACCURACY * mixed_deviation(problem)
 
 
 def _start_of(problem: Problem, circuit: Circuit) -> int | None:

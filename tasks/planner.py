@@ -12,6 +12,7 @@ from measurement import ExecutionPlan
 from shotwise.errors import CannotRunError, UnreachableError
 from tasks.evaluate import plan_iteration
 from tasks.last_look import SHARE
+from tasks.measurement_basis import mixed_deviation
 from tasks.mitigation import calibration_quote, choice
 from tasks.prepared import Prepared
 from tasks.result import final_plan, method_of
@@ -293,16 +294,12 @@ def _look_shots(prepared: Prepared, final_shots: int) -> int:
 def _optimization_shots(prepared: Prepared, shots: int) -> int:
     """All iterations at their shots; where the optimizer chooses, a rough guess.
 
-    The energy lost to noise is sum_j V_j / (2 h_j s_j). With V = sigma^2 and curvatures h = sigma / 2, sigma
-    being the energy's standard deviation in the mixed state, S = d^2 sigma / resolution shots bring it
-    down to the resolution.
+    As in `tasks.measurement_basis.optimization`, with the variance V of the mixed state.
     """
     if not prepared.chooses_shots:
         return prepared.iterations_max * shots
-    coefficients = prepared.problem.hamiltonian.without_constant().coefficients
-    sigma = math.sqrt(float((coefficients**2).sum()))
-    d = prepared.stage().circuit.n_parameters
-    return max(shots, math.ceil(d * d * sigma / prepared.asked_std_error))
+    d, deviation = prepared.stage().circuit.n_parameters, mixed_deviation(prepared.problem)
+    return max(shots, math.ceil(d * d * deviation / prepared.asked_std_error))
 
 
 def _mitigation(prepared: Prepared, decision: Decision, batch: ExecutionPlan) -> str | None:

@@ -36,6 +36,7 @@ from tasks.measurement_basis import (
     fees,
     last_energy,
     measurement_basis,
+    mixed_deviation,
     optimization,
     two_qubit_error,
     whole_run,
@@ -158,8 +159,10 @@ class Prepared:
         known = self.asked_std_error, self.fees, two_qubit_error(self.fleet)
         if self.is_last:
             return last_energy(*known)
-        make = optimization if self._ends_apart else whole_run
-        return make(*known, self.ansatz.circuit.n_parameters)
+        parameters = self.ansatz.circuit.n_parameters
+        if self._ends_apart:
+            return optimization(*known, parameters, mixed_deviation(self.problem))
+        return whole_run(*known, parameters)
 
     @property
     def _ends_apart(self) -> bool:
