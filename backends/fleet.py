@@ -146,7 +146,7 @@ class Fleet:
             calibration = self.calibration(name) if description.calibration != "none" else None
             if why := self._rejection_reason(description, calibration):
                 return Candidate(name, why)
-            if workload.plan.bases.varied and not description.verbatim:
+            if not description.verbatim and workload.plan.bases.varied:
                 return Candidate(name, "compiles circuits itself, so folds and flips would be lost")
             if why := jobs_refusal(workload.plan, description):
                 return Candidate(name, why)
@@ -184,8 +184,9 @@ class Fleet:
         A sandbox's queue and price move all the time, so that it is asked anew.
         """
         key = (name, workload.key, None if calibration is None else calibration.errors)
-        if key in self._predictions and not _in_sandbox(name):
-            return self._predictions[key]
+        known = self._predictions.get(key)  # asked once: the key is long
+        if known is not None and not _in_sandbox(name):
+            return known
         description = self.description(name)
         use, success = self._use(name, workload.plan, calibration)
         uncalibrated = calibration is None and description.calibration != "none"

@@ -28,6 +28,8 @@ def unhealthy_devices(database: Database, devices: Sequence[str]) -> dict[str, s
     since_us = at_us - round(PAUSE_LONGEST_S * 1e6)
     failing = failing_devices(database, since_us=since_us, failures_min=FAILURES_MAX)
     suspects = [name for name in devices if name in failing]
+    if not suspects:
+        return {}
     reasons = {name: breaker_reason(history, at_us) for name, history in recent(database, suspects).items()}
     return {name: why for name, why in reasons.items() if why}
 

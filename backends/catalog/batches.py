@@ -37,7 +37,7 @@ def refusal(plan: ExecutionPlan, device: DeviceDescription) -> str | None:
     """Why one job cannot take the plan, as a short clause; None where it can."""
     if plan.circuit.n_qubits > device.n_qubits:
         return f"{quantity(plan.circuit.n_qubits, 'qubit')}, the device has {device.n_qubits}"
-    if plan.bases.varied and not device.verbatim:
+    if not device.verbatim and plan.bases.varied:
         return "folded or flipped circuits, which the device would compile away"
     if len(plan) == 0 or (plan.shots < 1).any():
         return "a circuit with no shots"
