@@ -196,6 +196,11 @@ class BayesNewton(Optimizer[BayesNewtonState]):
         return 1 + len(self._design.coordinate)
 
     @property
+    def points_first(self) -> int:
+        """Of them, those that the first iteration measures."""
+        return 1 + int(np.count_nonzero(self._design.first.slope))
+
+    @property
     def sweep(self) -> int:
         return 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from optimizers import adaptive_descent, bayes_newton, gradient_descent, lbfgs, natural_gradient, spsa
@@ -136,20 +136,18 @@ def _build_bayes_newton(
     options: dict[str, Any] = read_options("bayes_newton", spec.options, bayes_newton.OPTIONS)
     if not spectrum:
         raise SpecError("optimizer.name", spec.name, "the ansatz has no parameters", "use another ansatz")
-    points = 1 + sum(2 * f.degree if f.degree <= bayes_newton.EXACT_DEGREE_MAX else 2 for f in spectrum)
-    first = 1 + 2 * (len(spectrum) - len(sampling.flat)) if sampling.from_determinant else points
-    return BayesNewton(
+    free = BayesNewton(
         tuple(spectrum),
         shots_first=float(sampling.shots_min),
         from_determinant=sampling.from_determinant,
         flat=sampling.flat,
-        shots_overhead=sampling.fees(points),
-        shots_overhead_first=sampling.fees(first),
         shots_first_max=sampling.shots_first_max,
         resolution=sampling.resolution,
         variance=sampling.variance,
         **options,
     )
+    overheads = sampling.fees(free.points_per_ask), sampling.fees(free.points_first)
+    return replace(free, shots_overhead=overheads[0], shots_overhead_first=overheads[1])
 
 
 def _build_adaptive_descent(spec: OptimizerSpec, sampling: Sampling) -> AdaptiveDescent:
